@@ -1,0 +1,43 @@
+# Everything sets itself up: a virtual environment in .venv, from the pinned requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup reproduce plan test test-slow lint lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+setup: $(READY)  ## set up .venv (the other targets do it too)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+reproduce: setup  ## run the default profile and print its tables
+	$(BIN)/safs-bench run
+
+plan: setup  ## say what the default profile trains, and how long that takes here
+	$(BIN)/safs-bench plan
+
+test: setup lint  ## lint, types and all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadgroup
+
+test-slow: setup  ## the tests that take more than a minute
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: setup  ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+
+clean:  ## remove checkpoints and journals
+	$(BIN)/safs-bench clean

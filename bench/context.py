@@ -1,0 +1,91 @@
+"""What the tables and the report must know about a run beyond its records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bench.arms import ARMS
+from bench.errors import BenchError
+from bench.paper import pairs as published_pairs
+from bench.records import Collection
+from bench.schema import Protocol
+
+
+class Frozen(BaseModel):
+    """Base: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PairInfo(Frozen):
+    """A (network, data set) pair as people read it.
+
+    ``published`` is its key in ``paper.yaml`` or None. ``comparable`` says whether our numbers may
+    be held against the paper's; if not, ``why_not`` says why, in one line.
+    """
+
+    label: str
+    published: str | None = None
+    comparable: bool = False
+    why_not: str = ""
+
+    @model_validator(mode="after")
+    def _reasons(self) -> PairInfo:
+        if self.published is not None and self.published not in published_pairs():
+            raise ValueError(f"a published pair: {', '.join(published_pairs())}")
+        if self.published and not self.comparable and not self.why_not:
+            raise ValueError("why_not, as the pair is not comparable")
+        if self.comparable and not self.published:
+            raise ValueError("published, as the pair is comparable")
+        return self
+
+
+class Context(Frozen):
+    """One profile.
+
+    ``budgets`` are numbers such as epochs and trials; ``notes`` are warnings shown on top of every
+    page; ``deviations`` are one-line departures from the paper; ``parameters`` is the resolved
+    parameter tree, shown as it is.
+    """
+
+    profile: str
+    title: str
+    protocol: Protocol
+    pairs: dict[str, PairInfo]
+    ratios: tuple[float, ...]
+    replicates: int = Field(ge=1)
+    methods: tuple[str, ...]
+    budgets: dict[str, int | float | str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_methods(self) -> Context:
+        unknown = [name for name in self.methods if name not in ARMS]
+        if unknown:
+            raise ValueError(f"methods among {', '.join(ARMS)}; got {', '.join(unknown)}")
+        return self
+
+    def label(self, pair: str) -> str:
+        """The pair's label; its name if the profile does not describe it."""
+        return self.pairs[pair].label if pair in self.pairs else pair
+
+    def require(self, collection: Collection) -> None:
+        """Refuse a collection with runs that this profile does not describe.
+
+        Tables walk over the profile's pairs, ratios and methods, so such runs would vanish.
+
+        Raises:
+            BenchError: naming the first stranger.
+        """
+        known: dict[str, set[Any]] = {
+            "pair": set(self.pairs),
+            "ratio": {0.0, *self.ratios},
+            "method": set(self.methods),
+        }
+        for column, values in known.items():
+            for found in sorted(set(collection.frame[column]) - values):
+                raise BenchError(f"profile {self.profile!r} has no {column} {found!r}")

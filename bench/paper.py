@@ -1,0 +1,100 @@
+"""What the paper prints, read from ``paper.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Published:
+    """One printed number.
+
+    ``what`` is a method (its accuracy, percent) or a contrast such as ``safs-vanilla`` (a gain in
+    percentage points); ``metric`` is top1 or top5; ``ref`` is the table or section.
+    """
+
+    pair: str
+    what: str
+    metric: str
+    ratio: float
+    value: float
+    ref: str
+    gain: bool
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """The whole of ``paper.yaml``."""
+    text = files("bench").joinpath("paper.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def pairs() -> dict[str, dict[str, str]]:
+    """The paper's (network, data set) pairs by key."""
+    found: dict[str, dict[str, str]] = facts()["pairs"]
+    return found
+
+
+def runs_per_number() -> int:
+    """Over how many runs a printed accuracy is averaged (Section 5.4)."""
+    return int(facts()["paper"]["runs"])
+
+
+def contradictions() -> list[dict[str, Any]]:
+    """Where the paper contradicts itself: ``ref``, ``pair`` (or None) and ``text``."""
+    found: list[dict[str, Any]] = facts()["contradictions"]
+    return found
+
+
+def published(pair: str | None, table: str, method: str) -> dict[str, float] | None:
+    """Top-1 (and top-5) that ``table`` (``table1``, ``table2``) prints; None if it does not."""
+    if table not in facts()["accuracy"]:
+        raise KeyError(f"unknown table {table!r}; known: {', '.join(facts()['accuracy'])}")
+    values = facts()["accuracy"][table]["values"].get(pair, {}).get(method)
+    return None if values is None else dict(zip(("top1", "top5"), values, strict=False))
+
+
+def gain(pair: str | None, contrast: str, ratio: float) -> float | None:
+    """The printed gain in percentage points; None if the paper prints none."""
+    for entry in facts()["gains"]:
+        if entry["contrast"] == contrast and entry["ratio"] == ratio and pair in entry["values"]:
+            return float(entry["values"][pair])
+    return None
+
+
+def hours(pair: str | None) -> dict[str, float]:
+    """GPU hours of SAFS and vanilla (Table 3); empty if the paper prints none."""
+    found: dict[str, float] = facts()["cost"]["values"].get(pair, {})
+    return found
+
+
+def numbers(pair: str) -> list[Published]:
+    """Every printed accuracy and gain of ``pair``; what two tables repeat comes once."""
+    found = list(dict.fromkeys([*_accuracies(pair), *_gains(pair)]))
+    seen: dict[tuple[object, ...], Published] = {}
+    for number in found:
+        seen.setdefault((number.what, number.metric, number.ratio, number.value), number)
+    return list(seen.values())
+
+
+def _accuracies(pair: str) -> Iterator[Published]:
+    for table in facts()["accuracy"].values():
+        for method, values in table["values"].get(pair, {}).items():
+            ratio = 0.0 if method == "dense" else facts()["paper"]["ratio"]
+            for metric, value in zip(("top1", "top5"), values, strict=False):
+                yield Published(pair, method, metric, ratio, value, table["ref"], gain=False)
+
+
+def _gains(pair: str) -> Iterator[Published]:
+    for entry in facts()["gains"]:
+        if pair in entry["values"]:
+            value = entry["values"][pair]
+            name, ratio, ref = entry["contrast"], entry["ratio"], entry["ref"]
+            yield Published(pair, name, "top1", ratio, value, ref, gain=True)

@@ -1,0 +1,119 @@
+"""One table type, three renderers: CSV (raw numbers), Markdown and LaTeX (for people)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from bench.files import write_text
+
+ABSENT = "-"
+"""Shown where there is no value; never 0."""
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+        "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for machines and people.
+
+    ``frame`` has the raw numbers (one fact a cell, NaN where there is none), ``view`` the same
+    rows as text under readable headings, ``caption`` says what is shown and how spread is defined.
+    """
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    view: pd.DataFrame
+
+    def csv(self) -> str:
+        """Raw numbers; an empty cell is an absent value."""
+        return str(self.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+
+    def markdown(self) -> str:
+        """Heading, table and caption."""
+        cells = self.view.map(_markdown_cell)
+        heads = [_markdown_cell(head) for head in cells.columns]
+        body = tabulate(
+            cells.values.tolist(), headers=heads, tablefmt="pipe", disable_numparse=True
+        )
+        return f"## {self.title}\n\n{body if len(cells) else 'none'}\n\n{self.caption}\n"
+
+    def latex(self) -> str:
+        """A ``table`` environment ready to be included."""
+        cells = self.view.map(_latex_cell)
+        heads = [_latex_cell(head) for head in cells.columns]
+        rows = cells.values.tolist()
+        body = tabulate(rows, headers=heads, tablefmt="latex_raw", disable_numparse=True)
+        caption = _latex_cell(f"{self.title}. {self.caption}")
+        inside = body if len(cells) else "none"
+        label = f"\\label{{tab:{self.name}}}"
+        lines = ["\\begin{table}", "\\centering", f"\\caption{{{caption}}}", label]
+        return "\n".join([*lines, inside, "\\end{table}", ""])
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Write ``<name>.csv``, ``.md`` and ``.tex``; returns the paths by file name."""
+        texts = {"csv": self.csv(), "md": self.markdown(), "tex": self.latex()}
+        files = {f"{self.name}.{suffix}": text for suffix, text in texts.items()}
+        return {name: write_text(folder / name, text) for name, text in files.items()}
+
+
+def _markdown_cell(value: object) -> str:
+    text = " ".join(str(value).split())
+    for mark in ("\\", "|", "<", ">", "*", "_", "`"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _latex_cell(value: object) -> str:
+    return " ".join(str(value).split()).translate(_LATEX)
+
+
+def number(value: float, digits: int = 2, sign: bool = False) -> str:
+    """``value`` with ``digits`` decimals, :data:`ABSENT` if it is not finite."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def spread_text(mean: float, sd: float, digits: int = 2) -> str:
+    """``mean ± sd``, the mean alone where there is no spread, :data:`ABSENT` without a mean."""
+    if not math.isfinite(mean):
+        return ABSENT
+    return number(mean, digits) + (f" ± {number(sd, digits)}" if math.isfinite(sd) else "")
+
+
+def interval_text(low: float, high: float) -> str:
+    """``low to high`` with signs, :data:`ABSENT` where there is no interval."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ABSENT
+    return f"{low:+.2f} to {high:+.2f}"
+
+
+def p_text(p: float) -> str:
+    """A p value with its natural precision; no stars."""
+    if not math.isfinite(p):
+        return ABSENT
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def ratio_text(ratio: float) -> str:
+    """A pruning ratio in percent, ``dense`` for 0."""
+    return f"{100 * ratio:.4g}%" if ratio else "dense"
+
+
+def view_of(rows: Iterable[dict[str, str]], headings: Iterable[str]) -> pd.DataFrame:
+    """A view with ``headings``, also if there are no rows."""
+    return pd.DataFrame(list(rows), columns=list(headings), dtype=object)

@@ -1,0 +1,107 @@
+"""What was found and what may not be claimed, in sentences made from the comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench import stats
+from bench.arms import CONFIRMATORY_RATIO
+from bench.compare import Comparisons, contrast_label
+from bench.context import Context
+from bench.records import Collection
+from bench.render import number, p_text, ratio_text
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The summary on top of the report: sentences found, and sentences that warn."""
+
+    headline: tuple[str, ...]
+    verdicts: tuple[tuple[str, int], ...]
+    not_claimable: tuple[str, ...]
+
+
+def findings(collection: Collection, comparisons: Comparisons, context: Context) -> Findings:
+    """The summary of a profile."""
+    counts = _column(comparisons.paper.frame, "verdict").value_counts()
+    return Findings(
+        tuple(_headlines(comparisons, context)),
+        tuple((str(name), int(count)) for name, count in counts.items()),
+        tuple(_limits(collection, comparisons, context)),
+    )
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    return frame[name] if name in frame else pd.Series(dtype=object)
+
+
+def _main_rows(comparisons: Comparisons, context: Context) -> pd.DataFrame:
+    """The confirmatory comparisons; without any, those at the highest ratio."""
+    frame = comparisons.contrasts.frame
+    if frame.empty:
+        return frame
+    confirmatory = frame["kind"] == "confirmatory"
+    return frame[confirmatory if confirmatory.any() else frame["ratio"] == max(context.ratios)]
+
+
+def _headlines(comparisons: Comparisons, context: Context) -> Iterator[str]:
+    """One sentence per main comparison."""
+    shown = _main_rows(comparisons, context)
+    if shown.empty:
+        yield "No two arms of this profile can be compared."
+        return
+    for row in shown.to_dict("records"):
+        where = f"{context.label(row['pair'])} at {ratio_text(row['ratio'])}"
+        yield (
+            f"{where}, {contrast_label(row['contrast'])}: mean difference "
+            f"{number(row['difference'], sign=True)} points over {row['n']} replicates; "
+            f"{row['verdict']} (exact p {p_text(row['p'])}, smallest possible "
+            f"{p_text(row['p_smallest'])})."
+        )
+
+
+def _limits(collection: Collection, comparisons: Comparisons, context: Context) -> Iterator[str]:
+    yield from _power_limits(comparisons, context)
+    yield from _scope_limits(context)
+    yield from _control_limits(context)
+    bad = int((collection.frame["status"] != "ok").sum())
+    if bad:
+        yield f"{bad} of {len(collection.frame)} expected runs have no result (see below)."
+
+
+def _power_limits(comparisons: Comparisons, context: Context) -> Iterator[str]:
+    frame = _main_rows(comparisons, context)
+    least = int(frame["n"].min()) if len(frame) else 0
+    needed = stats.replicates_needed()
+    if least < needed:
+        yield (
+            f"Statistical significance: with {least} paired replicates the exact test cannot give "
+            f"p < .05 whatever the data; {needed} replicates can. Intervals are what there is."
+        )
+
+
+def _scope_limits(context: Context) -> Iterator[str]:
+    for info in context.pairs.values():
+        if not info.comparable:
+            reason = info.why_not or "the paper does not have this pair"
+            yield f"That the paper's numbers hold or fail on {info.label}: {reason}."
+    others = [ratio_text(r) for r in context.ratios if r != CONFIRMATORY_RATIO]
+    if others:
+        yield f"Anything confirmatory at {', '.join(others)}: these ratios are exploratory."
+    if CONFIRMATORY_RATIO not in context.ratios:
+        yield f"The paper's main claim: {ratio_text(CONFIRMATORY_RATIO)} pruning was not run."
+
+
+def _control_limits(context: Context) -> Iterator[str]:
+    methods = set(context.methods)
+    if not {"default_hpo", "srelu_hpo"} & methods:
+        yield (
+            "That the gain comes from the activations: no arm has the tuning of stage 2 with the "
+            "default activation alone, so activations and tuning are not told apart."
+        )
+    if "random_hpo" not in methods:
+        yield "That the search matters: no arm has a random choice of activations."

@@ -1,0 +1,154 @@
+"""Traces of the searches: every candidate of stage 1 and every trial of stage 2, as JSON.
+
+Energies are training losses (Eq. 5), costs are 1 - validation accuracy; both are minimised. A
+failed candidate has no energy (``null``), never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from bench.errors import BenchError
+from bench.schema import Count, Fraction, Model, describe
+
+
+class Evaluation(Model):
+    """One candidate of stage 1: an operator per slot, and the loss it reached."""
+
+    index: Count
+    chromosome: tuple[str, ...]
+    energy: float | None
+    accepted: bool
+    epochs: Count
+    status: Literal["ok", "failed"]
+    reason: str | None = None
+
+
+class Trial(Model):
+    """One configuration of stage 2 and its cost (1 - validation accuracy; 1.0 if it crashed)."""
+
+    index: Count
+    config: dict[str, Any]
+    cost: float
+    validation_top1: Fraction | None
+    epochs: Count
+    status: Literal["ok", "failed"]
+    reason: str | None = None
+
+
+class Trace(Model):
+    """What both stages' traces have in common. ``best`` is the index of the winner."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    pair: str
+    ratio: Annotated[float, Field(ge=0, lt=1)]
+    replicate: Count
+    best: int | None
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a trace. Raises BenchError, naming every problem, or OSError."""
+        try:
+            return cls.model_validate_json(path.read_bytes(), strict=True)
+        except ValidationError as error:
+            raise BenchError("\n".join(describe(error, path.name))) from None
+
+
+class SearchTrace(Trace):
+    """Stage 1 of one replicate. ``operators`` are the candidates, also those never drawn."""
+
+    algorithm: str
+    slots: tuple[str, ...]
+    operators: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for e in self.evaluations:
+            if len(e.chromosome) != len(self.slots):
+                raise ValueError(f"evaluation {e.index}: {len(self.slots)} operators, one per slot")
+            if not set(e.chromosome) <= set(self.operators):
+                raise ValueError(f"evaluation {e.index}: only operators of the list 'operators'")
+        return self
+
+
+class TuneTrace(Trace):
+    """Stage 2 of one replicate and method."""
+
+    method: str
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """All traces of a profile."""
+
+    search: tuple[SearchTrace, ...] = ()
+    tune: tuple[TuneTrace, ...] = ()
+
+
+def read_all(search: Iterable[Path], tune: Iterable[Path]) -> Traces:
+    """Read the traces that are named. Raises BenchError or OSError."""
+    return Traces(
+        tuple(SearchTrace.read(path) for path in search),
+        tuple(TuneTrace.read(path) for path in tune),
+    )
+
+
+def best_so_far(values: Sequence[float | None]) -> list[float]:
+    """Running minimum; failed candidates (None) change nothing, NaN before the first success."""
+    numbers = np.array([np.nan if v is None else v for v in values], dtype=float)
+    return [float(v) for v in np.fmin.accumulate(numbers)] if len(numbers) else []
+
+
+def search_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
+    """One row per evaluation: pair, ratio, algorithm, replicate, index, energy, best, status."""
+    rows = [
+        {
+            "pair": t.pair,
+            "ratio": t.ratio,
+            "algorithm": t.algorithm,
+            "replicate": t.replicate,
+            "evaluation": e.index,
+            "energy": np.nan if e.energy is None else e.energy,
+            "best": best,
+            "accepted": e.accepted,
+            "status": e.status,
+        }
+        for t in traces
+        for e, best in zip(t.evaluations, best_so_far(_energies(t)), strict=True)
+    ]
+    columns = ["pair", "ratio", "algorithm", "replicate", "evaluation", "energy", "best"]
+    return pd.DataFrame(rows, columns=[*columns, "accepted", "status"])
+
+
+def _energies(trace: SearchTrace) -> list[float | None]:
+    return [e.energy if e.status == "ok" else None for e in trace.evaluations]
+
+
+def operator_frequency(traces: Iterable[SearchTrace]) -> pd.DataFrame:
+    """How often each operator stood in each slot, over all evaluations (Figure 5).
+
+    One row per (pair, ratio, algorithm, slot, operator) with ``count``; operators that were never
+    drawn have count 0. ``place`` is the slot's position from the input.
+    """
+    rows = [
+        {"pair": t.pair, "ratio": t.ratio, "algorithm": t.algorithm, "place": place}
+        | {"slot": slot, "operator": operator}
+        | {"count": sum(e.chromosome[place] == operator for e in t.evaluations)}
+        for t in traces
+        for place, slot in enumerate(t.slots)
+        for operator in t.operators
+    ]
+    keys = ["pair", "ratio", "algorithm", "place", "slot", "operator"]
+    frame = pd.DataFrame(rows, columns=[*keys, "count"])
+    return frame.groupby(keys, sort=True)["count"].sum().reset_index()

@@ -1,0 +1,151 @@
+"""The verdict rules, versioned. Every verdict is printed with the rule that gave it.
+
+Verdicts rest on intervals; p values stand beside them and decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.stats import Interval
+
+RULES_VERSION = 1
+LEAST_REPLICATES = 3
+"""Below this, no verdict but 'inconclusive'."""
+WIDEST = 5.0
+"""A prediction interval wider than this to either side (points) is no test of a level."""
+LEVEL = 0.05
+"""Level of the two one-sided tests for equivalence."""
+
+
+class Verdict(NamedTuple):
+    """A verdict and the rule that gave it, both for people."""
+
+    name: str
+    rule: str
+
+
+def margin(published: str | None) -> float:
+    """Equivalence margin in percentage points: 0.5, on ImageNet-16 1.0."""
+    return 1.0 if published and published.endswith("imagenet16") else 0.5
+
+
+NOT_COMPARABLE = "not comparable"
+INCONCLUSIVE = "inconclusive"
+REPRODUCED = "reproduced"
+DIRECTION_ONLY = "direction only"
+NOT_REPRODUCED = "not reproduced"
+CONTRADICTED = "contradicted"
+
+VERDICTS = (
+    REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_COMPARABLE,
+)  # fmt: skip
+"""Every verdict, best first."""
+
+FEW = f"fewer than {LEAST_REPLICATES} replicates, or no spread among them"
+WIDE = f"prediction interval wider than +-{WIDEST:g} points"
+
+
+def level_verdict(
+    printed: float, prediction: Interval, tost: float, why_not: str | None = None
+) -> Verdict:
+    """Verdict on an accuracy (percent) that the paper prints.
+
+    Args:
+        printed: the printed accuracy.
+        prediction: our 95% prediction interval for a mean of as many runs as the paper's.
+        tost: p of the equivalence of our mean and the printed one within the margin.
+        why_not: the reason if the two are not comparable.
+    """
+    if why_not is not None:
+        return Verdict(NOT_COMPARABLE, why_not)
+    if prediction.n < LEAST_REPLICATES or not prediction.defined:
+        return Verdict(INCONCLUSIVE, FEW)
+    if tost < LEVEL:
+        return Verdict(REPRODUCED, "our mean is within the margin of the printed value (TOST)")
+    if not prediction.low <= printed <= prediction.high:
+        return Verdict(NOT_REPRODUCED, "printed value outside our 95% prediction interval")
+    if prediction.high - prediction.low > 2 * WIDEST:
+        return Verdict(INCONCLUSIVE, WIDE)
+    return Verdict(REPRODUCED, "printed value inside our 95% prediction interval")
+
+
+def gain_verdict(
+    printed: float, ours: Interval, tost: float, why_not: str | None = None
+) -> Verdict:
+    """Verdict on a gain (points) that the paper prints, from our 95% interval of the gain.
+
+    ``tost`` is the p of the equivalence of our mean gain and the printed one.
+    """
+    if why_not is not None:
+        return Verdict(NOT_COMPARABLE, why_not)
+    if ours.n < LEAST_REPLICATES or not ours.defined:
+        return Verdict(INCONCLUSIVE, FEW)
+    return next(
+        Verdict(name, rule) for name, rule, holds in GAIN_RULES if holds(printed, ours, tost)
+    )
+
+
+def _inside(printed: float, ours: Interval) -> bool:
+    return ours.low <= printed <= ours.high
+
+
+def _side(ours: Interval) -> int:
+    """+1 or -1 if the interval lies on one side of 0, else 0."""
+    return int(ours.low > 0) - int(ours.high < 0)
+
+
+GainRule = tuple[str, str, Callable[[float, Interval, float], bool]]
+
+GAIN_RULES: tuple[GainRule, ...] = (
+    (
+        REPRODUCED,
+        "our mean gain is within the margin of the printed one (TOST)",
+        lambda printed, ours, tost: tost < LEVEL,
+    ),
+    (
+        REPRODUCED,
+        "printed gain inside our 95% interval, which excludes 0",
+        lambda printed, ours, tost: _inside(printed, ours) and _side(ours) != 0,
+    ),
+    (
+        INCONCLUSIVE,
+        "our 95% interval holds both 0 and the printed gain",
+        lambda printed, ours, tost: _inside(printed, ours),
+    ),
+    (
+        DIRECTION_ONLY,
+        "our 95% interval excludes 0 on the printed side but not the printed gain's size",
+        lambda printed, ours, tost: _side(ours) != 0 and _side(ours) == np.sign(printed),
+    ),
+    (
+        CONTRADICTED,
+        "our 95% interval excludes 0 on the other side than the printed gain",
+        lambda printed, ours, tost: _side(ours) != 0 and _side(ours) == -np.sign(printed),
+    ),
+    (
+        NOT_REPRODUCED,
+        "our 95% interval excludes the printed gain",
+        lambda printed, ours, tost: True,
+    ),
+)
+"""The first rule that holds gives the verdict on a gain."""
+
+
+def contrast_words(label: str, ours: Interval) -> str:
+    """What a paired comparison shows, in words that rest on the 95% interval alone."""
+    first, _, second = label.partition(" - ")
+    if not ours.n:
+        return "no replicate has both runs"
+    if ours.n < LEAST_REPLICATES:
+        return f"too few replicates ({ours.n}) for a statement"
+    if not ours.defined:
+        return f"no interval: {ours.n} replicates, no spread among them"
+    bounds = f"95% interval {ours.low:+.2f} to {ours.high:+.2f} points"
+    if _side(ours) == 0:
+        return f"no difference shown: {bounds} holds 0"
+    better = first if _side(ours) > 0 else second
+    return f"{better} higher: {bounds}"

@@ -1,0 +1,123 @@
+"""``safs-bench``: run a profile, say what it will cost, check files.
+
+Every command imports what it needs when it runs, so ``--help`` and ``validate`` work where torch is
+not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Exit codes: 0 done, 1 a stage failed, 2 bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Errors about input are shown as they are; any other is a fault and keeps its traceback."""
+    from bench.errors import BenchError
+    from safs.errors import SafsError
+
+    return isinstance(error, BenchError | SafsError)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="safs-bench",
+        description="Reproduce SAFS, the search for activation functions of sparse networks.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("run", _run, "run a profile to the end and print its tables"),
+        ("plan", _plan, "say what a profile will train, and how long it takes here"),
+        ("show", _show, "print the results of a profile that was run"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("profile", nargs="?", default=None, help="default: the root params.yaml")
+        sub.set_defaults(command=command)
+        if name == "run":
+            sub.add_argument("--workers", type=int, help="processes that train (default: per core)")
+        if name == "plan":
+            sub.add_argument("--no-measure", action="store_true", help="count only; needs no torch")
+    text = "check record files against the schema; exit code 2 if one is not valid"
+    validate = commands.add_parser("validate", help=text, description=text)
+    validate.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    validate.set_defaults(command=_validate)
+    text = "remove the scratch folder: checkpoints and journals of finished and unfinished work"
+    clean = commands.add_parser("clean", help=text, description=text)
+    clean.set_defaults(command=_clean)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipelines.launch import launch
+
+    study = _study(options.profile)
+    code = launch(study, options.workers)
+    return code or _show_study(study)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from pipelines.engine import compute
+    from pipelines.plan_view import view
+
+    study = _study(options.profile)
+    seconds = {} if options.no_measure else _measure(study)
+    Console().print(view(study, seconds, compute.worker_count()))
+    return 0
+
+
+def _measure(study: object) -> dict[str, float]:
+    from pipelines.plan_view import measure
+
+    return measure(study)  # type: ignore[arg-type]
+
+
+def _show(options: argparse.Namespace) -> int:
+    return _show_study(_study(options.profile))
+
+
+def _show_study(study: object) -> int:
+    from pipelines.launch import show
+
+    return show(study)  # type: ignore[arg-type]
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from bench.schema import validate_file
+
+    problems = [line for file in options.files for line in validate_file(file)]
+    for line in problems:
+        print(line, file=sys.stderr)
+    if not problems:
+        print(f"{len(options.files)} valid")
+    return 2 if problems else 0
+
+
+def _clean(options: argparse.Namespace) -> int:
+    import shutil
+
+    from pipelines.engine.layout import SCRATCH
+
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    return 0
+
+
+def _study(profile: str | None):  # type: ignore[no-untyped-def]
+    from pipelines.config import load, profile_file
+
+    return load(Path("params.yaml") if profile is None else profile_file(profile))

@@ -1,0 +1,206 @@
+"""Parameters, typed and checked before anything runs.
+
+A profile is a folder with a ``params.yaml`` (the repository's root is the default one); each pair
+has a file of its own in ``pipelines/pairs/``. The profile's ``budget`` overrides the pair's
+sections of the same names, so a profile says only in what it differs from the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from bench.arms import ARMS
+from bench.context import PairInfo
+from safs.datasets import DATASETS
+from safs.errors import SafsError, did_you_mean
+from safs.operators import OPERATORS
+from safs.search import SEARCHES
+from safs.spec import Epochs, NetworkSpec, Protocol, Recipe, Search, Spec, Tune
+
+PAIRS = Path("pipelines/pairs")
+PROFILES = Path("pipelines/profiles")
+
+Ratio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
+
+
+class DatasetSpec(Spec):
+    name: str
+
+
+class Training(Spec):
+    """Length of a dense training, or of a final fine-tuning, in epochs."""
+
+    epochs: Epochs
+
+
+class Prune(Spec):
+    method: str = "magnitude"
+
+
+class Pair(Spec):
+    """One network on one data set: everything in ``pipelines/pairs/<pair>.yaml``."""
+
+    about: PairInfo
+    network: NetworkSpec
+    dataset: DatasetSpec
+    recipe: Recipe
+    pretrain: Training
+    prune: Prune = Prune()
+    finetune: Training
+    search: Search
+    tune: Tune
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Pair:
+        _known("data set", self.dataset.name, DATASETS)
+        _known("search algorithm", self.search.algorithm, SEARCHES)
+        for name in self.search.operators:
+            _known("operator", name, OPERATORS)
+        return self
+
+
+class Cell(Spec):
+    """One pruning ratio of a pair."""
+
+    pair: str
+    ratio: Ratio
+
+
+class Profile(Spec):
+    """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget."""
+
+    profile: str
+    title: str
+    root: str
+    params_file: str
+    notes: tuple[str, ...] = ()
+    seed: Annotated[int, Field(ge=0)]
+    replicates: Annotated[int, Field(ge=1)]
+    protocol: Protocol = Protocol()
+    pairs: tuple[str, ...]
+    cells: dict[str, Cell]
+    arms: tuple[str, ...]
+    budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_exist(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in arms:
+            _known("arm", arm, [name for name in ARMS if name != "dense"])
+        return arms
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_sections(cls, budget: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for section in budget:
+            _known("budget section", section, ("pretrain", "finetune", "search", "tune"))
+        return budget
+
+    @model_validator(mode="after")
+    def _cells_match_pairs(self) -> Profile:
+        for name, cell in self.cells.items():
+            _known("pair of cell " + name, cell.pair, self.pairs)
+        for pair in self.pairs:
+            if not any(cell.pair == pair for cell in self.cells.values()):
+                raise ValueError(f"pair {pair!r} has no cell; add one under cells")
+        return self
+
+    def ratios(self, pair: str) -> list[float]:
+        """Pruning ratios of a pair, ascending."""
+        return sorted(cell.ratio for cell in self.cells.values() if cell.pair == pair)
+
+
+class Study(Spec):
+    """A profile with its pairs resolved: what stages, plans and reports read."""
+
+    profile: Profile
+    pairs: dict[str, Pair]
+
+
+def load(params_file: Path, root: Path = Path()) -> Study:
+    """Read and check a profile and every pair it names.
+
+    Raises:
+        SafsError: one line naming file, key, value and what was expected.
+    """
+    values = _read(root / params_file)
+    profile: Profile = _validated(Profile, values, params_file)
+    return Study(profile=profile, pairs={p: load_pair(p, profile, root) for p in profile.pairs})
+
+
+def load_pair(name: str, profile: Profile, root: Path = Path()) -> Pair:
+    """A pair's file with the profile's budget laid over its sections."""
+    known = sorted(path.stem for path in (root / PAIRS).glob("*.yaml"))
+    if name not in known:
+        raise SafsError(f"{profile.params_file}: unknown pair {name!r}{did_you_mean(name, known)}")
+    file = PAIRS / f"{name}.yaml"
+    values = _read(root / file)
+    for section, override in profile.budget.items():
+        values[section] = {**values.get(section, {}), **override}
+    source = f"{file} with the budget of {profile.params_file}" if profile.budget else file
+    return _validated(Pair, values, source)
+
+
+def profile_file(name: str, root: Path = Path()) -> Path:
+    """The params file of a profile by name: the root's own, or one under ``pipelines/profiles``."""
+    default = Path("params.yaml")
+    if _read(root / default).get("profile") == name:
+        return default
+    known = sorted(path.name for path in (root / PROFILES).iterdir() if path.is_dir())
+    if name not in known:
+        known = [str(_read(root / default).get("profile")), *known]
+        raise SafsError(f"unknown profile {name!r}{did_you_mean(name, known)}")
+    return PROFILES / name / "params.yaml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SafsError(f"{path}: no such file")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SafsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise SafsError(f"{path}: expected keys and values, found {type(values).__name__}")
+    return values
+
+
+def _validated(model: type[Any], values: Mapping[str, Any], source: object) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise SafsError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def _explain(model: type[Spec], problem: Any) -> str:
+    """One pydantic problem as one line: key, value, what was expected, the nearest valid key."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where!r}{did_you_mean(problem['loc'][-1], _keys(model, problem))}"
+    if problem["type"] == "missing":
+        return f"missing key {where!r}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("value_error", "model_type"):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys(model: type[Spec], problem: Any) -> list[str]:
+    """The keys that are valid where an unknown one was found."""
+    for part in problem["loc"][:-1]:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Spec)]
+        model = nested[0] if nested else model
+    return sorted(model.model_fields)
+
+
+def _known(kind: str, name: str, known: Any) -> None:
+    if name not in known:
+        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")

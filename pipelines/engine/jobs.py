@@ -1,0 +1,57 @@
+"""What one training reads (a job), where the files are, and what it leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.scratch import digest
+from safs.seeds import Phase
+from safs.spec import NetworkSpec, Recipe, Spec
+
+
+class Job(Spec):
+    """One training: exactly the inputs that decide its result, and so its identity.
+
+    ``code`` and ``data`` are fingerprints; ``dense`` and ``mask`` are digests of the files' bytes.
+    ``chromosome`` is None for a dense training. ``scaled`` learns alpha and beta, ``train_own`` the
+    own parameters of Acon, SRS and TanhSoft-1.
+    """
+
+    code: str
+    data: str
+    network: NetworkSpec
+    dataset: str
+    seed: int
+    replicate: int
+    phase: Phase
+    recipe: Recipe
+    epochs: int
+    validate_every: bool = False
+    dense: str | None = None
+    mask: str | None = None
+    chromosome: tuple[str, ...] | None = None
+    scaled: bool = False
+    train_own: bool = False
+
+    @property
+    def identity(self) -> str:
+        """Digest of all fields; the same on every machine."""
+        return digest(self.model_dump(mode="json"))
+
+
+class Files(Spec):
+    """Where a job's inputs and scratch lie; changes no result and so is no part of the job.
+
+    ``folder`` takes checkpoints and, where ``keep_weights``, the final weights.
+    """
+
+    dense: Path | None = None
+    mask: Path | None = None
+    folder: Path
+    keep_weights: bool = False
+    data: Path | None = None
+
+
+Result = dict[str, Any]
+"""Plain data: failure (None or reason), seconds, history (one dict per epoch), slots, bits."""

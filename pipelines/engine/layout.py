@@ -1,0 +1,24 @@
+"""Where everything lies, relative to the repository's root, where every stage runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SCRATCH = Path("scratch")
+
+
+def folder(profile: str, stage: str, pair: str, ratio: float | None = None) -> Path:
+    """``runs/<profile>/<stage>/<pair>[/<ratio>]``, as ``dvc.yaml`` names it."""
+    base = Path("runs") / profile / stage / pair
+    return base if ratio is None else base / str(ratio)
+
+
+def results(profile: str) -> Path:
+    """The git-tracked folder of a profile's tables and report."""
+    return Path("results") / profile
+
+
+def record_name(method: str, ratio: float, replicate: int) -> str:
+    """File name, without ending, of a run's record."""
+    at = "" if method == "dense" else f"-{ratio}"
+    return f"{method}{at}-r{replicate}"

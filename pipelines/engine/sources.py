@@ -1,0 +1,104 @@
+"""Which source files a piece of work depends on, found by reading imports, not by running them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_PACKAGES = ("safs", "bench", "pipelines")
+
+
+@cache
+def closure(path: Path) -> frozenset[Path]:
+    """``path`` and every project file it imports, directly or not, lazily or not."""
+    seen: set[Path] = set()
+    waiting = [path.resolve()]
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting.extend(_imports(file))
+    return frozenset(seen)
+
+
+@cache
+def fingerprint(files: frozenset[Path]) -> str:
+    """Digest of what ``files`` do: comments, layout and docstrings do not count.
+
+    So an edited docstring makes DVC look at a stage again, and the stage then finds that all its
+    finished work is still valid.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.relative_to(ROOT).as_posix().encode())
+        digest.update(ast.unparse(_without_docstrings(ast.parse(file.read_text()))).encode())
+    return digest.hexdigest()
+
+
+@cache
+def training_code(network: str, dataset: str) -> str:
+    """Fingerprint of the code that one training runs.
+
+    Of the networks and data sets only the files that define the ones in use count: adding another
+    leaves finished work valid.
+    """
+    leaves = {"networks": "network", "datasets": "dataset"}
+    core = closure(ROOT / "safs/training.py") | closure(ROOT / "safs/pruned.py")
+    files = {f for f in core if f.parent.name not in leaves or f.name == "base.py"}
+    files.add(_defining(ROOT / "safs/networks", "network", network))
+    files.add(_defining(ROOT / "safs/datasets", "dataset", dataset))
+    return fingerprint(frozenset(files))
+
+
+def _defining(folder: Path, decorator: str, name: str) -> Path:
+    """The file in ``folder`` with a function decorated ``@decorator(name, ...)``."""
+    for file in sorted(folder.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == decorator
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+                and node.args[0].value == name
+            ):
+                return file
+    raise LookupError(f"no file in {folder.name}/ registers the {decorator} {name!r}")
+
+
+def _imports(file: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from _files(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from _files([node.module, *(f"{node.module}.{a.name}" for a in node.names)])
+
+
+def _files(modules: Iterable[str]) -> Iterator[Path]:
+    for module in modules:
+        parts = module.split(".")
+        if parts[0] not in _PACKAGES:
+            continue
+        for depth in range(1, len(parts) + 1):
+            base = ROOT.joinpath(*parts[:depth])
+            for file in (base.with_suffix(".py"), base / "__init__.py"):
+                if file.is_file():
+                    yield file
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = node.body[0] if node.body else None
+        if (
+            isinstance(first, ast.Expr)
+            and isinstance(first.value, ast.Constant)
+            and isinstance(first.value.value, str)
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,292 @@
+"""What runs on workers: the only functions of the pipeline that touch torch.
+
+Each imports torch inside, so a stage that submits them stays light.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.engine import compute
+from pipelines.engine.jobs import Files, Job, Result
+from pipelines.engine.scratch import write_atomically
+from safs.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from safs.data import Fold
+    from safs.pruned import Pruned
+    from safs.training import Snapshot
+
+WEIGHTS = "weights.safetensors"
+_CHECKPOINT = "checkpoint.pt"
+_CHECKPOINT_SECONDS = 20.0
+
+
+def bits() -> dict[str, str]:
+    """What decides the bits of a result on this worker."""
+    from safs.device import bit_identity
+
+    return bit_identity(_device())
+
+
+def train(job: Job, files: Files, topic: str) -> Result:
+    """Run one training, from its checkpoint if a killed run left one.
+
+    Args:
+        job: what to train.
+        files: where inputs and scratch are.
+        topic: where finished epochs are announced.
+    """
+    from safs.data import BatchOrder
+    from safs.device import bit_identity
+    from safs.slots import slots
+    from safs.training import train as run
+
+    device = _device()
+    fold = _fold(job.dataset, job.replicate, job.seed, str(device), files.data)
+    network, mask = _starting_point(job, files, fold)
+    checkpoint = _Checkpoint(files.folder / _CHECKPOINT, topic, job.identity)
+    outcome = run(
+        network.to(device),
+        fold,
+        job.recipe,
+        job.epochs,
+        BatchOrder(job.seed, job.replicate, job.phase),
+        mask=mask,
+        validate="every" if job.validate_every else "last",
+        resume=checkpoint.read(),
+        on_epoch=checkpoint,
+    )
+    if files.keep_weights and outcome.failure is None:
+        _save(network.state_dict(), files.folder / WEIGHTS)
+    checkpoint.done()
+    return {
+        "failure": outcome.failure,
+        "seconds": outcome.seconds,
+        "history": [_finite(asdict(entry)) for entry in outcome.history],
+        "slots": {name: slot.describe() for name, slot in slots(network).items()},
+        "bits": bit_identity(device),
+    }
+
+
+def prune(
+    network: NetworkSpec, dataset: str, dense: Path, ratio: float, method: str, target: Path
+) -> dict[str, Any]:
+    """Write the mask of a dense network; return its counts and connectivity."""
+    import torch
+
+    from safs import pruning
+    from safs.datasets import DATASETS, load_part
+
+    model = load_dense(network, dataset, dense)
+    mask = pruning.prune(model, ratio, method)
+    _save({name: keep.to(torch.uint8) for name, keep in mask.items()}, target)
+    labels = load_part(dataset, "train", compute.data_directory()).labels
+    links = pruning.connectivity(model, mask, DATASETS[dataset].shape, labels)
+    return {
+        "layers": {
+            name: {"total": keep.numel(), "kept": int(keep.sum())} for name, keep in mask.items()
+        },
+        "connectivity": {
+            "connected": list(links.connected),
+            "classes": links.classes,
+            "cap": links.cap,
+        },
+    }
+
+
+def evaluate(
+    network: NetworkSpec,
+    dataset: str,
+    weights: Path,
+    chromosome: tuple[str, ...],
+    scaled: bool,
+    data: Path | None,
+) -> dict[str, Any]:
+    """Open the test images once for one trained network; count its parameters."""
+    import torch
+
+    from safs import evaluation, slots
+    from safs.networks import prunable
+
+    device = _device()
+    model = empty(network, dataset)
+    slots.fill(model, chromosome, scaled=scaled)
+    model.load_state_dict(_load(weights))
+    result = evaluation.test(model.to(device), dataset, device, data)
+    activation = {id(p) for p in slots.activation_parameters(model)}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    layers = prunable(model)
+    return {
+        "test": {
+            "images": len(result.correct),
+            "top1": result.top1,
+            "top5": result.top5,
+            "loss": result.loss if math.isfinite(result.loss) else None,
+            "correct": result.correct.tolist(),
+        },
+        "parameters": {
+            "total": sum(p.numel() for p in parameters),
+            "nonzero": sum(int(torch.count_nonzero(p)) for p in parameters),
+            "prunable": sum(w.numel() for w in layers.values()),
+            "activation": sum(p.numel() for p in parameters if id(p) in activation),
+            "layers": {
+                name: {"total": w.numel(), "kept": int(torch.count_nonzero(w))}
+                for name, w in layers.items()
+            },
+        },
+    }
+
+
+def epoch_seconds(network: NetworkSpec, dataset: str, recipe: Any, ratio: float) -> float:
+    """Measured seconds of one masked training epoch here, for plans.
+
+    Two epochs of at most 2,560 images run; the second is timed and scaled to the fold's size.
+    """
+    from dataclasses import replace
+
+    from safs.data import BatchOrder
+    from safs.pruned import Pruned
+    from safs.pruning import prune as make_mask
+    from safs.slots import slots
+    from safs.training import train as run
+
+    device = _device()
+    fold = _fold(dataset, 0, 0, str(device), compute.data_directory())
+    whole = len(fold.train)
+    few = slice(0, min(whole, 2560))
+    images = replace(fold.train, pixels=fold.train.pixels[few], labels=fold.train.labels[few])
+    fold = replace(fold, train=images)
+    model = empty(network, dataset)
+    pruned = Pruned(model, make_mask(model, ratio))
+    chromosome = [slot.operator for slot in slots(model).values()]
+    started = [0.0]
+
+    def note(_: Snapshot) -> None:
+        started[0] = started[0] or time.perf_counter()
+
+    network_ = pruned.network(chromosome, images).to(device)
+    run(network_, fold, recipe, 2, BatchOrder(0, 0, "final"), mask=pruned.mask, on_epoch=note)
+    return (time.perf_counter() - started[0]) * whole / len(images)
+
+
+def empty(network: NetworkSpec, dataset: str, *, seed: int = 0, replicate: int = 0) -> nn.Module:
+    """A freshly initialised network for a data set."""
+    from safs.datasets import DATASETS
+    from safs.networks import build
+
+    entry = DATASETS[dataset]
+    return build(
+        network.name,
+        entry.shape,
+        entry.classes,
+        root=seed,
+        replicate=replicate,
+        options=network.options,
+    )
+
+
+def load_dense(network: NetworkSpec, dataset: str, path: Path) -> nn.Module:
+    """A trained dense network with its default operators, on the CPU."""
+    model = empty(network, dataset)
+    model.load_state_dict(_load(path))
+    return model
+
+
+def _starting_point(job: Job, files: Files, fold: Fold) -> tuple[nn.Module, Any]:
+    """The network a job starts from, on the fold's device, and its mask."""
+    if job.chromosome is None:
+        return empty(job.network, job.dataset, seed=job.seed, replicate=job.replicate), None
+    assert files.dense is not None and files.mask is not None
+    pruned = _pruned(job.network, job.dataset, files.dense, files.mask, str(_device()))
+    network = pruned.network(job.chromosome, fold.train, scaled=job.scaled, train_own=job.train_own)
+    return network, pruned.mask
+
+
+def _pruned(
+    network: NetworkSpec, dataset: str, dense: Path, mask_file: Path, device: str
+) -> Pruned:
+    from safs.pruned import Pruned
+
+    mask = {name: keep.bool() for name, keep in _load(mask_file).items()}
+    return Pruned(load_dense(network, dataset, dense).to(device), mask)
+
+
+@lru_cache(maxsize=2)
+def _fold(dataset: str, replicate: int, seed: int, device: str, data: Path | None) -> Fold:
+    import torch
+
+    from safs.data import load_fold
+
+    return load_fold(dataset, replicate, seed, torch.device(device), data)
+
+
+def _device() -> torch.device:
+    """This worker's device, prepared: with several GPUs each worker takes its own."""
+    import torch
+
+    from safs.device import pick, prepare
+
+    device = pick(compute.device_name())
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", compute.worker_number() % torch.cuda.device_count())
+    prepare(device)
+    return device
+
+
+class _Checkpoint:
+    """Saves a training every few seconds and announces its epochs."""
+
+    def __init__(self, path: Path, topic: str, identity: str) -> None:
+        self.path, self.topic, self.identity = path, topic, identity
+        self.saved = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        import torch
+
+        if not self.path.exists():
+            return None
+        return torch.load(self.path, map_location=_device(), weights_only=True)
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        import torch
+
+        compute.announce(self.topic, self.identity, snapshot.epoch)
+        now = time.monotonic()
+        if snapshot.epoch < snapshot.epochs and now - self.saved > _CHECKPOINT_SECONDS:
+            state = snapshot.state()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, lambda temporary: torch.save(state, temporary))
+            self.saved = now
+
+    def done(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(plain, temporary))
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a flow that is not finite becomes None."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in entry.items()
+    }

@@ -1,0 +1,284 @@
+"""The workbench of a training stage: finished work is kept, the rest runs on the pool.
+
+An artefact is a JSON file that carries the identity of everything it was made from, beside a
+safetensors file with the weights. DVC keeps a stage's folder over a rerun (``persist``), and the
+identity decides file by file what is still valid: an added replicate trains alone, a changed input
+reuses nothing, and a clone that pulled the folder reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipelines.config import Pair, Study
+from pipelines.engine import compute, layout, scratch, sources, tasks
+from pipelines.engine.jobs import Files, Job, Result
+from pipelines.engine.progress import EpochProgress
+from pipelines.engine.scratch import Journal, Json
+from safs.arms import ARMS
+from safs.datasets import load_part
+from safs.seeds import Phase
+from safs.spec import Recipe
+
+T = TypeVar("T")
+
+
+class Work:
+    """One run of one stage for a pair (and a ratio).
+
+    Args:
+        study: the checked parameters.
+        stage: name of the stage, and of its folder under ``runs/<profile>/``.
+        pair: name of the pair.
+        ratio: pruning ratio, or None for stages per pair.
+        epochs: epochs that all trainings of the stage have together, for the progress display.
+    """
+
+    def __init__(
+        self, study: Study, stage: str, pair: str, ratio: float | None = None, epochs: int = 0
+    ) -> None:
+        self.study, self.stage, self.pair_name, self.ratio = study, stage, pair, ratio
+        self.pair: Pair = study.pairs[pair]
+        self.out = self.folder(stage, ratio)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._named: set[str] = set()
+        at = f" {ratio:.2f}" if ratio is not None else ""
+        self.progress = EpochProgress(f"{stage} {pair}{at}", epochs)
+        self.pool = compute.Pool(self.progress.epoch)
+
+    def __enter__(self) -> Work:
+        self.progress.__enter__()
+        self.pool.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.__exit__(*error)
+        self.progress.__exit__(*error)
+        if error[0] is None:
+            for path in self.out.iterdir():
+                if path.name not in self._named:
+                    path.unlink()
+
+    @cached_property
+    def code(self) -> str:
+        """Fingerprint of the code that a training of this pair runs."""
+        return sources.training_code(self.pair.network.name, self.pair.dataset.name)
+
+    @cached_property
+    def data(self) -> str:
+        """Checksum of the training images."""
+        return load_part(self.pair.dataset.name, "train", compute.data_directory()).checksum()
+
+    @cached_property
+    def test_data(self) -> str:
+        """Checksum of the test images (their bytes; nothing is evaluated on them)."""
+        return load_part(self.pair.dataset.name, "test", compute.data_directory()).checksum()
+
+    @cached_property
+    def evaluation(self) -> str:
+        """Fingerprint of the code that evaluates."""
+        return sources.fingerprint(sources.closure(sources.ROOT / "safs/evaluation.py"))
+
+    @cached_property
+    def bits(self) -> dict[str, str]:
+        """What decides the bits of a result on the workers."""
+        return self.pool.run(tasks.bits)
+
+    def folder(self, stage: str, ratio: float | None) -> Path:
+        """The folder of a stage of this pair."""
+        return layout.folder(self.study.profile.profile, stage, self.pair_name, ratio)
+
+    def named(self, name: str) -> Path:
+        """The path of a file of this stage; what is not named is removed at the stage's end."""
+        self._named.add(name)
+        return self.out / name
+
+    def each(self, function: Callable[..., T], units: Iterable[tuple[Any, ...]]) -> list[T]:
+        """Call ``function`` on every unit, all at once in threads that wait for the pool.
+
+        Every unit is carried to its end before the first error is raised: no work is lost.
+        """
+        units = list(units)
+        with ThreadPoolExecutor(max_workers=max(1, len(units))) as drivers:
+            futures = [drivers.submit(function, *unit) for unit in units]
+        return [future.result() for future in futures]
+
+    def job(self, replicate: int, phase: Phase, recipe: Recipe, epochs: int, **more: Any) -> Job:
+        """A job of this pair."""
+        return Job(
+            code=self.code,
+            data=self.data,
+            network=self.pair.network,
+            dataset=self.pair.dataset.name,
+            seed=self.study.profile.seed,
+            replicate=replicate,
+            phase=phase,
+            recipe=recipe,
+            epochs=epochs,
+            **more,
+        )
+
+    def keep(self, name: str, identity: str, make: Callable[[Path], Json], epochs: int = 0) -> Json:
+        """The artefact ``name``, made only if none with this identity exists.
+
+        Args:
+            name: file name without ending inside the stage's folder.
+            identity: digest of everything the artefact is made from.
+            make: called with a scratch folder of its own, keyed by identity and bits; writes the
+                weights there, if any, and returns the content.
+            epochs: what the artefact counts in the progress display where it need not be made.
+
+        Returns:
+            The content with ``identity``, and ``weights`` (digest of the weights' file or None).
+        """
+        target, weights = self.named(f"{name}.json"), self.named(f"{name}.safetensors")
+        found = _valid(target, weights, identity)
+        if found is None:
+            place = scratch.folder(
+                layout.SCRATCH.resolve(), self.stage, scratch.digest([identity, self.bits])
+            )
+            made, made_weights = place / "artefact.json", place / tasks.WEIGHTS
+            found = _valid(made, made_weights, identity)
+            if found is None:
+                epochs = 0
+                content = make(place)
+                has = scratch.file_digest(made_weights) if made_weights.exists() else None
+                found = {**content, "identity": identity, "weights": has}
+                scratch.write_json(made, found)
+            target.unlink(missing_ok=True)
+            weights.unlink(missing_ok=True)
+            if found["weights"] is not None:
+                scratch.copy(made_weights, weights)
+            scratch.copy(made, target)
+        if epochs:
+            self.progress.finished(identity, epochs, kept=True)
+        return found
+
+    def train(self, name: str, job: Job, files: Files) -> Json:
+        """A dense or final training as an artefact: its job, result and weights."""
+
+        def make(place: Path) -> Json:
+            there = files.model_copy(update={"folder": place, "keep_weights": True})
+            result = self.pool.run(tasks.train, job, there, self.pool.topic)
+            self.progress.finished(job.identity, job.epochs)
+            return {"job": job.model_dump(mode="json"), "result": result}
+
+        return self.keep(name, job.identity, make, job.epochs)
+
+    def final(
+        self,
+        arm: str,
+        replicate: int,
+        start: Start,
+        chromosome: Sequence[str],
+        recipe: Recipe | None,
+    ) -> Json:
+        """The final training of an arm: the pruned checkpoint, retrained for the dense epochs.
+
+        Where there is nothing to train (no checkpoint, or no recipe because every trial failed)
+        the artefact says so, and the run counts as failed.
+        """
+        job = self.job(
+            replicate,
+            "final",
+            recipe or self.pair.recipe,
+            self.pair.finetune.epochs,
+            validate_every=True,
+            chromosome=tuple(chromosome),
+            **self.learned(arm),
+            **start.inputs,
+        )
+        failure = start.failure or ("every trial failed" if recipe is None else None)
+        name = f"{arm}-r{replicate}"
+        if failure is None:
+            return self.train(name, job, start.files())
+        result = {"failure": failure, "seconds": 0.0, "history": [], "slots": {}, "bits": self.bits}
+        content = {"job": job.model_dump(mode="json"), "result": result}
+        identity = scratch.digest([job.identity, failure])
+        return self.keep(name, identity, lambda place: content, job.epochs)
+
+    def learned(self, arm: str) -> dict[str, bool]:
+        """Which activation parameters an arm learns, as fields of a job."""
+        own = self.study.profile.protocol.own_parameters
+        entry = ARMS[arm]
+        return {
+            "scaled": entry.scaled,
+            "train_own": own == "both" or (own == "stage2" and entry.tuned),
+        }
+
+    def trial(self, journal: Journal, job: Job, files: Files) -> Result:
+        """One training inside a search, answered from the journal where it stands there."""
+        result = journal.get(job.identity)
+        kept = result is not None
+        if result is None:
+            there = files.model_copy(update={"folder": journal.path.parent / job.identity[:16]})
+            result = self.pool.run(tasks.train, job, there, self.pool.topic)
+            journal.add(job.identity, result)
+            if there.folder.exists():
+                there.folder.rmdir()
+        self.progress.finished(job.identity, job.epochs, kept=kept)
+        return result
+
+    def start(self, replicate: int) -> Start:
+        """The pruned checkpoint of a replicate, made by the stages before."""
+        assert self.ratio is not None
+        dense = self.folder("pretrain", None) / f"dense-r{replicate}"
+        mask = self.folder("prune", self.ratio) / f"mask-r{replicate}"
+        return Start(dense, mask)
+
+
+class Start:
+    """Dense network and mask that every arm of a (replicate, ratio) starts from.
+
+    Attributes:
+        inputs: the digests that identify both, as fields of a job.
+        paths: where they are, as fields of a job's files.
+        default: the operators of the dense network, one per slot.
+        slots: the names of its slots.
+        failure: why there is no checkpoint, or None.
+    """
+
+    def __init__(self, dense: Path, mask: Path) -> None:
+        trained = scratch.read_json(dense.with_name(dense.name + ".json"))
+        pruned = scratch.read_json(mask.with_name(mask.name + ".json"))
+        places: dict[str, Any] = trained["result"]["slots"]
+        self.slots = tuple(places)
+        self.default = tuple(str(slot["operator"]) for slot in places.values())
+        self.failure: str | None = pruned["failure"]
+        self.inputs = {"dense": trained["weights"], "mask": pruned["weights"]}
+        self.paths = {
+            "dense": dense.with_name(dense.name + ".safetensors").resolve(),
+            "mask": mask.with_name(mask.name + ".safetensors").resolve(),
+        }
+
+    def files(self) -> Files:
+        """Files of a job that starts here; the scratch folder is set when it runs."""
+        return Files(folder=Path(), data=compute.data_directory(), **self.paths)
+
+
+def _valid(path: Path, weights: Path, identity: str) -> Json | None:
+    """The artefact at ``path`` if it was made from these inputs and its weights are whole."""
+    if not path.exists():
+        return None
+    content = scratch.read_json(path)
+    if content.get("identity") != identity:
+        return None
+    expected = content.get("weights")
+    if expected is not None and (not weights.exists() or scratch.file_digest(weights) != expected):
+        return None
+    assert isinstance(content, dict)
+    return content
+
+
+def replicates(study: Study) -> Sequence[int]:
+    """The replicates of a study."""
+    return range(study.profile.replicates)
+
+
+def spent(result: Result) -> int:
+    """Epochs that a training ran, the one that ended a failed run included."""
+    return len(result["history"]) + (result["failure"] is not None)

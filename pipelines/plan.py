@@ -1,0 +1,63 @@
+"""What a profile will cost, before anything starts: trainings, epochs, hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines.config import Pair, Study
+from safs.arms import ARMS
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a pair, over all its ratios and replicates.
+
+    Attributes:
+        trainings: networks trained.
+        epochs: epochs that these have together.
+    """
+
+    pair: str
+    stage: str
+    trainings: int
+    epochs: int
+
+
+def steps(study: Study) -> list[Step]:
+    """The training stages of every pair, in the order in which they run."""
+    found = []
+    for name, pair in study.pairs.items():
+        cells = len(study.profile.ratios(name)) * study.profile.replicates
+        dense = study.profile.replicates
+        found.append(Step(name, "pretrain", dense, dense * pair.pretrain.epochs))
+        for stage in ("baselines", "search", "tune"):
+            runs = [run for arm in study.profile.arms for run in _runs(pair, arm, stage)]
+            runs += _shared(pair, study.profile.arms) if stage == "search" else []
+            total = sum(trainings * epochs for trainings, epochs in runs)
+            count = sum(trainings for trainings, _ in runs)
+            found.append(Step(name, stage, cells * count, cells * total))
+    return found
+
+
+def trials(pair: Pair, arm: str) -> int:
+    """Trials of a tuned arm; a control with the whole budget has those of both stages of SAFS."""
+    return pair.tune.trials + (pair.search.evaluations if ARMS[arm].whole_budget else 0)
+
+
+def _runs(pair: Pair, arm: str, stage: str) -> Iterator[tuple[int, int]]:
+    """(trainings, epochs each) of one run of an arm in a stage."""
+    entry = ARMS[arm]
+    home = "tune" if entry.tuned else "search" if entry.operators == "found" else "baselines"
+    if stage != home:
+        return
+    if entry.tuned:
+        yield trials(pair, arm), pair.tune.epochs
+    yield 1, pair.finetune.epochs
+
+
+def _shared(pair: Pair, arms: tuple[str, ...]) -> list[tuple[int, int]]:
+    """(trainings, epochs each) of the searches, which several arms share."""
+    wanted = {ARMS[arm].operators for arm in arms}
+    counts = {"found": pair.search.evaluations, "best_single": len(pair.search.operators)}
+    return [(n, pair.search.epochs) for operators, n in counts.items() if operators in wanted]

@@ -1,0 +1,104 @@
+"""From a study's parameters to what the protocol expects of it: records, traces, context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.context import Context
+from bench.records import Collection, Expected, collect
+from bench.schema import Protocol
+from bench.traces import SearchTrace, Traces, TuneTrace
+from pipelines.config import Study
+from pipelines.engine import layout
+from pipelines.engine.scratch import read_json
+from pipelines.engine.work import replicates
+from safs.arms import ARMS
+from safs.spec import PROTOCOL_VERSION
+
+
+def results(study: Study) -> Path:
+    """The git-tracked folder of a profile's tables and report."""
+    return layout.results(study.profile.profile)
+
+
+def expected(study: Study) -> list[Expected]:
+    """Every run that the parameters ask for, and where its record should be."""
+    runs = []
+    for pair in study.profile.pairs:
+        place = layout.folder(study.profile.profile, "evaluate", pair)
+        ratios = study.profile.ratios(pair)
+        cells = [("dense", 0.0), *((arm, x) for x in ratios for arm in study.profile.arms)]
+        for method, ratio in cells:
+            for r in replicates(study):
+                path = place / f"{layout.record_name(method, ratio, r)}.json"
+                runs.append(Expected(pair, ratio, r, method, path))
+    return runs
+
+
+def collection(study: Study) -> Collection:
+    """The records of a study as a tidy frame."""
+    return collect(expected(study))
+
+
+def traces(study: Study) -> Traces:
+    """The traces of stage 1 and stage 2 that the parameters name."""
+    searches, tunings = [], []
+    found = any(ARMS[arm].operators == "found" for arm in study.profile.arms)
+    for pair in study.profile.pairs:
+        for ratio in study.profile.ratios(pair):
+            search = layout.folder(study.profile.profile, "search", pair, ratio)
+            tune = layout.folder(study.profile.profile, "tune", pair, ratio)
+            tuned = [arm for arm in study.profile.arms if ARMS[arm].tuned]
+            for r in replicates(study):
+                searches += [search / f"search-r{r}.json"] if found else []
+                tunings += [tune / f"{arm}-tune-r{r}.json" for arm in tuned]
+    return Traces(
+        search=tuple(SearchTrace.model_validate(_trace(p)) for p in searches if p.exists()),
+        tune=tuple(TuneTrace.model_validate(_trace(p)) for p in tunings if p.exists()),
+    )
+
+
+def context(study: Study) -> Context:
+    """What tables and report say about a study beyond its records."""
+    profile = study.profile
+    return Context(
+        profile=profile.profile,
+        title=profile.title,
+        protocol=Protocol(version=PROTOCOL_VERSION, preset=profile.protocol.preset),
+        pairs={name: pair.about for name, pair in study.pairs.items()},
+        ratios=tuple(sorted({cell.ratio for cell in profile.cells.values()})),
+        replicates=profile.replicates,
+        methods=("dense", *profile.arms),
+        budgets=_budgets(study),
+        notes=tuple(note.strip() for note in profile.notes),
+        deviations=DEVIATIONS,
+        parameters=study.model_dump(mode="json"),
+    )
+
+
+DEVIATIONS = (
+    "Replicates are folds of one seeded, stratified partition; the paper averages three runs.",
+    "Each candidate and each final training starts from the pruned dense checkpoint.",
+    "Pruned weights stay exactly 0 and enter no norm, moment or decay of any optimiser.",
+    "Acon, SRS and TanhSoft-1 keep their published own parameters; alpha and beta are learned.",
+    "SReLU is per channel with its right threshold set from data, as its authors describe it.",
+    "Stage 2 is widened so that the dense recipe is legal and always the first trial.",
+    "The reported accuracy is the last epoch's on the test images, which are read once per run.",
+)
+
+
+def _budgets(study: Study) -> dict[str, int | float | str]:
+    budgets: dict[str, int | float | str] = {}
+    for name, pair in study.pairs.items():
+        prefix = f"{name}: " if len(study.pairs) > 1 else ""
+        budgets |= {
+            f"{prefix}dense epochs": pair.pretrain.epochs,
+            f"{prefix}fine-tuning epochs": pair.finetune.epochs,
+            f"{prefix}stage 1": f"{pair.search.evaluations} x {pair.search.epochs} epochs",
+            f"{prefix}stage 2": f"{pair.tune.trials} x {pair.tune.epochs} epochs",
+        }
+    return budgets
+
+
+def _trace(path: Path) -> object:
+    return read_json(path)["trace"]

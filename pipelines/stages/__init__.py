@@ -1,0 +1,1 @@
+"""One short entry per DVC stage."""

@@ -1,0 +1,138 @@
+"""Evaluation: the test images, once per method and replicate, and the record of each run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.schema import SCHEMA_VERSION, Record, pack
+from pipelines.config import Study
+from pipelines.engine import compute, environment, layout, scratch, tasks
+from pipelines.engine.scratch import Json, digest
+from pipelines.engine.work import Work, replicates, spent
+from safs.arms import ARMS
+from safs.datasets import DATASETS, fold_of
+from safs.spec import PROTOCOL_VERSION
+
+
+def run(study: Study, pair: str) -> None:
+    """Write the record of every run of a pair; one whose inputs are unchanged stays as it is."""
+    with Work(study, "evaluate", pair) as work:
+        units: list[tuple[Any, ...]] = [(work, "dense", 0.0, r) for r in replicates(study)]
+        for ratio in study.profile.ratios(pair):
+            for arm in study.profile.arms:
+                units += [(work, arm, ratio, r) for r in replicates(study)]
+        work.each(evaluate, units)
+
+
+def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
+    """Bring one record up to date, reading the test images only if no valid record exists."""
+    name = layout.record_name(method, ratio, replicate)
+    target = work.named(f"{name}.json")
+    artefact, weights = _artefact(work, method, ratio, replicate)
+    record = describe(work, method, ratio, replicate, artefact)
+    identity = digest([{k: v for k, v in record.items() if k != "seconds"}, work.evaluation])
+    if target.exists() and Record.read(target).digests.identity == identity:
+        return
+    record["digests"]["identity"] = identity
+    if artefact["result"]["failure"] is None:
+        measured = work.pool.run(
+            tasks.evaluate,
+            work.pair.network,
+            work.pair.dataset.name,
+            weights.resolve(),
+            _chromosome(artefact),
+            method != "dense" and ARMS[method].scaled,
+            compute.data_directory(),
+        )
+        measured["test"]["correct"] = pack(measured["test"]["correct"])
+        record |= measured
+    record["environment"] = environment.describe()
+    Record.model_validate(record).write(target)
+
+
+def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Json) -> Json:
+    """Everything of a record that is known without the test images."""
+    job, result = artefact["job"], artefact["result"]
+    before = _searches(work, method, ratio, replicate)
+    failed = result["failure"] is not None
+    last = result["history"][-1] if result["history"] and not failed else None
+    dataset = DATASETS[work.pair.dataset.name]
+    return {
+        "schema": SCHEMA_VERSION,
+        "protocol": {"version": PROTOCOL_VERSION, "preset": work.study.profile.protocol.preset},
+        "profile": work.study.profile.profile,
+        "pair": work.pair_name,
+        "network": work.pair.network.name,
+        "dataset": dataset.name,
+        "ratio": ratio,
+        "replicate": replicate,
+        "fold": fold_of(replicate, dataset.folds),
+        "method": method,
+        "status": "failed" if failed else "ok",
+        "reason": result["failure"],
+        "validation": last
+        and {"top1": last["validation_accuracy"], "loss": last["validation_loss"]},
+        "train": last and {"loss": last["train_loss"], "accuracy": last["train_accuracy"]},
+        "epochs": {"final": spent(result), **before["epochs"]},
+        "trials": before["trials"],
+        "seconds": {"final": result["seconds"], **before["seconds"]},
+        "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
+        "backend": result["bits"]["backend"],
+        "threads": int(result["bits"]["threads"]),
+        "connectivity": _connectivity(work, ratio, replicate) if method != "dense" else None,
+        "slots": [{"name": name, **slot} for name, slot in result["slots"].items()],
+        "recipe": job["recipe"],
+        "digests": {
+            "parameters": _parameters(work),
+            "data": {"train": work.data, "test": work.test_data},
+            "weights": artefact["weights"],
+        },
+    }
+
+
+def _artefact(work: Work, method: str, ratio: float, replicate: int) -> tuple[Json, Path]:
+    """The final training of a run, and where its weights are."""
+    stage = {"dense": "pretrain", "vanilla": "baselines", "srelu": "baselines"}.get(method)
+    stage = stage or ("tune" if ARMS[method].tuned else "search")
+    place = work.folder(stage, None if method == "dense" else ratio)
+    path = place / f"{method}-r{replicate}.json"
+    return scratch.read_json(path), path.with_suffix(".safetensors")
+
+
+def _searches(work: Work, method: str, ratio: float, replicate: int) -> Json:
+    """Epochs, trainings and seconds that stage 1 and stage 2 spent on an arm."""
+    found = {"search": None, "tune": None} if method == "dense" else _traces(method)
+    epochs, trials, seconds = {}, {}, {}
+    for stage, name in found.items():
+        path = work.folder(stage, ratio) / f"{name}-r{replicate}.json"
+        content = scratch.read_json(path) if name and path.exists() else None
+        trace = content["trace"] if content else {}
+        rows = trace.get("evaluations") or trace.get("trials") or []
+        epochs[stage] = sum(row["epochs"] for row in rows)
+        trials[stage] = len(rows)
+        seconds[stage] = content["seconds"] if content else 0.0
+    return {"epochs": epochs, "trials": trials, "seconds": seconds}
+
+
+def _traces(method: str) -> dict[str, str | None]:
+    """File names of the searches behind an arm, by stage."""
+    arm = ARMS[method]
+    search = {"found": "search", "best_single": "singles"}.get(arm.operators)
+    return {"search": search, "tune": f"{method}-tune" if arm.tuned else None}
+
+
+def _connectivity(work: Work, ratio: float, replicate: int) -> Json | None:
+    place = work.folder("prune", ratio)
+    links: Json | None = scratch.read_json(place / f"mask-r{replicate}.json").get("connectivity")
+    return links
+
+
+def _chromosome(artefact: Json) -> tuple[str, ...]:
+    return tuple(str(slot["operator"]) for slot in artefact["result"]["slots"].values())
+
+
+def _parameters(work: Work) -> str:
+    """Digest of everything that parameters say of a run, whatever the number of replicates."""
+    profile = work.study.profile
+    return digest([work.pair.model_dump(mode="json"), profile.protocol.model_dump(), profile.seed])

@@ -1,0 +1,26 @@
+"""Dense training: one network per replicate, shared by all its pruning ratios (Eq. 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.config import Study
+from pipelines.engine import compute
+from pipelines.engine.jobs import Files
+from pipelines.engine.work import Work, replicates
+
+
+def run(study: Study, pair: str) -> None:
+    """Train the dense network of every replicate: ``dense-r<replicate>``."""
+    spec = study.pairs[pair]
+    total = spec.pretrain.epochs * study.profile.replicates
+    with Work(study, "pretrain", pair, epochs=total) as work:
+
+        def one(replicate: int) -> None:
+            job = work.job(
+                replicate, "dense", spec.recipe, spec.pretrain.epochs, validate_every=True
+            )
+            files = Files(folder=Path(), data=compute.data_directory())
+            work.train(f"dense-r{replicate}", job, files)
+
+        work.each(one, [(r,) for r in replicates(study)])

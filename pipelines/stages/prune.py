@@ -1,0 +1,41 @@
+"""Pruning: one mask per (replicate, ratio), shared by all methods (Eq. 2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.config import Study
+from pipelines.engine import scratch, tasks
+from pipelines.engine.scratch import Json
+from pipelines.engine.work import Work, replicates
+
+
+def run(study: Study, pair: str, ratio: float) -> None:
+    """Prune the dense network of every replicate: ``mask-r<replicate>``."""
+    spec = study.pairs[pair]
+    with Work(study, "prune", pair, ratio) as work:
+
+        def one(replicate: int) -> None:
+            name = f"dense-r{replicate}"
+            dense = work.folder("pretrain", None) / f"{name}.safetensors"
+            weights = scratch.read_json(dense.with_suffix(".json"))["weights"]
+            method = spec.prune.method
+            identity = scratch.digest([weights, ratio, method, work.code, work.data])
+
+            def make(place: Path) -> Json:
+                if weights is None:
+                    return {"failure": "the dense training failed"}
+                made = work.pool.run(
+                    tasks.prune,
+                    spec.network,
+                    spec.dataset.name,
+                    dense.resolve(),
+                    ratio,
+                    method,
+                    place / tasks.WEIGHTS,
+                )
+                return {"failure": None, "ratio": ratio, "method": method, **made}
+
+            work.keep(f"mask-r{replicate}", identity, make)
+
+        work.each(one, [(r,) for r in replicates(study)])

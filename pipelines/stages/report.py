@@ -1,0 +1,16 @@
+"""The report: figures and one self-contained page."""
+
+from __future__ import annotations
+
+from bench import figures, report
+from bench.compare import compare
+from pipelines.config import Study
+from pipelines.publishing import collection, context, results, traces
+
+
+def run(study: Study) -> None:
+    """Write ``results/<profile>/figures`` and ``results/<profile>/report.html``."""
+    runs, about, searches = collection(study), context(study), traces(study)
+    drawn = figures.write_all(runs, searches, about, results(study) / "figures")
+    page = results(study) / "report.html"
+    report.render(runs, compare(runs, about), searches, about, drawn, page)

@@ -1,0 +1,12 @@
+"""Tables: the records of a profile as CSV, Markdown and LaTeX, and the metrics."""
+
+from __future__ import annotations
+
+from bench import tables
+from pipelines.config import Study
+from pipelines.publishing import collection, context, results
+
+
+def run(study: Study) -> None:
+    """Write ``results/<profile>/`` tables from the records that the parameters name."""
+    tables.write_all(collection(study), context(study), results(study) / "tables")

@@ -1,0 +1,65 @@
+"""The arms: every way of retraining the same pruned checkpoint that the protocol compares.
+
+All arms of a (replicate, ratio) share dense net, mask, batches and, where they are tuned, the
+space, SMAC's seed and the first five configurations. ``dense`` is no arm here: it is what is
+pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Operators = Literal["default", "relu", "srelu", "found", "random", "best_single"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is in the slots, and what is learned or tuned.
+
+    Attributes:
+        operators: the network's default; ReLU or SReLU everywhere; the chromosome that stage 1
+            found; a random one; the best of the chromosomes with one operator everywhere.
+        scaled: alpha and beta are learned.
+        tuned: stage 2 chooses the recipe; otherwise the dense recipe is used.
+        whole_budget: stage 2 gets as many trials as SAFS has in both stages.
+        beyond_paper: a control that the paper does not have.
+    """
+
+    operators: Operators
+    scaled: bool = False
+    tuned: bool = False
+    whole_budget: bool = False
+    beyond_paper: bool = False
+
+
+ARMS: Mapping[str, Arm] = {
+    "vanilla": Arm("default"),
+    "srelu": Arm("srelu"),
+    "stage1_only": Arm("found"),
+    "stage2_only": Arm("relu", scaled=True, tuned=True),
+    "safs": Arm("found", scaled=True, tuned=True),
+    "default_hpo": Arm("default", tuned=True, beyond_paper=True),
+    "srelu_hpo": Arm("srelu", tuned=True, beyond_paper=True),
+    "random_hpo": Arm("random", scaled=True, tuned=True, beyond_paper=True),
+    "best_single_hpo": Arm("best_single", scaled=True, tuned=True, beyond_paper=True),
+    "default_hpo_total": Arm(
+        "default", scaled=True, tuned=True, whole_budget=True, beyond_paper=True
+    ),
+}
+
+
+def chromosome(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The operators of an arm that needs no search.
+
+    Args:
+        name: an arm whose operators are the default ones, ReLU or SReLU.
+        default: the dense network's operators, one per slot.
+    """
+    operators = ARMS[name].operators
+    if operators == "default":
+        return default
+    if operators in ("relu", "srelu"):
+        return (operators,) * len(default)
+    raise ValueError(f"the operators of {name} have to be searched")

@@ -1,0 +1,66 @@
+"""Where tensors live, and what decides the bits of a result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from safs.errors import SafsError
+
+
+def pick(name: str = "auto") -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SafsError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SafsError(f"device {name!r}: torch sees no CUDA device here")
+    return device
+
+
+def prepare(device: torch.device) -> None:
+    """One thread per process and deterministic algorithms: results do not depend on the load.
+
+    The CUDA part is written from torch's documentation; no machine has run it yet.
+    """
+    torch.set_num_threads(1)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def name(device: torch.device) -> str:
+    """The processor's marketing name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return cpu_name()
+
+
+def cpu_name() -> str:
+    """Model name of the CPU, as Linux prints it; elsewhere what Python knows."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def bit_identity(device: torch.device) -> dict[str, str]:
+    """What two runs must share to agree bit for bit: kept in records and in scratch digests."""
+    return {
+        "device": device.type,
+        "processor": name(device),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "threads": "1",
+        "backend": "dense",
+    }

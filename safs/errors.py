@@ -1,0 +1,35 @@
+"""Errors that tell the reader what was wrong, what was expected and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SafsError(ValueError):
+    """Bad input. The message is one line, fit to be shown without a traceback."""
+
+
+class UnknownName(SafsError, KeyError):
+    """A name that no registry entry or setting has.
+
+    Args:
+        kind: what was looked up, e.g. ``"operator"``.
+        name: the name that was asked for.
+        known: every valid name.
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, self.known)}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of an error line: the nearest valid name, then all of them."""
+    known = list(known)
+    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    return f"{hint} known: {', '.join(known)}"

@@ -1,0 +1,217 @@
+"""Synthetic records, traces and contexts: made from seeds, never from a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.context import Context
+from bench.records import Collection, Expected, collect
+from bench.schema import Record, pack
+from bench.traces import SearchTrace, Traces, TuneTrace
+
+PAIR = "lenet5_mnist5k"
+RATIOS = (0.90, 0.95, 0.99)
+METHODS = ("dense", "vanilla", "srelu", "stage1_only", "stage2_only", "safs")
+IMAGES = 1000
+SLOTS = ("conv1", "conv2", "fc1", "fc2")
+OPERATORS = ("ReLU6", "Acon", "SRS", "Symlog", "Swish", "Tanh", "ELU")
+LEVELS = {
+    "dense": 0.96, "vanilla": 0.44, "srelu": 0.50, "stage1_only": 0.51, "stage2_only": 0.53,
+    "safs": 0.55, "default_hpo": 0.53, "srelu_hpo": 0.54,
+}  # fmt: skip
+
+
+def record(
+    method: str = "safs",
+    ratio: float = 0.99,
+    replicate: int = 0,
+    pair: str = PAIR,
+    **changes: Any,
+) -> Record:
+    """A valid record; ``changes`` replace top-level fields."""
+    return Record.model_validate(content(method, ratio, replicate, pair) | changes)
+
+
+def content(method: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[str, Any]:
+    """A valid record as plain data."""
+    dense = method == "dense"
+    ratio = 0.0 if dense else ratio
+    connected = sorted(_rng("net", ratio, replicate).permutation(10)[: 4 + replicate % 4].tolist())
+    tuned = method in ("safs", "stage2_only", "default_hpo", "srelu_hpo")
+    searched = method in ("safs", "stage1_only")
+    epochs = {"final": 20, "search": 84 if searched else 0, "tune": 80 if tuned else 0}
+    return {
+        "schema": 1,
+        "protocol": {"version": 1, "preset": "paper"},
+        "profile": "quick",
+        "pair": pair,
+        "network": "lenet5",
+        "dataset": "mnist5k",
+        "ratio": ratio,
+        "replicate": replicate,
+        "fold": replicate % 5,
+        "method": method,
+        "status": "ok",
+        "reason": None,
+        "test": _test(method, ratio, replicate),
+        "validation": {"top1": 0.5, "loss": 1.2},
+        "train": {"loss": 1.1, "accuracy": 0.51},
+        "epochs": epochs,
+        "trials": {"search": 21 if searched else 0, "tune": 20 if tuned else 0},
+        "seconds": {name: 0.1 * count for name, count in epochs.items()},
+        "device": {"type": "cpu", "name": "synthetic"},
+        "backend": "dense",
+        "threads": 1,
+        "parameters": _parameters(ratio),
+        "connectivity": None if dense else {"connected": connected, "classes": 10, "cap": 0.6},
+        "slots": [_slot(name, method, tuned) for name in SLOTS],
+        "recipe": _recipe(),
+        "digests": _digests(method),
+        "environment": _environment(),
+    }
+
+
+def _rng(*key: object) -> np.random.Generator:
+    return np.random.default_rng(np.frombuffer(repr(key).encode(), dtype=np.uint8))
+
+
+def _test(method: str, ratio: float, replicate: int) -> dict[str, Any]:
+    shift = 0.02 * _rng("block", replicate).standard_normal()
+    level = LEVELS.get(method, 0.5) + (0 if method == "dense" else 4 * (0.99 - ratio)) + shift
+    level += 0.01 * _rng(method, ratio, replicate).standard_normal()
+    correct = _rng("images", replicate).random(IMAGES) < min(level, 0.99)
+    top1 = int(correct.sum()) / IMAGES
+    test = {"images": IMAGES, "top1": top1, "top5": max(top1, 0.95), "loss": 1.3}
+    return test | {"correct": pack(correct)}
+
+
+def _parameters(ratio: float) -> dict[str, Any]:
+    kept = 44190 - round(ratio * 44190)
+    layers = {"fc1": {"total": 44190, "kept": kept}}
+    counts = {"total": 44426, "nonzero": kept + 236, "prunable": 44190, "activation": 8}
+    return counts | {"layers": layers}
+
+
+def _slot(name: str, method: str, tuned: bool) -> dict[str, Any]:
+    operator = {"safs": "Symlog", "stage1_only": "Symlog", "srelu": "SReLU"}.get(method, "ReLU")
+    scale = 1.1 if tuned else 1.0
+    own = {"t_r": [0.5, 0.6]} if method == "srelu" else {}
+    return {"name": name, "operator": operator, "alpha": scale, "beta": scale, "own": own}
+
+
+def _recipe() -> dict[str, Any]:
+    recipe = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+    return recipe | {"schedule": "constant", "restart_epochs": None, "batch_size": 256}
+
+
+def _digests(method: str) -> dict[str, Any]:
+    data = {"mnist_5k.csv": "c0ffee"}
+    return {"parameters": "p", "data": data, "weights": f"w-{method}", "identity": "i"}
+
+
+def _environment() -> dict[str, Any]:
+    packages = {"torch": "2.14.1", "numpy": "2.4.6"}
+    found = {"python": "3.11.2", "platform": "Linux", "cpu": "x86", "packages": packages}
+    return found | {"git": "abc1234"}
+
+
+def failed(method: str, ratio: float, replicate: int, reason: str, pair: str = PAIR) -> Record:
+    """A record of a run that failed."""
+    return record(method, ratio, replicate, pair, status="failed", reason=reason, test=None)
+
+
+def expected(
+    folder: Path,
+    methods: Iterable[str] = METHODS,
+    ratios: Sequence[float] = RATIOS,
+    replicates: int = 3,
+    pair: str = PAIR,
+) -> list[Expected]:
+    """Every run of a profile, with the file in which it should be."""
+    return [
+        Expected(pair, at, r, method, folder / f"{pair}-{at}-{r}-{method}.json")
+        for method in methods
+        for at in ((0.0,) if method == "dense" else ratios)
+        for r in range(replicates)
+    ]
+
+
+def write(runs: Iterable[Expected]) -> None:
+    """Write a valid record for each run."""
+    for run in runs:
+        record(run.method, run.ratio, run.replicate, run.pair).write(run.path)
+
+
+def collection(folder: Path, **options: Any) -> Collection:
+    """A complete collection, written to and read from ``folder``."""
+    runs = expected(folder, **options)
+    write(runs)
+    return collect(runs)
+
+
+def context(**changes: Any) -> Context:
+    """The quick profile."""
+    values: dict[str, Any] = {
+        "profile": "quick",
+        "title": "LeNet-5 on MNIST-5k",
+        "protocol": {"version": 1, "preset": "paper"},
+        "pairs": {
+            PAIR: {
+                "label": "LeNet-5 / MNIST-5k",
+                "published": "lenet5_mnist",
+                "comparable": False,
+                "why_not": "MNIST-5k has 4,000 images, the paper trains on MNIST; budgets reduced",
+            }
+        },
+        "ratios": RATIOS,
+        "replicates": 3,
+        "methods": METHODS,
+        "budgets": {"dense epochs": 20, "search iterations": 20},
+        "notes": ("At these budgets 99% is a smoke result.",),
+        "deviations": ("Stage 1's fitness is the training loss.",),
+        "parameters": {"search": {"iterations": 20}, "tune": {"trials": 20}},
+    }
+    return Context.model_validate(values | changes)
+
+
+def search_trace(ratio: float = 0.99, replicate: int = 0, pair: str = PAIR) -> SearchTrace:
+    """A stage-1 trace in which the fifth candidate failed."""
+    rng = _rng("search", ratio, replicate)
+    evaluations = [
+        {
+            "index": index,
+            "chromosome": tuple(rng.choice(OPERATORS, len(SLOTS)).tolist()),
+            "energy": None if index == 4 else float(1.5 - 0.02 * index + 0.1 * rng.random()),
+            "accepted": bool(rng.random() < 0.5),
+            "epochs": 4,
+            "status": "failed" if index == 4 else "ok",
+            "reason": "loss is not finite" if index == 4 else None,
+        }
+        for index in range(21)
+    ]
+    values = {"schema": 1, "pair": pair, "ratio": ratio, "replicate": replicate, "best": 20}
+    values |= {"algorithm": "lahc", "slots": SLOTS, "operators": OPERATORS}
+    return SearchTrace.model_validate(values | {"evaluations": evaluations})
+
+
+def tune_trace(ratio: float = 0.99, replicate: int = 0, method: str = "safs") -> TuneTrace:
+    """A stage-2 trace of three trials, the last of which crashed."""
+    trials = [
+        {"index": i, "config": {"lr": 0.1}, "cost": cost, "validation_top1": top1}
+        | {"epochs": 4, "status": "ok" if top1 else "failed", "reason": None if top1 else "nan"}
+        for i, (cost, top1) in enumerate([(0.5, 0.5), (0.4, 0.6), (1.0, None)])
+    ]
+    values = {"schema": 1, "pair": PAIR, "ratio": ratio, "replicate": replicate, "best": 1}
+    return TuneTrace.model_validate(values | {"method": method, "trials": trials})
+
+
+def traces(replicates: int = 3, ratios: Sequence[float] = RATIOS) -> Traces:
+    """Traces of every ratio and replicate."""
+    cells = [(ratio, replicate) for ratio in ratios for replicate in range(replicates)]
+    return Traces(
+        tuple(search_trace(*cell) for cell in cells), tuple(tune_trace(*cell) for cell in cells)
+    )

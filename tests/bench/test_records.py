@@ -1,0 +1,120 @@
+"""Collecting: one row per expected run, nothing dropped, nothing mixed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+from synthetic import PAIR
+
+from bench.errors import BenchError
+from bench.records import COLUMNS, Expected, collect
+
+
+def _path(runs: list[Expected], *key: object) -> Path:
+    return next(run.path for run in runs if run.key == key)
+
+
+def test_a_complete_collection(tmp_path: Path) -> None:
+    found = synthetic.collection(tmp_path)
+    frame = found.frame
+    assert list(frame.columns) == list(COLUMNS)
+    assert len(frame) == 3 + 3 * 3 * 5
+    assert set(frame["status"]) == {"ok"}
+    one = found.select(pair=PAIR, ratio=0.99, replicate=0, method="safs").iloc[0]
+    record = synthetic.record()
+    assert record.test is not None
+    assert one["top1"] == pytest.approx(100 * record.test.top1)
+    assert one["operators"] == "Symlog|Symlog|Symlog|Symlog"
+    assert one["cap"] == pytest.approx(60)
+    assert one["epochs"] == 184
+    assert found.correct[PAIR, 0.99, 0, "safs"].mean() == pytest.approx(record.test.top1)
+    assert len(found.series(PAIR, 0.99, "dense")) == 3
+
+
+def test_gaps_and_failures_are_rows(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path)
+    synthetic.write(runs)
+    synthetic.failed("safs", 0.9, 0, "loss is not finite").write(_path(runs, PAIR, 0.9, 0, "safs"))
+    _path(runs, PAIR, 0.9, 1, "safs").unlink()
+    _path(runs, PAIR, 0.9, 2, "safs").write_text('{"schema": 1}')
+    _path(runs, PAIR, 0.95, 0, "safs").write_text(synthetic.record("srelu", 0.95, 0).text())
+    found = collect(runs)
+    assert len(found.frame) == len(runs)
+    rows = found.frame[found.frame["status"] != "ok"]
+    assert rows["status"].tolist() == ["failed", "missing", "invalid", "invalid"]
+    assert rows["top1"].isna().all()
+    reasons = rows["reason"].tolist()
+    assert reasons[0] == "loss is not finite"
+    assert reasons[1] == f"no record {PAIR}-0.9-1-safs.json"
+    assert "protocol: missing" in reasons[2]
+    assert "expected ('lenet5_mnist5k', 0.95, 0, 'safs')" in reasons[3]
+    assert str(tmp_path) not in " ".join(reasons)
+    assert found.paired(PAIR, 0.9, "safs", "vanilla").empty
+    assert len(found.paired(PAIR, 0.95, "safs", "vanilla")) == 2
+
+
+def test_only_named_files_are_read(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path, replicates=3)
+    synthetic.write(runs)
+    two = [run for run in runs if run.replicate < 2]
+    assert len(collect(two).frame) == len(two)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"backend": "sparse"},
+            "backend and device differ inside pair lenet5_mnist5k, replicate 1",
+        ),
+        ({"device": {"type": "cuda", "name": "x"}}, "backend and device differ"),
+        ({"protocol": {"version": 2, "preset": "paper"}}, "protocol differ inside all"),
+        ({"protocol": {"version": 1, "preset": "as_released"}}, "protocol differ inside all"),
+        ({"profile": "paper"}, "profile differ inside all"),
+        ({"connectivity": {"connected": [0], "classes": 10, "cap": 0.2}}, "mask differ inside"),
+    ],
+)
+def test_what_must_not_be_mixed(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path)
+    synthetic.write(runs)
+    synthetic.record("safs", 0.99, 1, **change).write(_path(runs, PAIR, 0.99, 1, "safs"))
+    with pytest.raises(BenchError, match=words) as caught:
+        collect(runs)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_checksums_must_agree(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path)
+    synthetic.write(runs)
+    path = _path(runs, PAIR, 0.99, 1, "safs")
+    data = json.loads(path.read_text())
+    data["digests"]["data"] = {"mnist_5k.csv": "other"}
+    path.write_text(json.dumps(data))
+    with pytest.raises(BenchError, match="data checksums differ inside mnist5k"):
+        collect(runs)
+
+
+def test_blocks_may_use_backends_of_their_own(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path)
+    for run in runs:
+        backend = "sparse" if run.replicate == 1 else "dense"
+        synthetic.record(run.method, run.ratio, run.replicate, backend=backend).write(run.path)
+    assert set(collect(runs).frame["backend"]) == {"dense", "sparse"}
+
+
+def test_bad_expectations(tmp_path: Path) -> None:
+    run = Expected(PAIR, 0.9, 0, "safs", tmp_path / "a.json")
+    with pytest.raises(BenchError, match="expected twice"):
+        collect([run, run])
+    with pytest.raises(BenchError, match="unknown method 'x'"):
+        collect([Expected(PAIR, 0.9, 0, "x", tmp_path)])
+
+
+def test_nothing_at_all(tmp_path: Path) -> None:
+    found = collect(synthetic.expected(tmp_path))
+    assert set(found.frame["status"]) == {"missing"}
+    assert np.isnan(found.frame["top1"]).all()

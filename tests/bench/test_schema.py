@@ -1,0 +1,122 @@
+"""What a record accepts, and what it says of what it does not accept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import BenchError
+from bench.schema import ARMS, Record, Test, pack, validate_file
+
+
+@pytest.mark.parametrize("method", list(ARMS))
+def test_a_written_record_is_read_back_the_same(method: str, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "record.json"
+    record = synthetic.record(method)
+    record.write(path)
+    assert Record.read(path) == record
+    assert validate_file(path) == []
+    assert path.read_text() == record.text()
+    assert path.read_text().endswith("}\n")
+    assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+def test_a_failed_record_needs_no_result() -> None:
+    record = synthetic.failed("safs", 0.99, 0, "loss is not finite")
+    assert record.test is None
+    bare = synthetic.content("safs", 0.99, 0) | {"status": "failed", "reason": "x", "test": None}
+    Record.model_validate(bare | dict.fromkeys(("parameters", "connectivity", "recipe")))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_bits_survive_packing(correct: list[bool]) -> None:
+    share = sum(correct) / len(correct)
+    test = Test(images=len(correct), top1=share, top5=1, loss=None, correct=pack(correct))
+    assert test.bits().tolist() == correct
+
+
+def _change(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    for name in parents:
+        data = data[name]
+    data[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("ratio", 1.0, "ratio: got 1.0; expected less than 1"),
+        ("ratio", "0.99", "ratio: got '0.99'; expected a valid number"),
+        ("ratio", float("nan"), "ratio: got nan; expected a finite number"),
+        ("replicate", -1, "replicate: got -1; expected greater than or equal to 0"),
+        ("schema", 2, "schema: got 2; expected schema version 1"),
+        ("method", "sasf", "method: got 'sasf'; expected 'safs'? Known: dense, vanilla"),
+        ("status", "fine", "status: got 'fine'; expected 'ok' or 'failed'"),
+        ("status", "failed", "reason: got null; expected the reason of a failed run"),
+        ("reason", "odd", "reason: got 'odd'; expected null for a run that is ok"),
+        ("test", None, "test: got null; expected a value, as the run is ok"),
+        ("connectivity", None, "connectivity: got null; expected a value"),
+        ("test/top1", 1.5, "test.top1: got 1.5; expected less than or equal to 1"),
+        ("test/top1", 0.001, "test.top1: got 0.001; expected 0."),
+        ("test/top5", 0.0, "expected at most top5 = 0.0"),
+        ("test/correct", "AAAA", "test.correct: got 'AAAA'; expected packed bits of the images"),
+        ("test/correct", "%", "not base64"),
+        ("test/imagez", 3, "test.imagez: unknown key; did you mean 'images'?"),
+        ("parameters/nonzero", 10**9, "parameters.nonzero: got 1000000000; expected at most total"),
+        ("parameters/layers/fc1/kept", 10**9, "parameters.layers.fc1.kept: got 1000000000"),
+        ("connectivity/connected", [1, 1], "connectivity.connected: got [1, 1]; expected distinct"),
+        ("connectivity/connected", [10], "expected distinct classes from 0 to 9"),
+        ("digests/weights", None, "digests.weights: got null"),
+        ("environment", {}, "environment.python: missing; expected a value"),
+    ],
+)
+def test_what_is_wrong_is_named(path: str, value: Any, words: str, tmp_path: Path) -> None:
+    data = synthetic.content("safs", 0.99, 0)
+    _change(data, path, value)
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(data))
+    problems = validate_file(file)
+    assert any(words in line for line in problems), problems
+    assert all(line.startswith(f"{file}: ") and "\n" not in line for line in problems)
+    with pytest.raises(BenchError, match=r"record\.json"):
+        Record.read(file)
+
+
+def test_dense_has_ratio_zero_and_no_connectivity(tmp_path: Path) -> None:
+    data = synthetic.content("dense", 0.0, 0) | {"ratio": 0.9}
+    data["connectivity"] = {"connected": [0], "classes": 10, "cap": 0.2}
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(data))
+    problems = " ".join(validate_file(file))
+    assert "ratio: got 0.9; expected 0.0 for method dense" in problems
+    assert "connectivity: got 'an object'; expected null for method dense" in problems
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    data = synthetic.content("safs", 0.99, 0) | {"replicate": -1, "fold": -1}
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(data))
+    assert len(validate_file(file)) == 2
+
+
+def test_what_is_no_record_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    assert "cannot be read: No such file" in validate_file(file)[0]
+    file.write_text("{")
+    assert "not JSON" in validate_file(file)[0]
+    file.write_text("[]")
+    assert validate_file(file)
+
+
+def test_a_loss_that_is_not_finite_is_null() -> None:
+    test = synthetic.content("safs", 0.99, 0)["test"]
+    assert synthetic.record(test=test | {"loss": None}).test is not None
+    with pytest.raises(ValueError, match="finite"):
+        synthetic.record(test=test | {"loss": np.inf})

@@ -1,0 +1,168 @@
+"""Tables: numbers, gaps, renderers; and what a gap changes (only itself)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import PAIR
+
+from bench import compare, tables
+from bench.errors import BenchError
+from bench.records import Collection, collect
+from bench.render import Table, interval_text, number, p_text, ratio_text, spread_text
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return synthetic.collection(tmp_path_factory.mktemp("whole"))
+
+
+def _damaged(folder: Path) -> Collection:
+    """SAFS at .9: replicate 0 failed, 1 missing, at .95: replicate 0 invalid."""
+    runs = synthetic.expected(folder)
+    synthetic.write(runs)
+    path = {run.key: run.path for run in runs}
+    synthetic.failed("safs", 0.9, 0, "loss | is_not <finite>").write(path[PAIR, 0.9, 0, "safs"])
+    path[PAIR, 0.9, 1, "safs"].unlink()
+    path[PAIR, 0.95, 0, "safs"].write_text('{"top1": NaN}')
+    return collect(runs)
+
+
+def _row(frame: pd.DataFrame, **values: object) -> pd.Series:
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_everything_is_written(whole: Collection, tmp_path: Path) -> None:
+    paths = tables.write_all(whole, synthetic.context(), tmp_path)
+    names = ("table1", "table2", "connectivity", "cost", "failures")
+    files = {f"{name}.{suffix}" for name in names for suffix in ("csv", "md", "tex")}
+    assert set(paths) == files | {"runs.csv", "summary.json"}
+    assert {path.name for path in tmp_path.iterdir()} == set(paths)
+    assert len(pd.read_csv(paths["runs.csv"])) == len(whole.frame)
+    assert "nan" not in paths["table2.md"].read_text().lower()
+
+
+def test_table1_means_spread_and_the_paper(whole: Collection) -> None:
+    table = tables.table1(whole, synthetic.context())
+    row = _row(table.frame, ratio=0.99, method="safs")
+    values = whole.series(PAIR, 0.99, "safs")
+    assert row["top1_mean"] == pytest.approx(values.mean())
+    assert row["top1_sd"] == pytest.approx(values.std(ddof=1))
+    both = whole.paired(PAIR, 0.99, "safs", "vanilla")
+    assert row["gain_mean"] == pytest.approx((both["safs"] - both["vanilla"]).mean())
+    assert row["paper_top1"] == 62.22
+    assert row["paper_gain"] == 15.53
+    assert row["comparable"] is False
+    assert "4,000 images" in table.markdown()
+    assert "not comparable" in table.markdown()
+    assert np.isnan(_row(table.frame, ratio=0.9, method="safs")["paper_top1"])
+
+
+def test_a_comparable_pair_is_not_marked(whole: Collection) -> None:
+    pairs = {PAIR: {"label": "L", "published": "lenet5_mnist", "comparable": True}}
+    table = tables.table1(whole, synthetic.context(pairs=pairs))
+    assert "not comparable" not in table.markdown().lower()
+    assert "comparable" in table.markdown()
+
+
+def test_connectivity_stands_beside_accuracy(whole: Collection) -> None:
+    frame = tables.connectivity(whole, synthetic.context()).frame
+    assert len(frame) == 9
+    row = _row(frame, ratio=0.99, replicate=1)
+    assert (row["connected"], row["classes"], row["cap"]) == (5, 10, 60)
+    assert row["safs"] == whole.series(PAIR, 0.99, "safs")[1]
+
+
+def test_cost_counts_epochs_and_hours(whole: Collection) -> None:
+    frame = tables.cost(whole, synthetic.context()).frame
+    row = _row(frame, ratio=0.99, method="safs")
+    assert row["epochs_factor"] == pytest.approx(184 / 20)
+    assert row["hours"] == pytest.approx(18.4 / 3600)
+    assert (row["paper_hours"], row["paper_hours_factor"]) == (6.4, pytest.approx(40))
+    assert np.isnan(_row(frame, ratio=0.9, method="safs")["paper_hours"])
+
+
+def test_no_failure_says_none(whole: Collection, tmp_path: Path) -> None:
+    paths = tables.failures(whole, synthetic.context()).write(tmp_path)
+    assert all("none" in path.read_text() for path in paths.values())
+
+
+def test_a_gap_shows_and_changes_nothing_else(whole: Collection, tmp_path: Path) -> None:
+    context, damaged = synthetic.context(), _damaged(tmp_path)
+    for make in (tables.table1, tables.table2):
+        before, after = make(whole, context).frame, make(damaged, context).frame
+        touched = (after["method"] == "safs") & after["ratio"].isin([0.9, 0.95])
+        pd.testing.assert_frame_equal(before[~touched], after[~touched])
+        row = _row(after, ratio=0.9, method="safs")
+        assert (row["n"], row["expected"]) == (1, 3)
+        assert row["top1_mean"] == pytest.approx(whole.series(PAIR, 0.9, "safs")[2])
+        assert np.isnan(row["top1_sd"])
+    failures = tables.failures(damaged, context)
+    assert failures.frame["status"].tolist() == ["failed", "missing", "invalid"]
+    assert "3 of 48 expected runs" in failures.caption
+    assert r"loss \| is\_not \<finite\>" in failures.markdown()
+    assert r"is\_not \textless{}finite\textgreater{}" in failures.latex()
+
+
+def test_a_gap_shows_in_the_comparisons_alone(whole: Collection, tmp_path: Path) -> None:
+    context, damaged = synthetic.context(), _damaged(tmp_path)
+    before, after = (compare.compare(c, context).contrasts.frame for c in (whole, damaged))
+    touched = after["contrast"].str.contains("safs") & after["ratio"].isin([0.9, 0.95])
+    columns = [name for name in before if name not in ("p_holm",)]
+    pd.testing.assert_frame_equal(before.loc[~touched, columns], after.loc[~touched, columns])
+    row = _row(after, ratio=0.9, contrast="safs-vanilla")
+    assert row["n"] == 1
+    assert row["verdict"] == "too few replicates (1) for a statement"
+
+
+def test_nothing_at_all_is_a_table_of_gaps(tmp_path: Path) -> None:
+    context = synthetic.context()
+    empty = collect(synthetic.expected(tmp_path / "none"))
+    tables.write_all(empty, context, tmp_path)
+    assert "0 of 3" in (tmp_path / "table1.md").read_text()
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert found["runs"] == {"expected": 48, "ok": 0, "failed": 0, "missing": 48, "invalid": 0}
+    assert found["top1"][PAIR]["0.99"]["safs"] == {"mean": None, "sd": None, "n": 0}
+    assert compare.write_all(empty, context, tmp_path)
+
+
+def test_the_same_records_give_the_same_bytes(whole: Collection, tmp_path: Path) -> None:
+    context = synthetic.context()
+    first = tables.write_all(whole, context, tmp_path / "a")
+    second = tables.write_all(whole, context, tmp_path / "b")
+    assert all(path.read_bytes() == second[name].read_bytes() for name, path in first.items())
+
+
+def test_latex_is_escaped() -> None:
+    view = pd.DataFrame({"a_b": [r"50% & {x} ~ ^ $ # \ ±"]})
+    text = Table("name", "T_1", "50%", view, view).latex()
+    assert r"a\_b" in text
+    assert (
+        r"50\% \& \{x\} \textasciitilde{} \textasciicircum{} \$ \# \textbackslash{} $\pm$" in text
+    )
+    assert r"\caption{T\_1. 50\%}" in text
+
+
+def test_a_profile_must_cover_the_runs(whole: Collection) -> None:
+    with pytest.raises(BenchError, match=r"profile 'quick' has no ratio 0\.95"):
+        tables.build(whole, synthetic.context(ratios=(0.9, 0.99)))
+    with pytest.raises(BenchError, match="profile 'quick' has no method 'safs'"):
+        compare.compare(whole, synthetic.context(methods=("dense", "vanilla")))
+
+
+def test_number_formats() -> None:
+    assert number(np.nan) == "-"
+    assert number(1.005, 1, sign=True) == "+1.0"
+    assert spread_text(1.0, np.nan) == "1.00"
+    assert spread_text(np.nan, np.nan) == "-"
+    assert interval_text(-1, 2) == "-1.00 to +2.00"
+    assert (p_text(0.25), p_text(0.0000123), p_text(np.nan)) == ("0.250", "1.2e-05", "-")
+    assert (ratio_text(0.985), ratio_text(0.0)) == ("98.5%", "dense")

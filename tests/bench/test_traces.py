@@ -1,0 +1,65 @@
+"""Traces of the searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+
+from bench.errors import BenchError
+from bench.traces import (
+    SearchTrace,
+    TuneTrace,
+    best_so_far,
+    operator_frequency,
+    read_all,
+    search_frame,
+)
+
+
+def test_traces_are_read_back(tmp_path: Path) -> None:
+    search, tune = synthetic.search_trace(), synthetic.tune_trace()
+    paths = [tmp_path / "search.json", tmp_path / "tune.json"]
+    for path, trace in zip(paths, (search, tune), strict=True):
+        path.write_text(trace.model_dump_json(by_alias=True))
+    found = read_all(paths[:1], paths[1:])
+    assert found.search == (search,)
+    assert found.tune == (tune,)
+    with pytest.raises(BenchError, match=r"tune\.json: evaluations: missing"):
+        SearchTrace.read(paths[1])
+    assert TuneTrace.read(paths[1]).trials[2].cost == 1.0
+
+
+def test_best_so_far_passes_over_failures() -> None:
+    found = best_so_far([None, 3.0, 4.0, None, 2.0])
+    assert np.isnan(found[0])
+    assert found[1:] == [3.0, 3.0, 3.0, 2.0]
+    assert best_so_far([]) == []
+
+
+def test_the_frame_keeps_failed_candidates() -> None:
+    frame = search_frame([synthetic.search_trace()])
+    assert len(frame) == 21
+    assert np.isnan(frame.loc[4, "energy"])
+    assert frame["best"].is_monotonic_decreasing
+    assert search_frame([]).empty
+
+
+def test_operators_never_drawn_are_counted_as_zero() -> None:
+    frame = operator_frequency(synthetic.traces().search)
+    assert len(frame) == 3 * len(synthetic.SLOTS) * len(synthetic.OPERATORS)
+    totals = frame.groupby(["ratio", "slot"])["count"].sum()
+    assert (totals == 3 * 21).all()
+    assert operator_frequency([]).empty
+
+
+def test_a_chromosome_must_fit() -> None:
+    data = synthetic.search_trace().model_dump(by_alias=True)
+    data["evaluations"][3]["chromosome"] = ("ReLU6",)
+    with pytest.raises(ValueError, match="evaluation 3: 4 operators, one per slot"):
+        SearchTrace.model_validate(data)
+    data["evaluations"][3]["chromosome"] = ("Relu6",) * 4
+    with pytest.raises(ValueError, match="only operators of the list"):
+        SearchTrace.model_validate(data)

@@ -1,0 +1,104 @@
+"""The verdict rules, one case each, and the paper's Table 2 with simulated spread."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import paper, stats, verdicts
+from bench.stats import Interval
+
+NONE = float("nan")
+
+
+def test_margins() -> None:
+    assert verdicts.margin("vgg16_cifar10") == 0.5
+    assert verdicts.margin("resnet18_imagenet16") == 1.0
+    assert verdicts.margin(None) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("printed", "low", "high", "n", "tost", "verdict"),
+    [
+        (8.9, 6.0, 12.0, 5, 0.5, "reproduced"),
+        (8.9, 8.8, 8.85, 5, 0.01, "reproduced"),
+        (8.9, 2.0, 5.0, 5, 0.9, "direction only"),
+        (8.9, 9.5, 12.0, 5, 0.9, "direction only"),
+        (8.9, -1.0, 4.0, 5, 0.9, "not reproduced"),
+        (8.9, -4.0, -1.0, 5, 0.9, "contradicted"),
+        (-2.0, 1.0, 4.0, 5, 0.9, "contradicted"),
+        (8.9, -1.0, 20.0, 5, 0.9, "inconclusive"),
+        (8.9, 6.0, 12.0, 2, 0.01, "inconclusive"),
+        (8.9, NONE, NONE, 5, NONE, "inconclusive"),
+        (0.0, 1.0, 2.0, 5, 0.9, "not reproduced"),
+    ],
+)
+def test_gain(printed: float, low: float, high: float, n: int, tost: float, verdict: str) -> None:
+    found = verdicts.gain_verdict(printed, Interval((low + high) / 2, low, high, n), tost)
+    assert found.name == verdict
+    assert found.rule
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "tost", "verdict"),
+    [
+        (77.0, 81.0, 5, 0.9, "reproduced"),
+        (79.5, 81.0, 5, 0.01, "reproduced"),
+        (80.0, 82.0, 5, 0.9, "not reproduced"),
+        (70.0, 90.0, 5, 0.9, "inconclusive"),
+        (77.0, 81.0, 2, 0.9, "inconclusive"),
+        (NONE, NONE, 5, NONE, "inconclusive"),
+    ],
+)
+def test_level(low: float, high: float, n: int, tost: float, verdict: str) -> None:
+    found = verdicts.level_verdict(79.2, Interval(79.0, low, high, n), tost)
+    assert found.name == verdict
+
+
+def test_what_is_not_comparable_gets_no_verdict_and_says_why() -> None:
+    ours = Interval(8.9, 8.0, 9.0, 10)
+    for judge in (verdicts.gain_verdict, verdicts.level_verdict):
+        assert judge(8.9, ours, 0.001, "other data") == ("not comparable", "other data")
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 20), st.integers(0, 10))
+def test_every_gain_gets_one_known_verdict(
+    printed: float, low: float, width: float, n: int
+) -> None:
+    ours = Interval(low + width / 2, low, low + width, n)
+    assert verdicts.gain_verdict(printed, ours, 0.5).name in verdicts.VERDICTS
+
+
+def test_table_2_with_simulated_spread() -> None:
+    """Ten runs around the printed values reproduce the gains; the same around vanilla do not."""
+    noise = np.random.default_rng(0).normal(0, 0.5, 10)
+    for pair in ("lenet5_mnist", "vgg16_cifar10", "resnet18_cifar10"):
+        printed = paper.gain(pair, "safs-vanilla", 0.99)
+        assert printed is not None
+        for true, verdict in (
+            (printed, "reproduced"),
+            (0.0, "not reproduced"),
+            (-5, "contradicted"),
+        ):
+            values = true + noise - noise.mean()
+            tost = stats.tost_p(values, printed, verdicts.margin(pair))
+            found = verdicts.gain_verdict(printed, stats.mean_interval(values), tost)
+            assert found.name == verdict
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        (Interval(NONE, NONE, NONE, 0), "no replicate has both runs"),
+        (Interval(3.0, NONE, NONE, 1), "too few replicates (1)"),
+        (Interval(3.0, 2.0, 4.0, 2), "too few replicates (2)"),
+        (Interval(0.0, NONE, NONE, 3), "no spread"),
+        (Interval(3.0, 1.0, 5.0, 3), "SAFS higher: 95% interval +1.00 to +5.00 points"),
+        (Interval(-3.0, -5.0, -1.0, 3), "Vanilla higher"),
+        (Interval(0.0, -1.0, 1.0, 3), "no difference shown"),
+    ],
+)
+def test_words_rest_on_the_interval(interval: Interval, words: str) -> None:
+    assert words in verdicts.contrast_words("SAFS - Vanilla", interval)
