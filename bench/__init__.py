@@ -1,0 +1,1 @@
+"""The protocol: result schema, statistics, tables, figures and report. Needs no torch."""

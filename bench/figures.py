@@ -163,7 +163,12 @@ def _caps(ax: Axes, rows: Frame, context: Context) -> None:
     known = rows.dropna(subset=["cap"]).drop_duplicates(["ratio", "replicate"])
     for place, ratio in enumerate(context.ratios):
         for cap in sorted(set(known.loc[known["ratio"] == ratio, "cap"])):
-            line = {"linestyle": "--", "linewidth": 1, "color": style.INK, "alpha": 0.7}
+            line: dict[str, Any] = {
+                "linestyle": "--",
+                "linewidth": 1,
+                "color": style.INK,
+                "alpha": 0.7,
+            }
             ax.plot([place - 0.45, place + 0.45], [cap, cap], label=label, **line)
             label = None
 
@@ -193,15 +198,20 @@ def _trace_panel(ax: Axes, rows: Frame) -> None:
     for number, (replicate, own) in enumerate(rows.groupby("replicate")):
         colour, marker = style.colour(number), style.marker(number)
         ok = own.dropna(subset=["energy"])
-        points = {"color": colour, "marker": marker, "s": 12, "alpha": 0.7}
+        points: dict[str, Any] = {"color": colour, "marker": marker, "s": 12, "alpha": 0.7}
         ax.scatter(
             ok["evaluation"], ok["energy"], label=f"candidate, replicate {replicate}", **points
         )
         ax.step(own["evaluation"], own["best"], where="post", color=colour, linewidth=1)
     best = rows.pivot_table(index="evaluation", columns="replicate", values="best")
-    mean = {"color": style.INK, "linewidth": 2, "label": "best so far, mean"}
+    mean: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "best so far, mean"}
     ax.step(best.index, best.mean(axis=1), where="post", **mean)
-    band = {"step": "post", "color": style.INK, "alpha": 0.12, "label": "best so far, range"}
+    band: dict[str, Any] = {
+        "step": "post",
+        "color": style.INK,
+        "alpha": 0.12,
+        "label": "best so far, range",
+    }
     ax.fill_between(best.index, best.min(axis=1), best.max(axis=1), **band)
     ax.set_xlabel("Candidate")
 
@@ -216,14 +226,16 @@ def operator_data(collection: Collection, traces: Traces) -> Frame:
 
 def draw_operators(frame: Frame, context: Context) -> Figure:
     """A row per pair and algorithm, a column per ratio; slots from the input at the left."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes, cells = _grid(frame, 3.2, 4.0)
     top = int(frame["count"].max())
     for cell in cells:
         image = _operator_panel(cell.ax, cell.rows, top)
         words = (context.label(cell.pair), cell.algorithm.upper(), ratio_text(cell.ratio))
         cell.ax.set_title(", ".join(words))
-    bar = figure.colorbar(image, ax=axes, label="Times tried", shrink=0.7)
-    bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    whole = MaxNLocator(integer=True)
+    figure.colorbar(image, ax=axes, label="Times tried", shrink=0.7, ticks=whole)
     return figure
 
 
@@ -243,7 +255,7 @@ def _operator_panel(ax: Axes, rows: Frame, top: int) -> Any:
 def _write_counts(ax: Axes, counts: Frame, top: int) -> None:
     for (row, column), value in np.ndenumerate(counts.to_numpy()):
         ink = "#000000" if value > 0.55 * top else "#FFFFFF"
-        place = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
+        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
         ax.text(column + 0.5, row + 0.5, f"{value:.0f}", **place)
 
 

@@ -116,13 +116,19 @@ def sign_flip_p(differences: npt.ArrayLike) -> float:
         return 1.0 if d.size else np.nan
     found = scipy_stats.permutation_test(
         (d,),
-        np.mean,
+        _tie_keeping_mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=np.inf if d.size <= EXACT_UP_TO else RESAMPLES,
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue)
+
+
+def _tie_keeping_mean(x: Array, axis: int) -> Array:
+    """Mean to 1e-10 points: flips that tie in exact arithmetic must not differ by rounding."""
+    means: Array = np.asarray(np.mean(x, axis=axis))
+    return np.round(means, 10)
 
 
 def pooled_sign_flip_p(groups: Sequence[npt.ArrayLike]) -> float:

@@ -168,7 +168,8 @@ def connectivity(collection: Collection, context: Context) -> Table:
     ]
     caption = (
         "A class is connected if a path of kept weights leads from the input to its output. With "
-        "c connected classes the c + 1 most frequent ones bound the training accuracy (cap)."
+        "c connected classes the c + 1 most frequent classes bound the accuracy: one class without "
+        "a path can still win by its bias."
     )
     view = view_of((_connectivity_view(row, context) for row in rows), CONNECTIVITY_HEADINGS)
     title = "Connectivity of the pruned networks"

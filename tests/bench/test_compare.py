@@ -17,11 +17,6 @@ from bench.records import Collection, collect
 SECOND = "vgg16_cifar10"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    return synthetic.collection(tmp_path_factory.mktemp("whole"))
-
-
 def _row(frame: pd.DataFrame, **values: object) -> pd.Series:
     for name, value in values.items():
         frame = frame[frame[name] == value]

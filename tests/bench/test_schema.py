@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
@@ -35,6 +35,7 @@ def test_a_failed_record_needs_no_result() -> None:
     Record.model_validate(bare | dict.fromkeys(("parameters", "connectivity", "recipe")))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_bits_survive_packing(correct: list[bool]) -> None:
     share = sum(correct) / len(correct)

@@ -17,11 +17,6 @@ from bench.records import Collection, collect
 from bench.render import Table, interval_text, number, p_text, ratio_text, spread_text
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    return synthetic.collection(tmp_path_factory.mktemp("whole"))
-
-
 def _damaged(folder: Path) -> Collection:
     """SAFS at .9: replicate 0 failed, 1 missing, at .95: replicate 0 invalid."""
     runs = synthetic.expected(folder)

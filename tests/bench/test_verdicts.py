@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import paper, stats, verdicts
@@ -63,6 +63,7 @@ def test_what_is_not_comparable_gets_no_verdict_and_says_why() -> None:
         assert judge(8.9, ours, 0.001, "other data") == ("not comparable", "other data")
 
 
+@settings(deadline=None)
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0, 20), st.integers(0, 10))
 def test_every_gain_gets_one_known_verdict(
     printed: float, low: float, width: float, n: int
