@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.arms import ARMS
 from bench.context import PairInfo
+from pipelines.engine.sources import ROOT, registered
 from safs.datasets import DATASETS
 from safs.errors import SafsError, did_you_mean
 from safs.operators import OPERATORS
@@ -57,7 +58,10 @@ class Pair(Spec):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Pair:
+        _known("network", self.network.name, registered(ROOT / "safs/networks", "network"))
         _known("data set", self.dataset.name, DATASETS)
+        pruners = registered(ROOT / "safs/pruning.py", "PRUNERS.register")
+        _known("pruning method", self.prune.method, pruners)
         _known("search algorithm", self.search.algorithm, SEARCHES)
         for name in self.search.operators:
             _known("operator", name, OPERATORS)

@@ -11,7 +11,6 @@ from bench.traces import SearchTrace, Traces, TuneTrace
 from pipelines.config import Study
 from pipelines.engine import layout
 from pipelines.engine.scratch import read_json
-from pipelines.engine.work import replicates
 from safs.arms import ARMS
 from safs.spec import PROTOCOL_VERSION
 
@@ -29,7 +28,7 @@ def expected(study: Study) -> list[Expected]:
         ratios = study.profile.ratios(pair)
         cells = [("dense", 0.0), *((arm, x) for x in ratios for arm in study.profile.arms)]
         for method, ratio in cells:
-            for r in replicates(study):
+            for r in range(study.profile.replicates):
                 path = place / f"{layout.record_name(method, ratio, r)}.json"
                 runs.append(Expected(pair, ratio, r, method, path))
     return runs
@@ -49,7 +48,7 @@ def traces(study: Study) -> Traces:
             search = layout.folder(study.profile.profile, "search", pair, ratio)
             tune = layout.folder(study.profile.profile, "tune", pair, ratio)
             tuned = [arm for arm in study.profile.arms if ARMS[arm].tuned]
-            for r in replicates(study):
+            for r in range(study.profile.replicates):
                 searches += [search / f"search-r{r}.json"] if found else []
                 tunings += [tune / f"{arm}-tune-r{r}.json" for arm in tuned]
     return Traces(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("safs", "bench", "pipelines")
+
+
+# CPython 3.11's parser keeps a depth counter that threads share: one at a time.
+_PARSER = threading.Lock()
 
 
 @cache
@@ -35,7 +40,7 @@ def fingerprint(files: frozenset[Path]) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.relative_to(ROOT).as_posix().encode())
-        digest.update(ast.unparse(_without_docstrings(ast.parse(file.read_text()))).encode())
+        digest.update(ast.unparse(_without_docstrings(_tree(file))).encode())
     return digest.hexdigest()
 
 
@@ -54,24 +59,30 @@ def training_code(network: str, dataset: str) -> str:
     return fingerprint(frozenset(files))
 
 
+@cache
+def registered(path: Path, decorator: str) -> dict[str, Path]:
+    """Names that a file, or the files of a folder, register with ``@decorator(name, ...)``.
+
+    Read from the source, so that names can be checked where torch is not installed.
+    """
+    found = {}
+    for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+        for node in ast.walk(_tree(file)):
+            for call in getattr(node, "decorator_list", []):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator:
+                    found[str(ast.literal_eval(call.args[0]))] = file
+    return found
+
+
 def _defining(folder: Path, decorator: str, name: str) -> Path:
-    """The file in ``folder`` with a function decorated ``@decorator(name, ...)``."""
-    for file in sorted(folder.glob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == decorator
-                and node.args
-                and isinstance(node.args[0], ast.Constant)
-                and node.args[0].value == name
-            ):
-                return file
-    raise LookupError(f"no file in {folder.name}/ registers the {decorator} {name!r}")
+    known = registered(folder, decorator)
+    if name not in known:
+        raise LookupError(f"no file in {folder.name}/ registers the {decorator} {name!r}")
+    return known[name]
 
 
 def _imports(file: Path) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             yield from _files(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -88,6 +99,11 @@ def _files(modules: Iterable[str]) -> Iterator[Path]:
             for file in (base.with_suffix(".py"), base / "__init__.py"):
                 if file.is_file():
                     yield file
+
+
+def _tree(file: Path) -> ast.Module:
+    with _PARSER:
+        return ast.parse(file.read_text())
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -1,6 +1,6 @@
 """Data sets, one file each; importing this package registers them all."""
 
-from safs.datasets import generated, mnist5k
+from safs.datasets import cifar10, generated, imagenet16, mnist, mnist5k
 from safs.datasets.base import (
     DATASETS,
     Arrays,
@@ -19,10 +19,13 @@ __all__ = [
     "Augmentation",
     "Dataset",
     "Part",
+    "cifar10",
     "dataset",
     "fold_of",
     "generated",
+    "imagenet16",
     "load_part",
+    "mnist",
     "mnist5k",
     "partition",
 ]

@@ -27,8 +27,8 @@ class Arrays(NamedTuple):
     def checksum(self) -> str:
         """SHA-256 over shape, pixels and labels: what records identify data by."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).tobytes())
-        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safs.datasets.base import Arrays, Part, dataset
+from safs.datasets.base import Arrays, Augmentation, Part, dataset
 
 _PER_CLASS = {"train": 24, "test": 6}
 
@@ -15,6 +15,36 @@ _PER_CLASS = {"train": 24, "test": 6}
 def generated_digits(part: Part, directory: Path | None) -> Arrays:
     """Ten blurred random templates plus noise, in the shape of MNIST."""
     return templates(part, (1, 28, 28), classes=10)
+
+
+@dataset(
+    "generated_cifar",
+    "generated 32x32",
+    shape=(3, 32, 32),
+    classes=10,
+    folds=3,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    augmentation=Augmentation(pad=4, flip=True),
+)
+def generated_cifar(part: Part, directory: Path | None) -> Arrays:
+    """The same in the shape of CIFAR-10, with its augmentation."""
+    return templates(part, (3, 32, 32), classes=10)
+
+
+@dataset(
+    "generated_imagenet16",
+    "generated 16x16",
+    shape=(3, 16, 16),
+    classes=20,
+    folds=3,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    augmentation=Augmentation(pad=2, flip=True),
+)
+def generated_imagenet16(part: Part, directory: Path | None) -> Arrays:
+    """The same in the shape of ImageNet-16, with its augmentation and 20 classes."""
+    return templates(part, (3, 16, 16), classes=20)
 
 
 def templates(part: Part, shape: tuple[int, int, int], classes: int) -> Arrays:

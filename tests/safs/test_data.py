@@ -115,7 +115,7 @@ def test_a_data_set_is_one_decorated_function_and_is_checked():
     try:
         images = load_test("made_up", CPU)
         assert images.normalised(slice(None)).unique().tolist() == [2.0]
-        with pytest.raises(SafsError, match="made_up.*expected uint8"):
+        with pytest.raises(SafsError, match=r"made_up.*expected uint8"):
             load_test("made_up", CPU, directory="elsewhere")
     finally:
         DATASETS.remove("made_up")

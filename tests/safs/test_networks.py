@@ -30,7 +30,9 @@ def test_building_draws_nothing_from_the_global_generator():
 def test_a_network_is_one_decorated_function():
     @network("made_up", "Made up", default="tanh")
     def made_up(shape, classes, width=3):
-        return nn.Sequential(nn.Flatten(), nn.Linear(4, width), nn.Tanh(), nn.Linear(width, classes))
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(4, width), nn.Tanh(), nn.Linear(width, classes)
+        )
 
     try:
         built = build("made_up", (1, 2, 2), 2, options={"width": 7})

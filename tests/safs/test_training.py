@@ -36,7 +36,10 @@ def digits(n, seed):
     chosen = np.random.default_rng(seed).permutation(len(arrays.labels))[:n]
     one = torch.ones(1, 1, 1)
     return Images(
-        torch.from_numpy(arrays.images[chosen]), torch.from_numpy(arrays.labels[chosen]), 0 * one, one
+        torch.from_numpy(arrays.images[chosen]),
+        torch.from_numpy(arrays.labels[chosen]),
+        0 * one,
+        one,
     )
 
 
@@ -124,7 +127,9 @@ def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(fold, optim
     saved = {}
 
     def fresh():
-        return Pruned(dense, mask).network(["swish", "srelu", "elu", "tanh"], fold.train, scaled=True)
+        return Pruned(dense, mask).network(
+            ["swish", "srelu", "elu", "tanh"], fold.train, scaled=True
+        )
 
     def save(snapshot):
         if snapshot.epoch == 2:

@@ -1,0 +1,172 @@
+// The two ends of a network: images in, cross-entropy out.
+#pragma once
+#include "maps.h"
+
+// ---- images -------------------------------------------------------------------------------------
+// The data set, and how a pixel becomes a number: scale[c] * byte + shift[c].
+struct Images {
+  const uint8_t* pixels;        // [N][C][H][W]
+  const int64_t* offset;        // [N][2] rows and columns of a crop inside a border of `pad`, or null
+  const uint8_t* mirror;        // [N] flip left to right, or null
+  const float *scale, *shift;   // [C]
+  int64_t pad;
+};
+struct Input { Map x; int64_t channels, height, width; };
+
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef uint16_t words8 __attribute__((vector_size(16)));
+typedef uint32_t longs4 __attribute__((vector_size(16)));
+typedef uint64_t quads2 __attribute__((vector_size(16)));
+typedef uint64_t quad_unaligned __attribute__((aligned(1), may_alias));
+typedef uint8_t bytes8 __attribute__((vector_size(8)));
+
+// Eight bytes of each of eight images, transposed: pixel[i] holds byte i of all images.
+static inline void transpose(const uint8_t* const (&rows)[8], int64_t from, v8 (&pixel)[8]) {
+  bytes16 a[4];
+  for (int i = 0; i < 4; i++) {
+    const bytes16 x = (bytes16)quads2{*(const quad_unaligned*)(rows[2 * i] + from), 0};
+    const bytes16 y = (bytes16)quads2{*(const quad_unaligned*)(rows[2 * i + 1] + from), 0};
+    a[i] = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  }
+  for (int half = 0; half < 2; half++) {
+    words8 w[2];
+    for (int i = 0; i < 2; i++) {
+      const words8 x = (words8)a[2 * i], y = (words8)a[2 * i + 1];
+      w[i] = half ? __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
+                  : __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
+    }
+    const longs4 x = (longs4)w[0], y = (longs4)w[1];
+    const quads2 pairs[2] = {(quads2)__builtin_shufflevector(x, y, 0, 4, 1, 5),
+                             (quads2)__builtin_shufflevector(x, y, 2, 6, 3, 7)};
+    for (int i = 0; i < 4; i++) {
+      const uint64_t eight = pairs[i / 2][i % 2];
+      pixel[4 * half + i] = __builtin_convertvector(
+          __builtin_convertvector((bytes8)eight, i8), v8);
+    }
+  }
+}
+
+// One row of eight images into the map.
+static void put_row(const Images& images, const Input& in, const uint8_t* const (&rows)[8],
+                    int64_t channel, float* x) {
+  const int64_t n = in.x.n();
+  const float scale = images.scale[channel], shift = images.shift[channel];
+  if (in.width < 8) {
+    for (int64_t w = 0; w < in.width; w++)
+      for (int64_t i = 0; i < 8; i++) x[w * n + i] = rows[i][w] * scale + shift;
+    return;
+  }
+  for (int64_t w = 0; w < in.width; w += 8) {
+    const int64_t from = w + 8 <= in.width ? w : in.width - 8;
+    v8 pixel[8];
+    transpose(rows, from, pixel);
+    for (int i = 0; i < 8; i++) store(x + (from + i) * n, pixel[i] * scale + shift);
+  }
+}
+
+// Row h of a cropped and perhaps mirrored image as bytes; pixels of the border are 0 bytes.
+static void crop_row(const Images& images, const Input& in, int64_t image, int64_t channel, int64_t h,
+                     uint8_t* out) {
+  const int64_t row = images.offset ? h + images.offset[2 * image] - images.pad : h;
+  const int64_t left = images.offset ? images.offset[2 * image + 1] - images.pad : 0;
+  const uint8_t* source =
+      images.pixels + ((image * in.channels + channel) * in.height + row) * in.width;
+  const bool flip = images.mirror && images.mirror[image];
+  for (int64_t w = 0; w < in.width; w++) {
+    const int64_t column = (flip ? in.width - 1 - w : w) + left;
+    const bool inside = row >= 0 && row < in.height && column >= 0 && column < in.width;
+    out[w] = inside ? source[column] : 0;
+  }
+}
+
+// The border of a crop is 0 after normalisation, not a black pixel.
+static void clear_border(const Images& images, const Input& in, int64_t image, float* x) {
+  const int64_t up = images.offset[2 * image] - images.pad;
+  const int64_t left = images.offset[2 * image + 1] - images.pad;
+  if (up == 0 && left == 0) return;
+  const bool flip = images.mirror && images.mirror[image];
+  for (int64_t h = 0; h < in.height; h++) {
+    const bool whole = h + up < 0 || h + up >= in.height;
+    for (int64_t w = 0; w < in.width; w++) {
+      const int64_t column = (flip ? in.width - 1 - w : w) + left;
+      if (whole || column < 0 || column >= in.width) x[h * in.x.row_stride + w * in.x.n()] = 0.f;
+    }
+  }
+}
+
+static void gather(const Input& in, const Images& images, const Batch& batch, Place at) {
+  const bool moved = images.offset || images.mirror;
+  uint8_t buffer[8][in.width];
+  for (int64_t k = 0; k < in.x.n(); k += LANES) {
+    int64_t number[8];
+    for (int64_t i = 0; i < 8; i++) {
+      const int64_t image = at.block + at.offset + k + i;
+      number[i] = batch.order[image < batch.count ? image : batch.count - 1];
+    }
+    for (int64_t c = 0; c < in.channels; c++) {
+      float* x = in.x.at({at.block, at.offset + k}, c);
+      for (int64_t h = 0; h < in.height; h++) {
+        const uint8_t* rows[8];
+        for (int64_t i = 0; i < 8; i++) {
+          if (moved) crop_row(images, in, number[i], c, h, buffer[i]);
+          rows[i] = moved ? buffer[i]
+                          : images.pixels + ((number[i] * in.channels + c) * in.height + h) * in.width;
+        }
+        put_row(images, in, rows, c, x + h * in.x.row_stride);
+      }
+      if (images.offset)
+        for (int64_t i = 0; i < 8; i++) clear_border(images, in, number[i], x + i);
+    }
+  }
+}
+
+// ---- cross-entropy ------------------------------------------------------------------------------
+struct Head {
+  Map z, gz;
+  int64_t classes;
+  double* sums;                 // [classes] bias gradients, then loss and correct predictions
+};
+
+// Softmax, loss and its gradient, the mean over the batch; the first of equal largest wins.
+static void cross_entropy(const Head& t, const Batch& batch, Place at) {
+  const float scale = 1.f / (float)batch.count;
+  const int64_t stride = t.z.channel_stride, g_stride = t.gz.channel_stride;
+  for (int64_t k = 0; k < t.z.n(); k += LANES) {
+    const Place here = {at.block, at.offset + k};
+    const float* z = t.z.at(here, 0);
+    float* g = t.gz.at(here, 0);
+    const int64_t first = here.block + here.offset, left = batch.count - first;
+    const i8 counted = first_lanes(left);
+    i8 label{}, winner{};
+    for (int64_t i = 0; i < LANES && i < left; i++)
+      label[i] = (int32_t)batch.labels[batch.order[first + i]];
+    v8 highest = load(z), total{}, picked{};
+    for (int64_t c = 1; c < t.classes; c++) {
+      const v8 value = load(z + c * stride);
+      const i8 wins = (value > highest) | (value != value);
+      highest = wins ? value : highest;
+      winner = wins ? i8{} + (int32_t)c : winner;
+    }
+    for (int64_t c = 0; c < t.classes; c++) {
+      const v8 d = load(z + c * stride) - highest, e = exp(d);
+      store(g + c * g_stride, e);
+      total += e;
+      picked = label == (int32_t)c ? d : picked;
+    }
+    const v8 loss = log(total) - picked, r = 1.f / total;
+    t.sums[t.classes] += sum(counted ? loss : v8{});
+    t.sums[t.classes + 1] += sum((label == winner) & counted ? splat(1.f) : v8{});
+    for (int64_t c = 0; c < t.classes; c++) {
+      const v8 target = label == (int32_t)c ? splat(1.f) : v8{};
+      const v8 e = (load(g + c * g_stride) * r - target) * scale;
+      const v8 gradient = counted ? e : v8{};
+      store(g + c * g_stride, gradient);
+      t.sums[c] += sum(gradient);
+    }
+  }
+}
+
+static void copy_logits(const Head& t, const Batch& batch, float* logits) {
+  for (int64_t i = 0; i < batch.count; i++)
+    for (int64_t c = 0; c < t.classes; c++) logits[i * t.classes + c] = *t.z.at({0, i}, c);
+}

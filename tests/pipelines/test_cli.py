@@ -1,0 +1,76 @@
+"""The command line, also where torch is not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+from pipelines.config import load
+from pipelines.plan import steps
+
+ROOT = Path(__file__).parents[2]
+
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "smac", "dvc", "distributed"}:
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Blocked())
+from pipelines.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without_torch(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_works_without_torch():
+    done = without_torch("--help")
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in ("run", "plan", "show", "validate"))
+
+
+def test_validate_works_without_torch(tmp_path):
+    bad = tmp_path / "record.json"
+    bad.write_text('{"schema": 1}')
+    done = without_torch("validate", str(bad))
+    assert done.returncode == 2
+    assert f"{bad}: pair: missing" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_plan_counts_without_torch():
+    done = without_torch("plan", "mnist5k", "--no-measure")
+    assert done.returncode == 0, done.stderr
+    assert "search" in done.stdout and "tune" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["plan", "quik"], ["run", "quik"], ["show", "quik"]])
+def test_a_misspelt_profile_is_one_line_and_code_2(arguments, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "did you mean 'quick'" in error
+
+
+def test_plan_of_the_papers_budgets_by_hand():
+    """40 cells: 2 baselines; 21 candidates and a final run; 4 tuned arms of 20 trials and one."""
+    study = load(Path("pipelines/profiles/mnist5k/params.yaml"), ROOT)
+    found = {step.stage: (step.trainings, step.epochs) for step in steps(study)}
+    assert found == {
+        "pretrain": (10, 1000),
+        "baselines": (80, 8000),
+        "search": (40 * 22, 40 * (21 * 80 + 100)),
+        "tune": (40 * 4 * 21, 40 * 4 * (20 * 80 + 100)),
+    }

@@ -1,0 +1,98 @@
+"""Every pair file loads, fits its network and data, and holds the paper's recipe and budgets."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from bench.paper import pairs as published_pairs
+from pipelines.config import PAIRS, load_pair
+from pipelines.engine.sources import training_code
+from safs import slots
+from safs.datasets import DATASETS
+from safs.networks import NETWORKS, build
+from safs.operators import CANDIDATES
+from safs.tuning_space import config_of, space
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / PAIRS).glob("*.yaml"))
+PAPER = ["lenet5_mnist", "vgg16_cifar10", "resnet18_cifar10", "resnet18_imagenet16",
+         "efficientnetb0_imagenet16"]  # fmt: skip
+SLOTS = {"lenet5": 4, "vgg16": 13, "vgg11": 8, "resnet18": 17, "efficientnet_b0": 49}
+DENSE = {  # Tables 5-7: lr, momentum, weight decay, schedule, epochs
+    "lenet5_mnist": (0.1, 0.0, 0.0, "constant", 100),
+    "lenet5_fashion_mnist": (0.1, 0.0, 0.0, "constant", 100),
+    "vgg16_cifar10": (0.001, 0.9, 5e-4, "halving", 200),
+    "resnet18_cifar10": (0.01, 0.9, 5e-4, "plateau", 200),
+    "resnet18_imagenet16": (0.1, 0.9, 5e-4, "warm_restarts", 50),
+    "efficientnetb0_imagenet16": (0.01, 0.9, 5e-4, "warm_restarts", 50),
+}
+
+
+def pair(name):
+    return load_pair(name, SimpleNamespace(params_file="params.yaml", budget={}), ROOT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pair_loads_and_its_parts_fit(name):
+    spec = pair(name)
+    entry = DATASETS[spec.dataset.name]
+    network = build(spec.network.name, entry.shape, entry.classes, options=spec.network.options)
+    places = slots.slots(network)
+    assert len(places) == SLOTS.get(spec.network.name, len(places))
+    assert {slot.operator for slot in places.values()} == {NETWORKS[spec.network.name].default}
+    assert training_code(spec.network.name, spec.dataset.name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dense_recipe_is_a_point_of_the_tuning_space(name):
+    recipe = pair(name).recipe
+    default = dict(space(recipe, seed=0).get_default_configuration())
+    assert default == config_of(recipe)
+
+
+@pytest.mark.parametrize("name", sorted(DENSE))
+def test_the_dense_recipe_is_the_papers(name):
+    spec = pair(name)
+    recipe, epochs = spec.recipe, spec.pretrain.epochs
+    found = (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.schedule, epochs)
+    assert found == DENSE[name]
+    assert (recipe.optimizer, recipe.batch_size) == ("sgd", 256)
+    assert recipe.restart_epochs == (12 if recipe.schedule == "warm_restarts" else None)
+    assert spec.finetune == spec.pretrain
+
+
+@pytest.mark.parametrize("name", sorted(DENSE))
+def test_search_and_tune_are_those_of_table_4(name):
+    spec = pair(name)
+    search = spec.search
+    assert (search.algorithm, search.history, search.moves, search.epochs) == ("lahc", 3, 20, 80)
+    assert (search.fitness, search.start) == ("training_loss", "random")
+    assert search.operators == CANDIDATES
+    assert (spec.tune.trials, spec.tune.epochs) == (20, 80)
+    assert spec.prune.method == "magnitude"
+
+
+def test_only_the_papers_pairs_on_real_data_are_comparable():
+    assert sorted(n for n in NAMES if pair(n).about.comparable) == sorted(PAPER)
+    assert sorted(PAPER) == sorted(published_pairs())
+    assert all(pair(name).about.published == name for name in PAPER)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_networks_and_data_sets_are_the_papers(name):
+    published = published_pairs()[name]
+    spec = pair(name)
+    assert NETWORKS[spec.network.name].label == published["network"]
+    assert DATASETS[spec.dataset.name].label == published["dataset"]
+    assert spec.network.options == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pair_file_starts_with_a_comment_and_names_every_section(name):
+    text = (ROOT / PAIRS / f"{name}.yaml").read_text()
+    assert text.startswith("#")
+    assert list(yaml.safe_load(text)) == [
+        "about", "network", "dataset", "recipe", "pretrain", "prune", "finetune", "search", "tune",
+    ]  # fmt: skip

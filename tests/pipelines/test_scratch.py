@@ -1,0 +1,59 @@
+"""Atomic files, digests, and journals that survive a kill in the middle of a line."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.engine import scratch
+from pipelines.engine.scratch import Journal
+
+
+def test_digest_ignores_the_order_of_keys_and_sees_every_value():
+    assert scratch.digest({"a": 1, "b": [2]}) == scratch.digest({"b": [2], "a": 1})
+    assert scratch.digest({"a": 1}) != scratch.digest({"a": 1.5})
+
+
+def test_json_refuses_nan_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    scratch.write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        scratch.write_json(path, {"a": float("nan")})
+    assert scratch.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
+    def fail(temporary):
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        scratch.write_atomically(tmp_path / "x", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.integers(0, 400))
+def test_a_torn_journal_keeps_whole_lines_and_goes_on(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    journal = Journal(path)
+    for index in range(5):
+        journal.add(f"key{index}", {"loss": index / 3})
+    text = path.read_bytes()
+    path.write_bytes(text[: min(cut, len(text))])
+    whole = text[: min(cut, len(text))].count(b"\n")
+    again = Journal(path)
+    assert len(again) == whole
+    assert all(again.get(f"key{i}") == {"loss": i / 3} for i in range(whole))
+    assert again.get(f"key{whole}") is None
+    again.add("next", {"loss": 0.0})
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == [
+        *(f"key{i}" for i in range(whole)),
+        "next",
+    ]
+
+
+def test_a_journal_answers_by_identity_never_by_position(tmp_path):
+    Journal(tmp_path / "j").add("a", {"loss": 1.0})
+    assert Journal(tmp_path / "j").get("b") is None

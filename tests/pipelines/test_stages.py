@@ -1,0 +1,197 @@
+"""The training stages in this process: sparsity of every saved net, reads of the test images,
+what is kept and what is trained again, and what a diverged run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from bench.schema import Record
+from pipelines.config import Study, load
+from pipelines.publishing import collection, context, expected, traces
+from pipelines.stages import (
+    baselines,
+    compare,
+    evaluate,
+    pretrain,
+    prune,
+    report,
+    search,
+    tables,
+    tune,
+)
+from safs import evaluation
+from safs.pruning import kept
+
+ROOT = Path(__file__).parents[2]
+PAIR, RATIO = "lenet5_generated", 0.95
+ARMS = ("vanilla", "srelu", "stage1_only", "stage2_only", "safs")
+
+
+def study(**recipe: object) -> Study:
+    """The smoke profile with few arms at one ratio, its dense recipe changed."""
+    whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
+    cell = whole.profile.cells[f"{PAIR}-0.90"].model_copy(update={"ratio": RATIO})
+    profile = whole.profile.model_copy(update={"arms": ARMS, "cells": {"only": cell}})
+    pair = whole.pairs[PAIR]
+    pair = pair.model_copy(update={"recipe": pair.recipe.model_copy(update=recipe)})
+    return Study(profile=profile, pairs={PAIR: pair})
+
+
+def run_all(of: Study) -> None:
+    pretrain.run(of, PAIR)
+    for stage in (prune, baselines, search, tune):
+        stage.run(of, PAIR, RATIO)
+    evaluate.run(of, PAIR)
+
+
+class Reads:
+    """Counts how often the test images are opened for scoring."""
+
+    def __init__(self) -> None:
+        self.count, self.original = 0, evaluation.load_test
+
+    def __call__(self, *arguments):
+        self.count += 1
+        return self.original(*arguments)
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory):
+    """An empty working folder in which stages train in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFS_WORKERS", "0")
+        patch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+        patch.chdir(tmp_path_factory.mktemp("stages"))
+        reads = Reads()
+        patch.setattr(evaluation, "load_test", reads)
+        yield reads
+
+
+@pytest.fixture(scope="module")
+def done(inline):
+    run_all(study())
+    return inline
+
+
+def modified() -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in Path("runs").rglob("*") if p.is_file()}
+
+
+def test_test_images_are_opened_once_per_method_and_replicate(done):
+    runs = (len(ARMS) + 1) * 2
+    assert done.count == runs
+    evaluate.run(study(), PAIR)
+    assert done.count == runs, "a record that exists is not measured again"
+
+
+def test_every_saved_net_has_exactly_k_weights_per_layer(done):
+    """Every final net of every arm, against its replicate's mask, weight by weight."""
+    seen = 0
+    for stage in ("baselines", "search", "tune"):
+        for path in Path("runs/smoke", stage, PAIR).rglob("*.safetensors"):
+            replicate = path.stem.rpartition("-")[2]
+            mask = load_file(f"runs/smoke/prune/{PAIR}/{RATIO}/mask-{replicate}.safetensors")
+            net = load_file(path)
+            for layer, keep in mask.items():
+                weight = net[f"{layer}.weight"]
+                assert int(keep.sum()) == kept(weight.numel(), RATIO)
+                assert not weight[keep == 0].any()
+                assert int(weight.count_nonzero()) == int(keep.sum())
+            seen += 1
+    assert seen == len(ARMS) * 2
+
+
+def test_stages_that_are_done_do_nothing(done):
+    before = modified()
+    run_all(study())
+    assert modified() == before
+
+
+def test_a_lost_file_is_brought_back_from_scratch_without_training(done):
+    path = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r0.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    journal = modified()
+    baselines.run(study(), PAIR, RATIO)
+    assert path.read_bytes() == content
+    assert {name for name in journal if modified()[name] != journal[name]} >= {str(path)}
+
+
+def test_files_that_the_parameters_no_longer_name_are_removed(done):
+    stray = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r9.json")
+    stray.write_text("{}")
+    baselines.run(study(), PAIR, RATIO)
+    assert not stray.exists()
+
+
+def test_results_of_other_parameters_are_never_taken(done):
+    """A changed recipe trains anew, and the old result comes back when it is changed back."""
+    path = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r0.json")
+    first = json.loads(path.read_text())
+    baselines.run(study(lr=0.02), PAIR, RATIO)
+    second = json.loads(path.read_text())
+    assert second["identity"] != first["identity"] and second["weights"] != first["weights"]
+    baselines.run(study(), PAIR, RATIO)
+    assert json.loads(path.read_text()) == first
+
+
+def test_tables_comparisons_and_report_of_these_runs(done):
+    of = study()
+    tables.run(of)
+    compare.run(of)
+    report.run(of)
+    frame = collection(of).frame
+    assert len(frame) == len(expected(of)) and set(frame["status"]) == {"ok"}
+    assert len(traces(of).search) == 2 and len(traces(of).tune) == 2 * 2
+    assert context(of).methods == ("dense", *ARMS)
+    assert Path("results/smoke/report.html").exists()
+
+
+def test_the_dense_recipe_is_trial_0_and_the_best_trial_is_trained(done):
+    folder = Path(f"runs/smoke/tune/{PAIR}/{RATIO}")
+    for r in (0, 1):
+        content = json.loads((folder / f"safs-tune-r{r}.json").read_text())
+        trials = content["trace"]["trials"]
+        recipe = study().pairs[PAIR].recipe.model_dump(mode="json")
+        assert trials[0]["config"] == recipe
+        best = min(range(len(trials)), key=lambda i: (trials[i]["cost"], i))
+        assert content["trace"]["best"] == best
+        final = json.loads((folder / f"safs-r{r}.json").read_text())
+        assert final["job"]["recipe"] == trials[best]["config"] == content["recipe"]
+
+
+def test_stage1_takes_the_candidate_of_least_training_loss(done):
+    folder = Path(f"runs/smoke/search/{PAIR}/{RATIO}")
+    for r in (0, 1):
+        content = json.loads((folder / f"search-r{r}.json").read_text())
+        rows = content["trace"]["evaluations"]
+        ended = [row for row in rows if row["energy"] is not None]
+        best = min(ended, key=lambda row: (row["energy"], row["index"]))
+        assert content["chromosome"] == best["chromosome"]
+        final = json.loads((folder / f"stage1_only-r{r}.json").read_text())
+        assert final["job"]["chromosome"] == best["chromosome"]
+        assert not final["job"]["scaled"]
+        assert all(s["alpha"] == s["beta"] == 1 for s in final["result"]["slots"].values())
+
+
+def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkeypatch):
+    """The dense training diverges: every run fails, says why, and the tables say so."""
+    monkeypatch.chdir(tmp_path)
+    before, of = inline.count, study(lr=1e6)
+    run_all(of)
+    assert inline.count == before, "no test image is opened for a failed run"
+    runs = collection(of)
+    assert set(runs.frame["status"]) == {"failed"}
+    reasons = dict(zip(runs.frame["method"], runs.frame["reason"], strict=True))
+    assert "training loss became" in reasons["dense"]
+    assert reasons["vanilla"] == reasons["safs"] == "the dense training failed"
+    tables.run(of)
+    compare.run(of)
+    report.run(of)
+    assert "training loss became" in Path("results/smoke/tables/failures.md").read_text()
+    record = Record.read(Path(f"runs/smoke/evaluate/{PAIR}/dense-r0.json"))
+    assert record.test is None and record.status == "failed"

@@ -1,0 +1,590 @@
+"""Official file formats, checksums, malicious pickles, conversion; everything without a network."""
+
+import codecs
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import pickletools
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from safs.data import load_fold, load_test
+from safs.datasets import DATASETS, Augmentation, batches, load_part, partition, store, unpickle
+from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
+from safs.datasets.cifar10 import cifar10
+from safs.datasets.downsample import downsample, main, shrink
+from safs.datasets.imagenet16 import imagenet16
+from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist, mnist
+from safs.errors import SafsError
+
+rng = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    load_part.cache_clear()
+    yield
+    load_part.cache_clear()
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+# --- MNIST and Fashion-MNIST ------------------------------------------------------------------
+
+
+def idx(array):
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def mnist_contents(train=36, test=10):
+    contents = {}
+    for prefix, count in (("train", train), ("t10k", test)):
+        contents[f"{prefix}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (count, 28, 28)))
+        contents[f"{prefix}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
+    return contents
+
+
+def put(folder, contents, *, packed=True):
+    """Write the files and return the checksums of what was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sums = {}
+    for name, content in contents.items():
+        raw = gzip.compress(content, mtime=0) if packed else content
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(raw)
+        sums[name] = (md5(raw),)
+    return sums
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("entry", "official", "folder"),
+    [(mnist, MNIST_SOURCE, "MNIST"), (fashion_mnist, FASHION_MNIST_SOURCE, "FashionMNIST")],
+)
+def test_idx_files_in_torchvisions_layout(tmp_path, entry, official, folder, packed):
+    contents = mnist_contents()
+    sums = put(tmp_path / folder / "raw", contents, packed=packed)
+    source = replace(official, files=sums)
+    train, test = (entry.load(part, tmp_path, source) for part in ("train", "test"))
+    assert train.images.shape == (36, 1, 28, 28) and test.images.shape == (10, 1, 28, 28)
+    assert (train.images.dtype, train.labels.dtype) == (np.uint8, np.int64)
+    assert train.images.tobytes() == contents["train-images-idx3-ubyte"][16:]
+    assert test.labels.tolist() == list(range(10))
+
+
+def test_a_copy_compressed_anew_counts_by_its_content(tmp_path):
+    contents = mnist_contents()
+    put(tmp_path / "MNIST/raw", contents)
+    by_content = {name: ("0" * 32, md5(content)) for name, content in contents.items()}
+    arrays = mnist.load("train", tmp_path, replace(MNIST_SOURCE, files=by_content))
+    assert len(arrays.labels) == 36
+
+
+def test_a_wrong_checksum_names_file_and_sums(tmp_path):
+    put(tmp_path / "MNIST/raw", mnist_contents())
+    with pytest.raises(SafsError, match=r"train-images-idx3-ubyte\.gz: MD5 sum .* expected f68b3"):
+        mnist.load("train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "files"),
+    [
+        ("mnist", "MNIST/raw", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]),
+        ("fashion_mnist", "FashionMNIST/raw", ["train-labels-idx1-ubyte.gz"]),
+        ("cifar10", "cifar-10-batches-py", ["data_batch_1", "test_batch", "cifar-10-python.tar"]),
+        ("imagenet16", "imagenet16", ["train_data_batch_1,", "train_data_batch_10"]),
+    ],
+)
+def test_missing_data_is_one_line_that_says_what_to_put_where(tmp_path, name, folder, files):
+    directory = tmp_path / "data"
+    with pytest.raises(SafsError) as caught:
+        load_part(name, "train", directory)
+    message = str(caught.value)
+    assert message.startswith("missing data: put ") and "\n" not in message
+    assert f"into {directory / folder}" in message
+    assert all(file in message for file in files)
+    assert not directory.exists()
+
+
+def test_without_a_directory_data_is_looked_for_in_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sums = put(tmp_path / "data/MNIST/raw", mnist_contents())
+    assert len(mnist.load("test", None, replace(MNIST_SOURCE, files=sums)).labels) == 10
+
+
+def test_what_is_missing_is_downloaded_and_verified(tmp_path):
+    contents = mnist_contents()
+    sums = {name: (md5(content),) for name, content in contents.items()}
+    calls = []
+
+    def download(directory):
+        calls.append(directory)
+        put(directory / "MNIST/raw", contents)
+
+    source = replace(MNIST_SOURCE, files=sums, download=download)
+    for _ in range(2):
+        assert len(mnist.load("train", tmp_path / "data", source).labels) == 36
+    assert len(calls) == 1
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["MNIST"]
+    bad = replace(source, files=dict.fromkeys(contents, ("0" * 32,)))
+    with pytest.raises(SafsError, match="MD5 sum"):
+        mnist.load("train", tmp_path / "elsewhere", bad)
+
+
+def test_damaged_idx_files_are_refused(tmp_path):
+    for damage, complaint in (
+        (lambda content: content[:-1], "bytes, expected"),
+        (lambda content: b"\x00\x00\x0d" + content[3:], "not an IDX file"),
+    ):
+        contents = mnist_contents()
+        contents["train-images-idx3-ubyte"] = damage(contents["train-images-idx3-ubyte"])
+        sums = put(tmp_path / "MNIST/raw", contents)
+        with pytest.raises(SafsError, match=complaint):
+            mnist.load("train", tmp_path, replace(MNIST_SOURCE, files=sums))
+    (tmp_path / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(SafsError, match="not a gzip file"):
+        mnist.load("train", tmp_path, MNIST_SOURCE)
+
+
+def test_the_checksum_tables_are_torchvisions():
+    for source, theirs in (
+        (MNIST_SOURCE, torchvision.datasets.MNIST),
+        (FASHION_MNIST_SOURCE, torchvision.datasets.FashionMNIST),
+    ):
+        assert {f"{name}.gz": sums[0] for name, sums in source.files.items()} == dict(
+            theirs.resources
+        )
+        assert source.folder == f"{theirs.__name__}/raw"
+    theirs = torchvision.datasets.CIFAR10
+    table = {name: sums[0] for name, sums in CIFAR10_SOURCE.files.items()}
+    assert table == dict(theirs.train_list + theirs.test_list)
+    assert CIFAR10_SOURCE.folder == theirs.base_folder
+
+
+# --- CIFAR-10 ---------------------------------------------------------------------------------
+
+
+def python2_pickle(batch):
+    """The official batches' way: protocol 2, byte strings, and arrays whose content is a string."""
+    data = batch["data"]
+
+    def text(value):
+        return b"U" + bytes((len(value),)) + value
+
+    head = b"\x80\x02}q\x00(" + text(b"data")
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + text(b"b") + b"tR"
+        b"(K\x01" + b"J%bJ%b\x86" % tuple(struct.pack("<i", n) for n in data.shape)
+        + b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|")
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        + b"T" + struct.pack("<i", data.nbytes) + data.tobytes() + b"tb"
+    )  # fmt: skip
+    labels = b"](" + b"".join(b"K" + bytes((label,)) for label in batch["labels"]) + b"e"
+    return head + array + text(b"labels") + labels + b"u."
+
+
+def cifar_contents(pickler=python2_pickle, count=6):
+    contents = {}
+    for name in CIFAR10_SOURCE.files:
+        data = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        contents[name] = pickler({"data": data, "labels": [i % 10 for i in range(count)]})
+    return contents
+
+
+def test_cifar10_batches_as_python_2_wrote_them(tmp_path):
+    contents = cifar_contents()
+    pickletools.dis(contents["test_batch"], io.StringIO())
+    sums = put(tmp_path / "cifar-10-batches-py", contents, packed=False)
+    source = replace(CIFAR10_SOURCE, files=sums)
+    train, test = (cifar10.load(part, tmp_path, source) for part in ("train", "test"))
+    assert train.images.shape == (30, 3, 32, 32) and test.images.shape == (6, 3, 32, 32)
+    theirs = pickle.loads(contents["data_batch_2"], encoding="latin1")
+    assert np.array_equal(train.images[6:12].reshape(6, -1), theirs["data"])
+    assert train.labels.tolist() == [0, 1, 2, 3, 4, 5] * 5 and train.labels.dtype == np.int64
+
+
+def test_cifar10_from_the_official_archive(tmp_path):
+    contents = cifar_contents()
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    sums = {name: (md5(content),) for name, content in contents.items()}
+    arrays = cifar10.load("test", tmp_path, replace(CIFAR10_SOURCE, files=sums))
+    assert len(arrays.labels) == 6
+
+
+@pytest.mark.parametrize("content", [{}, {"data": [[1]], "labels": [1]}, [1, 2]])
+def test_a_batch_that_is_none_is_refused(tmp_path, content):
+    contents = cifar_contents(lambda batch: pickle.dumps(content))
+    sums = put(tmp_path / "cifar-10-batches-py", contents, packed=False)
+    with pytest.raises(SafsError, match="not a batch of CIFAR-10"):
+        cifar10.load("test", tmp_path, replace(CIFAR10_SOURCE, files=sums))
+
+
+# --- pickles ----------------------------------------------------------------------------------
+
+
+class Reduced:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_arrays_numbers_and_containers_pass(protocol):
+    value = {
+        "data": rng.integers(0, 256, (4, 6), dtype=np.uint8),
+        "columns": np.asfortranarray(rng.normal(size=(3, 5))),
+        "half": np.arange(4, dtype=">i2"),
+        "empty": np.zeros((0, 3), np.float32),
+        "labels": [1, 2, 3],
+        b"bytes": b"\x00\xff",
+        "nested": OrderedDict(a=(1.5, None, True, np.int64(7), {"x": np.float32(0.5)})),
+    }
+    found = unpickle.load(pickle.dumps(value, protocol))
+    assert list(found) == list(value)
+    for key in ("data", "columns", "half", "empty"):
+        assert found[key].dtype == value[key].dtype and np.array_equal(found[key], value[key])
+    for key in ("labels", b"bytes", "nested"):
+        assert found[key] == value[key]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Reduced(os.system, "touch owned"),
+        Reduced(os.putenv, "A", "B"),
+        Reduced(eval, "1"),
+        Reduced(exec, "import os"),
+        Reduced(getattr, "a", "upper"),
+        Reduced(__import__, "os"),
+        Reduced(subprocess.Popen, ["true"]),
+        Reduced(open, "owned", "w"),
+        Reduced(pickle.loads, b"N."),
+        Reduced(np.load, "owned"),
+        Reduced(np.fromfile, "owned"),
+        Reduced(codecs.decode, b"x", "zlib"),
+        Reduced(codecs.encode, "x", "rot13"),
+        np.array([Reduced(os.system, "touch owned")], dtype=object),
+        np.array([("a", 1)], dtype=[("name", "U1"), ("n", "i4")]),
+        np.array(["text"]),
+        Path("owned"),
+        slice(1),
+        Reduced,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_everything_else_is_refused(tmp_path, monkeypatch, attack, protocol):
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps({"data": attack}, protocol)
+    with pytest.raises(SafsError, match="batch_1: ") as caught:
+        unpickle.load(content, "batch_1")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cos\nsystem\n(S'touch owned'\ntR.",
+        b"cnumpy.core.multiarray\nos\n.",
+        b"\x80\x04\x8c\x05numpy\x8c\x0blib.os.path\x93.",
+        # State for a class itself, instead of for an instance of it.
+        b"cnumpy\nndarray\n}S'array'\nI1\nsb.",
+        b"cnumpy\ndtype\n(N}S'code'\nI1\nstb.",
+        b"ccollections\nOrderedDict\n(N}S'a'\nI1\nstb.",
+        b"c_codecs\nencode\n(N}S'a'\nI1\nstb.",
+        # Sizes that do not fit, and an array without a type.
+        b"cnumpy.core.multiarray\n_reconstruct\n(t)R(I1\n(I9\ntNI00\nS'ab'\ntb.",
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'f8'\ntRS'ab'\ntR.",
+        b"Pid\n.",
+        b"",
+        b"no pickle",
+    ],
+)
+def test_pickles_written_by_hand_are_refused(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SafsError):
+        unpickle.load(content)
+    assert not list(tmp_path.iterdir())
+    assert unpickle.load(pickle.dumps(np.arange(3))).tolist() == [0, 1, 2]
+
+
+# --- ImageNet-16 ------------------------------------------------------------------------------
+
+
+def imagenet_batches(folder, *, npz=False, keys=str, count=5, seed=0):
+    """All eleven batch files with ``count`` images each; returns the training images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(seed)
+    images = []
+    for name in (*batches.NAMES["train"], *batches.NAMES["test"]):
+        data = draw.integers(0, 256, (count, 768), dtype=np.uint8)
+        labels = draw.integers(1, 1001, count)
+        labels[:2] = 1, 1000
+        if npz:
+            np.savez(folder / f"{name}.npz", data=data, labels=labels, mean=np.zeros(768))
+        else:
+            batch = {
+                keys("data"): data,
+                keys("labels"): labels.tolist(),
+                keys("mean"): np.zeros(768),
+            }
+            (folder / name).write_bytes(pickle.dumps(batch))
+        images.append(data)
+    return np.concatenate(images[:-1]).reshape(-1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"npz": True}, {"keys": str.encode}], ids=["pickle", "npz", "bytes"]
+)
+def test_imagenet16_batches(tmp_path, options):
+    expected = imagenet_batches(tmp_path / "imagenet16", **options)
+    train, test = (load_part("imagenet16", part, tmp_path) for part in ("train", "test"))
+    assert isinstance(train.images, np.memmap) and not train.images.flags.writeable
+    assert np.array_equal(train.images, expected) and test.images.shape == (5, 3, 16, 16)
+    assert train.labels.dtype == np.int64
+    assert train.labels.min() == 0 and train.labels.max() == 999
+    assert len(train.checksum()) == 64
+
+
+def test_imagenet16_folds_hold_out_a_25th(tmp_path):
+    imagenet_batches(tmp_path / "imagenet16", count=20)
+    fold = load_fold("imagenet16", 3, 0, torch.device("cpu"), tmp_path)
+    assert (len(fold.train), len(fold.validation)) == (192, 8)
+    assert fold.augmentation == Augmentation(pad=2, flip=True)
+    assert len(load_test("imagenet16", torch.device("cpu"), tmp_path)) == 20
+
+
+def conversions(monkeypatch):
+    calls = []
+    convert = store._convert
+    monkeypatch.setattr(store, "_convert", lambda *a: (calls.append(a[1]), convert(*a)))
+    return calls
+
+
+def test_conversion_happens_once_and_again_when_a_source_changes(tmp_path, monkeypatch):
+    calls = conversions(monkeypatch)
+    folder = tmp_path / "imagenet16"
+    imagenet_batches(folder)
+    first = imagenet16.load("train", tmp_path)
+    before = first.checksum()
+    imagenet16.load("train", tmp_path)
+    assert calls == ["train"]
+
+    os.utime(folder / "train_data_batch_3", (1, 1))  # touched: recognised by its checksum
+    hashes = []
+    monkeypatch.setattr(store, "_sha256", lambda p, f=store._sha256: (hashes.append(p), f(p))[1])
+    assert imagenet16.load("train", tmp_path).checksum() == before
+    assert calls == ["train"] and len(hashes) == 10
+    imagenet16.load("train", tmp_path)
+    assert len(hashes) == 10
+
+    imagenet_batches(folder, seed=1)
+    assert imagenet16.load("train", tmp_path).checksum() != before
+    assert calls == ["train", "train"]
+    assert first.checksum() == before  # the old mapping still shows the old images
+    names = sorted(path.name for path in (folder / "store").iterdir())
+    assert names == ["train.json", "train_images.npy", "train_labels.npy"]
+
+
+def test_the_store_alone_will_do(tmp_path):
+    folder = tmp_path / "imagenet16"
+    imagenet_batches(folder)
+    before = imagenet16.load("train", tmp_path).checksum()
+    for path in folder.glob("*batch*"):
+        path.unlink()
+    assert imagenet16.load("train", tmp_path).checksum() == before
+    (folder / "store" / "train_labels.npy").unlink()
+    with pytest.raises(SafsError, match="missing data"):
+        imagenet16.load("train", tmp_path)
+
+
+def test_a_missing_batch_is_named_also_where_others_are(tmp_path):
+    imagenet_batches(tmp_path / "imagenet16")
+    imagenet16.load("train", tmp_path)
+    (tmp_path / "imagenet16/train_data_batch_7").unlink()
+    with pytest.raises(SafsError, match=r"put train_data_batch_7 \("):
+        imagenet16.load("train", tmp_path)
+
+
+def test_a_conversion_that_was_killed_counts_for_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "imagenet16"
+    imagenet_batches(folder)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_labels", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        imagenet16.load("train", tmp_path)
+    assert not store.exists(folder, "train")
+    assert len(imagenet16.load("train", tmp_path).labels) == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"labels": [0, 1, 2]}, "a label lies outside 1..1000"),
+        ({"labels": [1, 2, 1001]}, "a label lies outside 1..1000"),
+        ({"labels": [1, 2]}, "expected uint8 \\[2, 768\\]"),
+        ({"data": np.zeros((3, 768))}, "float64"),
+        ({"data": np.zeros((3, 3072), np.uint8)}, "expected uint8"),
+        ({"data": Reduced(os.system, "touch owned")}, "refused: the pickle names"),
+    ],
+)
+def test_wrong_batches_are_refused(tmp_path, change, complaint):
+    batch = {"data": np.zeros((3, 768), np.uint8), "labels": [1, 2, 3], **change}
+    imagenet_batches(tmp_path / "imagenet16")
+    (tmp_path / "imagenet16/val_data").write_bytes(pickle.dumps(batch))
+    with pytest.raises(SafsError, match=f"val_data: .*{complaint}"):
+        imagenet16.load("test", tmp_path)
+
+
+def test_an_npz_with_objects_is_refused(tmp_path):
+    imagenet_batches(tmp_path / "imagenet16", npz=True)
+    objects = np.array([Reduced(os.system, "touch owned")], dtype=object)
+    np.savez(tmp_path / "imagenet16/val_data.npz", data=objects, labels=[1])
+    with pytest.raises(SafsError, match=r"val_data\.npz: not an \.npz file of arrays"):
+        imagenet16.load("test", tmp_path)
+
+
+# --- downsampling -----------------------------------------------------------------------------
+
+
+def image_folder(root, classes=("n02", "n01"), per_class=6):
+    for part in ("train", "val"):
+        for number, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for i in range(per_class):
+                pixels = np.full((32 + i, 48, 3), 100 * number + i, np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+
+
+def test_an_image_is_resized_as_a_whole_by_box_filter(tmp_path):
+    pixels = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = pixels.reshape(16, 2, 16, 4, 3).mean((1, 3)).transpose(2, 0, 1).reshape(-1)
+    assert np.abs(shrink(tmp_path / "a.png", 16) - expected).max() <= 1
+    Image.fromarray(pixels[:, :, 0]).save(tmp_path / "grey.png")
+    planes = shrink(tmp_path / "grey.png", 16).reshape(3, -1)
+    assert np.array_equal(planes[0], planes[1]) and np.array_equal(planes[0], planes[2])
+
+
+def test_a_folder_of_images_becomes_batches_that_load(tmp_path):
+    image_folder(tmp_path / "images", per_class=10)
+    target = tmp_path / "data" / "imagenet16"
+    written = downsample(tmp_path / "images", target, 16)
+    assert list(written) == [*batches.NAMES["train"], "val_data"]
+    assert sum(written.values()) == 40 and set(written.values()) == {2, 20}
+    train = load_part("imagenet16", "train", tmp_path / "data")
+    assert train.images.shape == (20, 3, 16, 16)
+    means = {label: sorted(train.images[train.labels == label].mean((1, 2, 3))) for label in (0, 1)}
+    assert means == {0: [100 + i for i in range(10)], 1: list(range(10))}  # n01 sorts first
+    batch = unpickle.load((target / "train_data_batch_1").read_bytes())
+    assert batch["mean"].shape == (768,) and batch["mean"][0] == pytest.approx(54.5)
+    assert sorted(path.name for path in target.iterdir()) == sorted([*written, "store"])
+
+
+def test_the_order_of_classes_can_be_given(tmp_path, capsys):
+    image_folder(tmp_path / "images", per_class=1)
+    order = tmp_path / "classes.txt"
+    order.write_text("n02 1 dog\nn01 2 cat\n")
+    command = [str(tmp_path / "images"), str(tmp_path / "out"), "--size", "8", "--workers", "2"]
+    assert main([*command, "--order", str(order)]) == 0
+    data, labels = batches.read(tmp_path / "out" / "val_data")
+    assert data.shape == (2, 192) and dict(zip(labels, data[:, 0], strict=True)) == {1: 0, 2: 100}
+    assert "val_data: 2 images" in capsys.readouterr().out
+    order.write_text("n01\n")
+    assert main([*command, "--order", str(order)]) == 1
+    assert "class 'n02' has no place" in capsys.readouterr().err
+
+
+def test_downsampling_says_what_it_expects(tmp_path):
+    with pytest.raises(SafsError, match="expected a folder train or val"):
+        downsample(tmp_path, tmp_path / "out")
+    (tmp_path / "val").mkdir()
+    with pytest.raises(SafsError, match="a folder for each class"):
+        downsample(tmp_path, tmp_path / "out")
+    (tmp_path / "val/n01").mkdir()
+    (tmp_path / "val/n01/readme.txt").write_text("no image")
+    with pytest.raises(SafsError, match=r"readme\.txt: not an image"):
+        downsample(tmp_path, tmp_path / "out")
+
+
+def test_downsample_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "safs.datasets.downsample", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "SRC" in done.stdout and not done.stderr
+
+
+# --- what every data set declares -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "folds", "augmentation"),
+    [
+        ("mnist", (1, 28, 28), 10, 6, Augmentation()),
+        ("fashion_mnist", (1, 28, 28), 10, 6, Augmentation()),
+        ("cifar10", (3, 32, 32), 10, 3, Augmentation(pad=4, flip=True)),
+        ("imagenet16", (3, 16, 16), 1000, 25, Augmentation(pad=2, flip=True)),
+        ("generated_cifar", (3, 32, 32), 10, 3, Augmentation(pad=4, flip=True)),
+        ("generated_imagenet16", (3, 16, 16), 20, 3, Augmentation(pad=2, flip=True)),
+    ],
+)
+def test_the_protocols_folds_and_augmentation(name, shape, classes, folds, augmentation):
+    entry = DATASETS[name]
+    assert (entry.shape, entry.classes, entry.folds) == (shape, classes, folds)
+    assert entry.augmentation == augmentation
+    assert len(entry.mean) == len(entry.std) == (3 if shape[0] == 3 else 0)
+
+
+def test_naming_the_data_sets_needs_no_torch():
+    code = "import safs.datasets, sys; sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_folds_of_full_size_are_the_protocols():
+    for count, classes, folds, sizes in (
+        (60_000, 10, 6, {10_000}),
+        (50_000, 10, 3, {16_666, 16_667}),
+    ):
+        held = np.bincount(partition(np.arange(count) % classes, folds, 0))
+        assert set(held.tolist()) == sizes
+
+
+@pytest.mark.parametrize("name", ["generated_cifar", "generated_imagenet16"])
+def test_generated_images_have_the_shape_of_the_real_ones(name):
+    entry = DATASETS[name]
+    train, test = load_part(name, "train"), load_part(name, "test")
+    assert train.images.shape == (24 * entry.classes, *entry.shape)
+    assert test.images.shape == (6 * entry.classes, *entry.shape)
+    fold = load_fold(name, 0, 0, torch.device("cpu"))
+    assert fold.train.normalised(slice(None)).abs().max() <= 2
