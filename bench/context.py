@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.arms import ARMS
 from bench.errors import BenchError
 from bench.paper import pairs as published_pairs
-from bench.records import Collection
 from bench.schema import Protocol
+
+if TYPE_CHECKING:
+    from bench.records import Collection
 
 
 class Frozen(BaseModel):

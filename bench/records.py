@@ -226,7 +226,7 @@ def check_mixing(records: Mapping[Key, Record]) -> None:
         BenchError: one line that names the first disagreement.
     """
     runs = list(records.values())
-    pruned = [run for run in runs if run.method != "dense"]
+    pruned = [run for run in runs if run.method != "dense" and run.status == "ok"]
     _agree((("all", (r.protocol.version, r.protocol.preset), r) for r in runs), "protocol")
     _agree((("all", r.profile, r) for r in runs), "profile")
     _agree(((r.dataset, sorted(r.digests.data.items()), r) for r in runs), "data checksums")

@@ -10,6 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.config import Study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,28 +77,22 @@ def _plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pipelines.engine import compute
-    from pipelines.plan_view import view
+    from pipelines.plan_view import measure, view
 
     study = _study(options.profile)
-    seconds = {} if options.no_measure else _measure(study)
+    seconds = {} if options.no_measure else measure(study)
     Console().print(view(study, seconds, compute.worker_count()))
     return 0
-
-
-def _measure(study: object) -> dict[str, float]:
-    from pipelines.plan_view import measure
-
-    return measure(study)  # type: ignore[arg-type]
 
 
 def _show(options: argparse.Namespace) -> int:
     return _show_study(_study(options.profile))
 
 
-def _show_study(study: object) -> int:
+def _show_study(study: Study) -> int:
     from pipelines.launch import show
 
-    return show(study)  # type: ignore[arg-type]
+    return show(study)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -117,7 +115,11 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
-def _study(profile: str | None):  # type: ignore[no-untyped-def]
+def _study(profile: str | None) -> Study:
     from pipelines.config import load, profile_file
 
     return load(Path("params.yaml") if profile is None else profile_file(profile))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

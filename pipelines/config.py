@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -21,10 +21,11 @@ from safs.datasets import DATASETS
 from safs.errors import SafsError, did_you_mean
 from safs.operators import OPERATORS
 from safs.search import SEARCHES
-from safs.spec import Epochs, NetworkSpec, Protocol, Recipe, Search, Spec, Tune
+from safs.spec import BackendName, Epochs, NetworkSpec, Protocol, Recipe, Search, Spec, Tune
 
 PAIRS = Path("pipelines/pairs")
 PROFILES = Path("pipelines/profiles")
+PRUNERS = ROOT / "safs/pruners.py"
 
 Ratio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
 
@@ -40,7 +41,36 @@ class Training(Spec):
 
 
 class Prune(Spec):
+    """How the mask of a (replicate, ratio) is made; see :mod:`safs.pruning`.
+
+    ``method`` is a name in ``safs/pruners.py``, ``scope`` says which weights compete with each
+    other. ``images`` is the size of the batch of training images that SNIP and GraSP score on.
+    ``given`` is the file of the method ``given``, relative to the repository's root, in which
+    ``{replicate}`` and ``{ratio}`` are filled in. DVC watches the name only: a changed mask needs a
+    new one.
+    """
+
     method: str = "magnitude"
+    scope: Literal["layerwise", "global", "keep_ends"] = "layerwise"
+    images: Annotated[int, Field(ge=1)] = 256
+    given: str | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Prune:
+        _known("pruning method", self.method, registered(PRUNERS, "PRUNERS.register"))
+        if (self.method == "given") != (self.given is not None):
+            raise ValueError("given is the mask file of the method 'given', and of no other")
+        try:
+            self.given_file(0, 0.0)
+        except (LookupError, ValueError):
+            raise ValueError(f"{self.given!r} takes {{replicate}} and {{ratio}} only") from None
+        return self
+
+    def given_file(self, replicate: int, ratio: float) -> Path | None:
+        """The mask file of a (replicate, ratio), if the masks are given."""
+        if self.given is None:
+            return None
+        return Path(self.given.format(replicate=replicate, ratio=ratio))
 
 
 class Pair(Spec):
@@ -51,7 +81,7 @@ class Pair(Spec):
     dataset: DatasetSpec
     recipe: Recipe
     pretrain: Training
-    prune: Prune = Prune()
+    prune: Prune = Field(default_factory=Prune)
     finetune: Training
     search: Search
     tune: Tune
@@ -60,8 +90,6 @@ class Pair(Spec):
     def _names_exist(self) -> Pair:
         _known("network", self.network.name, registered(ROOT / "safs/networks", "network"))
         _known("data set", self.dataset.name, DATASETS)
-        pruners = registered(ROOT / "safs/pruning.py", "PRUNERS.register")
-        _known("pruning method", self.prune.method, pruners)
         _known("search algorithm", self.search.algorithm, SEARCHES)
         for name in self.search.operators:
             _known("operator", name, OPERATORS)
@@ -85,6 +113,7 @@ class Profile(Spec):
     notes: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)]
     replicates: Annotated[int, Field(ge=1)]
+    backend: BackendName = "auto"
     protocol: Protocol = Protocol()
     pairs: tuple[str, ...]
     cells: dict[str, Cell]

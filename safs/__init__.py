@@ -1,0 +1,34 @@
+"""SAFS, usable alone: learn the activation functions of any sparse network.
+
+``import safs`` imports no torch: the public names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# By name and not by statement, so that what a training depends on is not all of this.
+_PUBLIC = {
+    "Budget": "safs.api",
+    "OPERATORS": "safs.operators",
+    "PRUNERS": "safs.pruners",
+    "Recipe": "safs.spec",
+    "Result": "safs.api",
+    "SEARCHES": "safs.search",
+    "SafsError": "safs.errors",
+    "load": "safs.api",
+    "operator": "safs.operators",
+    "search_and_tune": "safs.api",
+    "to_onnx": "safs.export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'safs' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

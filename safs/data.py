@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,6 +57,20 @@ class Fold:
     classes: int
 
 
+class Draw(NamedTuple):
+    """The random choices of one epoch, drawn on the CPU so that devices agree.
+
+    Attributes:
+        order: int64 ``[N]``, the images in the order in which they come.
+        shift: int64 ``[N, 2]``, the crop of each image (see :func:`crop`); None without cropping.
+        mirror: bool ``[N]``, whether each image is flipped; None without flips.
+    """
+
+    order: np.ndarray
+    shift: np.ndarray | None
+    mirror: np.ndarray | None
+
+
 @dataclass(frozen=True)
 class BatchOrder:
     """Which images come when, as a function of replicate, phase and epoch alone.
@@ -68,30 +83,33 @@ class BatchOrder:
     replicate: int
     phase: seeds.Phase
 
+    def draw(self, fold: Fold, epoch: int) -> Draw:
+        """The random choices of an epoch."""
+        path = (self.replicate, seeds.phase_key(self.phase), epoch)
+        count, pad = len(fold.train), fold.augmentation.pad
+        rng = seeds.generator(self.root, "augment", *path)
+        shift, mirror = rng.integers(0, 2 * pad + 1, size=(count, 2)), rng.random(count) < 0.5
+        return Draw(
+            order=seeds.generator(self.root, "order", *path).permutation(count),
+            shift=shift if pad else None,
+            mirror=mirror if fold.augmentation.flip else None,
+        )
+
     def batches(self, fold: Fold, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """``(images, labels)`` of an epoch, augmented on the device."""
-        path = (self.replicate, seeds.phase_key(self.phase), epoch)
-        images, device = fold.train, fold.train.labels.device
-        order = seeds.generator(self.root, "order", *path).permutation(len(images))
-        index = torch.from_numpy(order).to(device)
-        shift, mirror = self._augmentation(fold.augmentation, len(images), path)
+        draw, images = self.draw(fold, epoch), fold.train
+        device = images.labels.device
         for start in range(0, len(images), batch_size):
-            chosen = index[start : start + batch_size]
-            batch = images.normalised(chosen)
-            if fold.augmentation.pad:
-                batch = crop(batch, shift[chosen.cpu()].to(device), fold.augmentation.pad)
-            if fold.augmentation.flip:
-                flip = mirror[chosen.cpu()].to(device)[:, None, None, None]
-                batch = torch.where(flip, batch.flip(-1), batch)
-            yield batch, images.labels[chosen]
-
-    def _augmentation(
-        self, augmentation: Augmentation, n: int, path: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """Crop offsets ``[N, 2]`` and flips ``[N]``, drawn on the CPU so that devices agree."""
-        rng = seeds.generator(self.root, "augment", *path)
-        shift = rng.integers(0, 2 * augmentation.pad + 1, size=(n, 2))
-        return torch.from_numpy(shift), torch.from_numpy(rng.random(n) < 0.5)
+            chosen = draw.order[start : start + batch_size]
+            index = torch.from_numpy(chosen).to(device)
+            batch = images.normalised(index)
+            if draw.shift is not None:
+                shift = torch.from_numpy(draw.shift[chosen]).to(device)
+                batch = crop(batch, shift, fold.augmentation.pad)
+            if draw.mirror is not None:
+                mirror = torch.from_numpy(draw.mirror[chosen]).to(device)
+                batch = torch.where(mirror[:, None, None, None], batch.flip(-1), batch)
+            yield batch, images.labels[index]
 
 
 def crop(batch: Tensor, shift: Tensor, pad: int) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from safs.errors import SafsError
+from safs.spec import BackendName
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -54,13 +55,25 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def bit_identity(device: torch.device) -> dict[str, str]:
-    """What two runs must share to agree bit for bit: kept in records and in scratch digests."""
-    return {
+def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[str, str]:
+    """What two runs must share to agree bit for bit: it goes into the digests of scratch work.
+
+    Args:
+        device: where training runs.
+        backend: what was asked for; the kernels' compiler and source count where they may run.
+    """
+    identity = {
         "device": device.type,
         "processor": name(device),
         "isa": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "threads": "1",
-        "backend": "dense",
     }
+    if backend != "dense" and device.type == "cpu":
+        from safs import kernels
+
+        try:
+            identity |= {f"kernels {key}": value for key, value in kernels.identity().items()}
+        except kernels.Unsupported as reason:
+            identity["kernels"] = str(reason)
+    return identity

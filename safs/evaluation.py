@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from safs.data import Images, load_test
@@ -31,26 +31,26 @@ class Score:
 
 @torch.no_grad()
 def score(network: nn.Module, images: Images) -> Score:
-    """Evaluate ``network`` in evaluation mode; its training mode is left as it was.
+    """Evaluate ``network`` in evaluation mode; its training mode is left as it was."""
+    training = network.training
+    network.eval()
+    batches = (slice(start, start + _BATCH) for start in range(0, len(images), _BATCH))
+    logits = torch.cat([network(images.normalised(batch)) for batch in batches])
+    network.train(training)
+    return score_logits(logits, images.labels)
+
+
+def score_logits(logits: Tensor, labels: Tensor) -> Score:
+    """The score of logits ``[N, classes]`` against labels ``[N]``.
 
     A class that ties with others counts as behind them, so a constant output scores no luck.
     """
-    training = network.training
-    network.eval()
-    ranks, loss = [], 0.0
-    for start in range(0, len(images), _BATCH):
-        batch = slice(start, start + _BATCH)
-        labels = images.labels[batch]
-        output = network(images.normalised(batch))
-        loss += float(functional.cross_entropy(output, labels, reduction="sum"))
-        own = output.gather(1, labels[:, None])
-        ranks.append((output >= own).sum(1) - 1)
-    network.train(training)
-    rank = torch.cat(ranks).cpu().numpy()
+    loss = float(functional.cross_entropy(logits, labels))
+    rank = ((logits >= logits.gather(1, labels[:, None])).sum(1) - 1).cpu().numpy()
     finite = np.isfinite(loss)
     correct = (rank == 0) & finite
     top5 = float((rank < 5).mean()) if finite else 0.0
-    return Score(float(correct.mean()), top5, loss / len(images), correct)
+    return Score(float(correct.mean()), top5, loss, correct)
 
 
 def test(

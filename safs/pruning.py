@@ -1,32 +1,40 @@
-"""Exact-k pruning masks as data, and what a mask leaves connected (Section 3.1)."""
+"""Exact-k pruning masks as data, and what a mask leaves connected (Section 3.1).
+
+A mask is a method (what a weight is worth: :mod:`safs.pruners`) under a scope (which weights
+compete with each other: :data:`SCOPES`).
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from safs import slots
+from safs import given as given_masks
+from safs import pruners, seeds
+from safs.data import Images
 from safs.errors import SafsError
 from safs.networks import prunable
+from safs.pruners import PRUNERS, Scores
 from safs.registry import Registry
+
+__all__ = [
+    "PRUNERS", "SCOPES", "Connectivity", "Mask", "Scores", "apply", "check", "connectivity", "kept",
+    "prune", "scoring_batch", "sparsity", "survivors",
+]  # fmt: skip
 
 Mask = dict[str, Tensor]
 """Layer name to a bool tensor of the weight's shape; True where the weight survives."""
 
-Scores = dict[str, Tensor]
+# How far a given mask may be from the ratio that is stated for it.
+_GIVEN_TOLERANCE = 0.005
 
-PRUNERS: Registry[Callable[[nn.Module], Scores]] = Registry("pruning method")
-
-
-@PRUNERS.register("magnitude")
-def magnitude(network: nn.Module) -> Scores:
-    """The absolute value of each weight (Han et al. 2015); larger scores survive."""
-    return {name: weight.detach().abs() for name, weight in prunable(network).items()}
+SCOPES: Registry[Callable[[nn.Module, Scores, float], Mask]] = Registry("pruning scope")
 
 
 def kept(total: int, ratio: float) -> int:
@@ -36,13 +44,122 @@ def kept(total: int, ratio: float) -> int:
     return max(1, total - round(ratio * total))
 
 
-def prune(network: nn.Module, ratio: float, method: str = "magnitude") -> Mask:
-    """Layer-wise mask: the same ratio in every convolution and linear layer, exact k in each.
+def prune(
+    network: nn.Module,
+    ratio: float | None,
+    method: str = "magnitude",
+    *,
+    scope: str = "layerwise",
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+    shape: tuple[int, ...] | None = None,
+    rng: np.random.Generator | None = None,
+    given: given_masks.Source | None = None,
+) -> Mask:
+    """The mask of a network: exact k, and among equal scores the earlier weight survives.
 
-    Among equal scores the earlier weight survives.
+    The network is left as it is.
+
+    Args:
+        network: an installed network (with slots).
+        ratio: fraction of the weights that goes; see the scopes for which weights it refers to.
+            With the method ``given`` it may be None; otherwise the mask has to have that ratio.
+        method: a name in :data:`PRUNERS`.
+        scope: a name in :data:`SCOPES`; ``given`` ignores it.
+        images, labels, shape, rng, given: what some methods need, see :mod:`safs.pruners`. Images
+            are training images. ``given`` is anything that :func:`safs.given.read` takes.
+
+    Raises:
+        SafsError: the ratio is not in [0, 1), the method lacks what it needs, or a score is not
+            finite.
     """
-    scores = PRUNERS[method](network)
+    score = PRUNERS[method]
+    mask = None if given is None else given_masks.read(given, network)
+    offered = {"images": images, "labels": labels, "shape": shape, "rng": rng, "given": mask}
+    wanted = {name: offered.get(name) for name in pruners.needs(score)}
+    missing = [name for name, value in wanted.items() if value is None]
+    if missing:
+        raise SafsError(f"pruning method {method!r} needs {', '.join(missing)}")
+    if method == "given":
+        assert mask is not None
+        return _stated(mask, ratio)
+    if ratio is None:
+        raise SafsError(f"pruning method {method!r} needs a ratio; only 'given' does without")
+    return _rounds(network, ratio, method, scope, wanted)
+
+
+def scoring_batch(images: Images, count: int, root: int, replicate: int) -> dict[str, Tensor]:
+    """Images and labels, drawn at random from training images, as arguments of :func:`prune`.
+
+    Args:
+        images: the replicate's training images.
+        count: size of the batch; all images where there are fewer.
+        root, replicate: key of the seed stream.
+    """
+    order = seeds.generator(root, "prune", replicate, 0).permutation(len(images))
+    chosen = torch.from_numpy(order[:count]).to(images.labels.device)
+    return {"images": images.normalised(chosen), "labels": images.labels[chosen]}
+
+
+def _rounds(
+    network: nn.Module, ratio: float, method: str, scope: str, wanted: dict[str, Any]
+) -> Mask:
+    """Score and prune, once or in the method's rounds; what is pruned stays pruned."""
+    score, allocate = PRUNERS[method], SCOPES[scope]
+    mask: Mask = {}
+    total = pruners.rounds(score)
+    probe = network if total == 1 else copy.deepcopy(network)
+    for number in range(1, total + 1):
+        now = ratio if number == total else 1 - (1 - ratio) ** (number / total)
+        scores = {name: _finite(method, name, s) for name, s in score(probe, **wanted).items()}
+        for name, keep in mask.items():
+            scores[name] = scores[name].masked_fill(~keep, -torch.inf)
+        mask = allocate(network, scores, now)
+        if total > 1:
+            apply(mask, probe)
+    return mask
+
+
+@SCOPES.register("layerwise")
+def layerwise(network: nn.Module, scores: Scores, ratio: float) -> Mask:
+    """The same ratio in every convolution and linear layer, at least 1 weight in each."""
     return {name: _top(score, kept(score.numel(), ratio)) for name, score in scores.items()}
+
+
+@SCOPES.register("global")
+def across(network: nn.Module, scores: Scores, ratio: float) -> Mask:
+    """All weights of the network in one ranking, layers in their order.
+
+    Exact in total; a layer may lose all of its weights, and connectivity then shows it.
+    """
+    flat = torch.cat([score.flatten().cpu().double() for score in scores.values()])
+    chosen = _top(flat, kept(flat.numel(), ratio)).split([s.numel() for s in scores.values()])
+    return {
+        name: part.view(score.shape)
+        for (name, score), part in zip(scores.items(), chosen, strict=True)
+    }
+
+
+@SCOPES.register("keep_ends")
+def keep_ends(network: nn.Module, scores: Scores, ratio: float) -> Mask:
+    """The first and the last layer to be used stay dense, every other is pruned as layer-wise.
+
+    The stated ratio is that of each pruned layer, so the network as a whole is less sparse.
+    """
+    order = _in_order_of_use(network, list(scores))
+    dense = {order[0], order[-1]}
+    return {
+        name: _top(score, kept(score.numel(), 0.0 if name in dense else ratio))
+        for name, score in scores.items()
+    }
+
+
+def _in_order_of_use(network: nn.Module, layers: list[str]) -> list[str]:
+    """Layers as the traced graph calls them; as they are registered where there is no graph."""
+    if not isinstance(network, fx.GraphModule):
+        return layers
+    called = [str(node.target) for node in network.graph.nodes if node.op == "call_module"]
+    return [name for name in called if name in layers] or layers
 
 
 def _top(score: Tensor, k: int) -> Tensor:
@@ -50,6 +167,26 @@ def _top(score: Tensor, k: int) -> Tensor:
     mask = torch.zeros(score.numel(), dtype=torch.bool)
     mask[order[:k]] = True
     return mask.view(score.shape)
+
+
+def _finite(method: str, name: str, score: Tensor) -> Tensor:
+    if not bool(score.isfinite().all()):
+        raise SafsError(f"pruning method {method!r}: a score of layer {name!r} is not finite")
+    return score.cpu()
+
+
+def _stated(mask: Mask, ratio: float | None) -> Mask:
+    """A given mask, if its ratio is the stated one."""
+    if ratio is not None and abs(sparsity(mask) - ratio) > _GIVEN_TOLERANCE:
+        found = f"{sparsity(mask):.4f} of the weights"
+        raise SafsError(f"the given mask prunes {found}, the stated ratio is {ratio}")
+    return mask
+
+
+def sparsity(mask: Mapping[str, Tensor]) -> float:
+    """Fraction of all maskable weights that ``mask`` prunes."""
+    total = sum(keep.numel() for keep in mask.values())
+    return 1 - sum(int(keep.sum()) for keep in mask.values()) / total
 
 
 def check(mask: Mapping[str, Tensor], network: nn.Module) -> None:
@@ -95,7 +232,7 @@ class Connectivity:
 
 @torch.no_grad()
 def connectivity(
-    network: nn.Module, mask: Mask, shape: tuple[int, int, int], labels: np.ndarray
+    network: nn.Module, mask: Mask, shape: tuple[int, ...], labels: np.ndarray
 ) -> Connectivity:
     """Trace paths of surviving weights through any network.
 
@@ -105,19 +242,11 @@ def connectivity(
     Args:
         network: an installed network (with slots).
         mask: the mask to examine.
-        shape: ``(channels, height, width)`` of an image.
+        shape: of one image, ``(channels, height, width)``.
         labels: training labels ``[N]``, for the class frequencies behind ``cap``.
     """
-    probe = copy.deepcopy(network).cpu().double().eval()
-    for name, module in probe.named_modules():
-        if name in mask:
-            module.weight.copy_(mask[name].double())
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_parameters()
-        if getattr(module, "bias", None) is not None:
-            module.bias.zero_()
-    for slot in slots.slots(probe).values():
-        slot.forward = torch.sign  # type: ignore[method-assign,assignment]
+    weights = {name: keep.double() for name, keep in mask.items()}
+    probe = pruners.positive_copy(network, weights, torch.sign)
     output = probe(torch.ones(1, *shape, dtype=torch.float64))[0]
     connected = (output > 0).nonzero().flatten().tolist()
     counts = np.sort(np.bincount(labels, minlength=len(output)))[::-1]

@@ -11,12 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["split", "init", "order", "augment", "dropout", "search", "tune", "chromosome"]
+Purpose = Literal[
+    "split", "init", "order", "augment", "dropout", "search", "tune", "chromosome", "prune"
+]
 Phase = Literal["dense", "search", "tune", "final"]
 
 # The position of a name is its key: append, never reorder (tests pin the streams).
 _PURPOSES: tuple[Purpose, ...] = (
     "split", "init", "order", "augment", "dropout", "search", "tune", "chromosome",
+    "prune",
 )  # fmt: skip
 _PHASES: tuple[Phase, ...] = ("dense", "search", "tune", "final")
 

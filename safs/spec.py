@@ -14,6 +14,7 @@ OptimizerName = Literal["sgd", "adam", "fromage", "tadam"]
 ScheduleName = Literal[
     "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts"
 ]
+BackendName = Literal["auto", "dense", "sparse"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "adam", "fromage", "tadam")
 SCHEDULES: tuple[ScheduleName, ...] = (
     "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts",

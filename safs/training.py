@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from safs import optimizers, pruning, schedules, seeds, slots
+from safs import pruning, schedules
+from safs.backend import Backend, EpochSums, State
 from safs.data import BatchOrder, Fold
-from safs.evaluation import Score, score
+from safs.dense import DenseBackend
+from safs.evaluation import Score
 from safs.networks import prunable
 from safs.pruning import Mask
-from safs.spec import Recipe
+from safs.spec import BackendName, Recipe
 
 Validate = Literal["every", "last"]
 
@@ -56,11 +57,15 @@ class Outcome:
         history: one entry per finished epoch.
         failure: None, or why the run counts as failed (the reason goes into its record).
         seconds: wall time of the training itself, resumed parts included.
+        backend: what did the steps, ``dense`` or ``sparse``.
+        notice: why the sparse backend was not used although it was asked for, or None.
     """
 
     history: list[Epoch]
     failure: str | None
     seconds: float
+    backend: str
+    notice: str | None = None
 
     @property
     def last(self) -> Epoch:
@@ -70,9 +75,6 @@ class Outcome:
     def fitness(self) -> float:
         """Training loss of the last epoch (Eq. 5); infinite for a failed run."""
         return math.inf if self.failure else self.last.train_loss
-
-
-State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,15 @@ def train(
     order: BatchOrder,
     *,
     mask: Mask | None = None,
+    backend: BackendName = "dense",
     validate: Validate = "last",
     resume: State | None = None,
     on_epoch: Callable[[Snapshot], None] | None = None,
 ) -> Outcome:
     """Train ``network`` in place.
 
-    With a mask, pruned weights start at 0, their gradients are zeroed before every step, and so
-    they stay exactly 0 and enter no norm, moment or decay of any optimiser.
+    With a mask, pruned weights start at 0, stay exactly 0 after every step, and enter no norm,
+    moment or decay of any optimiser.
 
     Args:
         network: an installed network on the device of ``fold``.
@@ -108,6 +111,8 @@ def train(
         epochs: length of the training.
         order: which images come when.
         mask: surviving weights; None trains densely.
+        backend: who does the steps: PyTorch, or the sparse kernels. ``auto`` takes the kernels for
+            a masked network on a CPU. Where they cannot run, PyTorch does and a notice says why.
         validate: measure validation after every epoch, or only after the last.
         resume: a :class:`Snapshot` state of the same training, which then ends as if it had never
             been interrupted.
@@ -118,130 +123,67 @@ def train(
     """
     if mask is not None:
         pruning.apply(mask, network)
-    loop = _Loop(network, fold, recipe, epochs, order, mask)
+    chosen, notice = _backend(backend, network, fold, recipe, order, mask)
+    loop = _Loop(chosen, fold, recipe, epochs)
     if resume is not None:
         loop.load(resume)
     while loop.epoch < epochs and loop.failure is None:
         loop.run_epoch(measure=validate == "every" or loop.epoch + 1 == epochs)
         if on_epoch is not None and loop.failure is None:
             on_epoch(Snapshot(loop.epoch, epochs, loop.state))
+    chosen.finish()
     if mask is not None and loop.failure is None:
         _assert_pruned(network, mask)
-    return Outcome(loop.history, loop.failure, loop.seconds)
+    return Outcome(loop.history, loop.failure, loop.seconds, chosen.name, notice)
 
 
-@dataclass
-class _Totals:
-    """Sums over an epoch, kept on the device until its end."""
+def _backend(
+    wanted: BackendName,
+    network: nn.Module,
+    fold: Fold,
+    recipe: Recipe,
+    order: BatchOrder,
+    mask: Mask | None,
+) -> tuple[Backend, str | None]:
+    """The backend to use, and why it is not the one asked for."""
+    on_cpu = fold.train.labels.device.type == "cpu"
+    if wanted == "dense" or (wanted == "auto" and (mask is None or not on_cpu)):
+        return DenseBackend(network, fold, recipe, order, mask), None
+    from safs.kernels import Unsupported
+    from safs.sparse import SparseBackend
 
-    loss: Tensor
-    correct: Tensor
-    flow: Tensor
-    flow_step: Tensor
-    flow_released: Tensor
-    steps: int = 0
-    images: int = 0
-
-    @staticmethod
-    def on(device: torch.device) -> _Totals:
-        zero = torch.zeros((), device=device, dtype=torch.float64)
-        return _Totals(zero, zero.clone(), zero.clone(), zero.clone(), zero.clone())
+    try:
+        return SparseBackend(network, fold, recipe, order, mask), None
+    except Unsupported as reason:
+        return DenseBackend(network, fold, recipe, order, mask), f"{reason}; trained densely"
 
 
-@dataclass
 class _Loop:
-    network: nn.Module
-    fold: Fold
-    recipe: Recipe
-    epochs: int
-    order: BatchOrder
-    mask: Mask | None
-    epoch: int = 0
-    seconds: float = 0.0
-    failure: str | None = None
-    history: list[Epoch] = field(default_factory=list)
+    """Epochs, schedule, history and failures, whatever does the steps."""
 
-    def __post_init__(self) -> None:
-        layers = prunable(self.network)
-        masked = {layers[name]: keep for name, keep in (self.mask or {}).items()}
-        device = self.fold.train.labels.device
-        activations = slots.activation_parameters(self.network)
-        own = {id(p) for s in slots.slots(self.network).values() for p in s.parameters()}
-        self.weights = [p for p in self.network.parameters() if id(p) not in own]
-        self.masked = [(p, keep.to(device, torch.float32)) for p, keep in masked.items()]
-        survivors = {p: int(keep.sum()) for p, keep in masked.items()}
-        self.optimizer = optimizers.build(self.recipe, self.weights, activations, survivors)
-        self.schedule = schedules.build(self.recipe, self.optimizer, self.epochs)
-        self.free = sum(survivors.get(p, p.numel()) for p in self.weights)
+    def __init__(self, backend: Backend, fold: Fold, recipe: Recipe, epochs: int) -> None:
+        self.backend, self.fold = backend, fold
+        # torch's schedulers drive an optimiser; this one exists to hold the learning rate.
+        self.rate = torch.optim.SGD([torch.zeros(())], lr=recipe.lr)
+        self.schedule = schedules.build(recipe, self.rate, epochs)
+        self.epoch, self.seconds = 0, 0.0
+        self.failure: str | None = None
+        self.history: list[Epoch] = []
 
     def run_epoch(self, measure: bool) -> None:
         started = time.perf_counter()
-        lr = float(self.optimizer.param_groups[0]["lr"])
-        totals = _Totals.on(self.fold.train.labels.device)
-        self.network.train()
-        torch.manual_seed(self._dropout_seed())
-        for images, labels in self.order.batches(self.fold, self.epoch, self.recipe.batch_size):
-            self._step(images, labels, lr, totals)
+        lr = float(self.rate.param_groups[0]["lr"])
+        sums = self.backend.train_epoch(self.epoch, lr)
         self.epoch += 1
-        entry = self._entry(lr, totals)
-        validation = score(self.network, self.fold.validation) if measure else None
-        self.failure = self._failure(entry, validation)
-        if validation is not None and self.failure is None:
-            entry = replace(
-                entry, validation_loss=validation.loss, validation_accuracy=validation.top1
-            )
+        self.failure = _diverged("training", sums.loss, f"in epoch {self.epoch}")
+        score = self.backend.score(self.fold.validation) if measure and not self.failure else None
+        if score is not None:
+            self.failure = _diverged("validation", score.loss, f"after epoch {self.epoch}")
         if self.failure is None:
-            self.history.append(entry)
-            schedules.advance(self.schedule, entry.train_loss)
+            self.history.append(_entry(self.epoch, lr, sums, score))
+            self.rate.step()
+            schedules.advance(self.schedule, self.history[-1].train_loss)
         self.seconds += time.perf_counter() - started
-
-    def _step(self, images: Tensor, labels: Tensor, lr: float, totals: _Totals) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        output = self.network(images)
-        loss = functional.cross_entropy(output, labels)
-        loss.backward()
-        for weight, keep in self.masked:
-            assert weight.grad is not None
-            weight.grad.mul_(keep)
-        trained = [p for p in self.weights if p.grad is not None]
-        before = [p.detach().clone() for p in trained]
-        self.optimizer.step()
-        # Weight decay enters inside the optimiser, out of place: `grad` is still the loss's own.
-        gradients = [p.grad.flatten() for p in trained if p.grad is not None]
-        with torch.no_grad():
-            for gradient, old, new in zip(gradients, before, trained, strict=True):
-                totals.flow += lr * torch.dot(gradient, gradient)
-                totals.flow_step += torch.dot(gradient, (old - new).flatten())
-            absolute = torch.stack([gradient.abs().sum() for gradient in gradients]).sum()
-            totals.flow_released = absolute.double() / self.free
-            totals.loss += loss.detach() * len(labels)
-            totals.correct += (output.detach().argmax(1) == labels).sum()
-        totals.steps += 1
-        totals.images += len(labels)
-
-    def _entry(self, lr: float, totals: _Totals) -> Epoch:
-        return Epoch(
-            epoch=self.epoch,
-            lr=lr,
-            train_loss=float(totals.loss) / totals.images,
-            train_accuracy=float(totals.correct) / totals.images,
-            validation_loss=None,
-            validation_accuracy=None,
-            flow=float(totals.flow) / totals.steps,
-            flow_step=float(totals.flow_step) / totals.steps,
-            flow_released=float(totals.flow_released),
-        )
-
-    def _failure(self, entry: Epoch, validation: Score | None) -> str | None:
-        if not math.isfinite(entry.train_loss):
-            return f"training loss became {entry.train_loss} in epoch {entry.epoch}"
-        if validation is not None and not math.isfinite(validation.loss):
-            return f"validation loss became {validation.loss} after epoch {entry.epoch}"
-        return None
-
-    def _dropout_seed(self) -> int:
-        path = (self.order.replicate, seeds.phase_key(self.order.phase), self.epoch)
-        return seeds.integer(self.order.root, "dropout", *path)
 
     def state(self) -> State:
         """Everything a resumed training needs; random streams are functions of the epoch."""
@@ -249,17 +191,35 @@ class _Loop:
             "epoch": self.epoch,
             "seconds": self.seconds,
             "history": [asdict(entry) for entry in self.history],
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "backend": self.backend.state(),
+            "rate": self.rate.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
 
     def load(self, state: State) -> None:
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.history = [Epoch(**entry) for entry in state["history"]]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.backend.load(state["backend"])
+        self.rate.load_state_dict(state["rate"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+def _entry(epoch: int, lr: float, sums: EpochSums, score: Score | None) -> Epoch:
+    return Epoch(
+        epoch=epoch,
+        lr=lr,
+        train_loss=sums.loss / sums.images,
+        train_accuracy=sums.correct / sums.images,
+        validation_loss=score.loss if score else None,
+        validation_accuracy=score.top1 if score else None,
+        flow=sums.flow / sums.steps,
+        flow_step=sums.flow_step / sums.steps,
+        flow_released=sums.flow_released,
+    )
+
+
+def _diverged(what: str, loss: float, when: str) -> str | None:
+    return None if math.isfinite(loss) else f"{what} loss became {loss} {when}"
 
 
 def _assert_pruned(network: nn.Module, mask: Mask) -> None:

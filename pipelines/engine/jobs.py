@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.engine.scratch import digest
 from safs.seeds import Phase
-from safs.spec import NetworkSpec, Recipe, Spec
+from safs.spec import BackendName, NetworkSpec, Recipe, Spec
 
 
 class Job(Spec):
@@ -25,6 +25,7 @@ class Job(Spec):
     seed: int
     replicate: int
     phase: Phase
+    backend: BackendName
     recipe: Recipe
     epochs: int
     validate_every: bool = False
@@ -54,4 +55,5 @@ class Files(Spec):
 
 
 Result = dict[str, Any]
-"""Plain data: failure (None or reason), seconds, history (one dict per epoch), slots, bits."""
+"""Plain data: failure (None or reason), seconds, backend, history (a dict per epoch), slots, bits,
+and a notice to pass on to the reader, or None."""

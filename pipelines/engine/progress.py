@@ -23,6 +23,7 @@ class EpochProgress:
         self.title, self.total = title, total
         self._lock = threading.Lock()
         self._running: dict[str, int] = {}
+        self._noticed: set[str] = set()
         self._done = 0
         self._skipped = 0
         self._started = self._printed = time.monotonic()
@@ -66,6 +67,13 @@ class EpochProgress:
             self._done += epochs
             self._skipped += epochs if kept else 0
             self._show()
+
+    def notice(self, text: str | None) -> None:
+        """Print a line that the reader should see, once per stage."""
+        with self._lock:
+            if text and text not in self._noticed:
+                self._noticed.add(text)
+                print(f"{self.title}: {text}", file=sys.stderr, flush=True)
 
     def _show(self) -> None:
         done = self._done + sum(self._running.values())

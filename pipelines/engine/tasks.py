@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine import compute
 from pipelines.engine.jobs import Files, Job, Result
 from pipelines.engine.scratch import write_atomically
-from safs.spec import NetworkSpec
+from safs.spec import BackendName, NetworkSpec, Recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from pipelines.config import Prune
     from safs.data import Fold
     from safs.pruned import Pruned
     from safs.training import Snapshot
@@ -30,11 +31,11 @@ _CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 20.0
 
 
-def bits() -> dict[str, str]:
+def bits(backend: BackendName) -> dict[str, str]:
     """What decides the bits of a result on this worker."""
     from safs.device import bit_identity
 
-    return bit_identity(_device())
+    return bit_identity(_device(), backend)
 
 
 def train(job: Job, files: Files, topic: str) -> Result:
@@ -61,6 +62,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
         job.epochs,
         BatchOrder(job.seed, job.replicate, job.phase),
         mask=mask,
+        backend=job.backend,
         validate="every" if job.validate_every else "last",
         resume=checkpoint.read(),
         on_epoch=checkpoint,
@@ -71,23 +73,51 @@ def train(job: Job, files: Files, topic: str) -> Result:
     return {
         "failure": outcome.failure,
         "seconds": outcome.seconds,
+        "backend": outcome.backend,
+        "notice": outcome.notice,
         "history": [_finite(asdict(entry)) for entry in outcome.history],
         "slots": {name: slot.describe() for name, slot in slots(network).items()},
-        "bits": bit_identity(device),
+        "bits": bit_identity(device, job.backend),
     }
 
 
 def prune(
-    network: NetworkSpec, dataset: str, dense: Path, ratio: float, method: str, target: Path
+    network: NetworkSpec,
+    dataset: str,
+    dense: Path,
+    ratio: float,
+    settings: Prune,
+    key: tuple[int, int],
+    target: Path,
+    given: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the mask of a dense network; return its counts and connectivity."""
+    """Write the mask of a dense network; return its counts and connectivity.
+
+    Args:
+        network, dataset, dense: the trained network.
+        ratio: pruning ratio.
+        settings: method, scope and what they need.
+        key: root seed and replicate, for methods that look at training images or draw numbers.
+        target: where the mask goes.
+        given: the mask file of the method ``given``.
+    """
     import torch
 
-    from safs import pruning
+    from safs import pruning, seeds
     from safs.datasets import DATASETS, load_part
 
     model = load_dense(network, dataset, dense)
-    mask = pruning.prune(model, ratio, method)
+    seed, replicate = key
+    mask = pruning.prune(
+        model,
+        ratio,
+        settings.method,
+        scope=settings.scope,
+        shape=DATASETS[dataset].shape,
+        rng=seeds.generator(seed, "prune", replicate),
+        given=given,
+        **_scoring_batch(dataset, settings, seed, replicate),
+    )
     _save({name: keep.to(torch.uint8) for name, keep in mask.items()}, target)
     labels = load_part(dataset, "train", compute.data_directory()).labels
     links = pruning.connectivity(model, mask, DATASETS[dataset].shape, labels)
@@ -101,6 +131,19 @@ def prune(
             "cap": links.cap,
         },
     }
+
+
+def _scoring_batch(
+    dataset: str, settings: Prune, seed: int, replicate: int
+) -> dict[str, torch.Tensor]:
+    """Training images of the replicate and their labels, for a method that looks at any."""
+    from safs.pruners import PRUNERS, needs
+    from safs.pruning import scoring_batch
+
+    if "images" not in needs(PRUNERS[settings.method]):
+        return {}
+    train = _fold(dataset, replicate, seed, str(_device()), compute.data_directory()).train
+    return scoring_batch(train, settings.images, seed, replicate)
 
 
 def evaluate(
@@ -146,36 +189,44 @@ def evaluate(
     }
 
 
-def epoch_seconds(network: NetworkSpec, dataset: str, recipe: Any, ratio: float) -> float:
-    """Measured seconds of one masked training epoch here, for plans.
+def epoch_seconds(
+    network: NetworkSpec,
+    dataset: str,
+    recipe: Recipe,
+    ratio: float | None,
+    backend: BackendName,
+) -> float:
+    """Measured seconds of one training epoch here, for plans; ``ratio`` None trains densely.
 
-    Two epochs of at most 2,560 images run; the second is timed and scaled to the fold's size.
+    Three epochs of at most 2,560 images run; the last two are timed and scaled to the fold's size.
     """
     from dataclasses import replace
 
     from safs.data import BatchOrder
-    from safs.pruned import Pruned
+    from safs.pruning import apply
     from safs.pruning import prune as make_mask
-    from safs.slots import slots
     from safs.training import train as run
 
     device = _device()
     fold = _fold(dataset, 0, 0, str(device), compute.data_directory())
-    whole = len(fold.train)
-    few = slice(0, min(whole, 2560))
+    few = slice(0, 2560)
     images = replace(fold.train, pixels=fold.train.pixels[few], labels=fold.train.labels[few])
-    fold = replace(fold, train=images)
     model = empty(network, dataset)
-    pruned = Pruned(model, make_mask(model, ratio))
-    chromosome = [slot.operator for slot in slots(model).values()]
-    started = [0.0]
-
-    def note(_: Snapshot) -> None:
-        started[0] = started[0] or time.perf_counter()
-
-    network_ = pruned.network(chromosome, images).to(device)
-    run(network_, fold, recipe, 2, BatchOrder(0, 0, "final"), mask=pruned.mask, on_epoch=note)
-    return (time.perf_counter() - started[0]) * whole / len(images)
+    mask = None if ratio is None else make_mask(model, ratio)
+    if mask is not None:
+        apply(mask, model)
+    ends: list[float] = []
+    run(
+        model.to(device),
+        replace(fold, train=images),
+        recipe,
+        3,
+        BatchOrder(0, 0, "final"),
+        mask=mask,
+        backend=backend,
+        on_epoch=lambda _: ends.append(time.perf_counter()),
+    )
+    return (ends[2] - ends[0]) / 2 * len(fold.train) / len(images)
 
 
 def empty(network: NetworkSpec, dataset: str, *, seed: int = 0, replicate: int = 0) -> nn.Module:

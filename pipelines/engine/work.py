@@ -22,7 +22,7 @@ from pipelines.engine.scratch import Journal, Json
 from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.seeds import Phase
-from safs.spec import Recipe
+from safs.spec import BackendName, Recipe
 
 T = TypeVar("T")
 
@@ -83,10 +83,15 @@ class Work:
         """Fingerprint of the code that evaluates."""
         return sources.fingerprint(sources.closure(sources.ROOT / "safs/evaluation.py"))
 
+    @property
+    def backend(self) -> BackendName:
+        """Who trains: the profile's choice for masked networks, PyTorch for dense ones."""
+        return "dense" if self.ratio is None else self.study.profile.backend
+
     @cached_property
     def bits(self) -> dict[str, str]:
         """What decides the bits of a result on the workers."""
-        return self.pool.run(tasks.bits)
+        return self.pool.run(tasks.bits, self.backend)
 
     def folder(self, stage: str, ratio: float | None) -> Path:
         """The folder of a stage of this pair."""
@@ -117,6 +122,7 @@ class Work:
             seed=self.study.profile.seed,
             replicate=replicate,
             phase=phase,
+            backend=self.backend,
             recipe=recipe,
             epochs=epochs,
             **more,
@@ -163,7 +169,7 @@ class Work:
 
         def make(place: Path) -> Json:
             there = files.model_copy(update={"folder": place, "keep_weights": True})
-            result = self.pool.run(tasks.train, job, there, self.pool.topic)
+            result = self._trained(job, there)
             self.progress.finished(job.identity, job.epochs)
             return {"job": job.model_dump(mode="json"), "result": result}
 
@@ -196,7 +202,14 @@ class Work:
         name = f"{arm}-r{replicate}"
         if failure is None:
             return self.train(name, job, start.files())
-        result = {"failure": failure, "seconds": 0.0, "history": [], "slots": {}, "bits": self.bits}
+        result = {
+            "failure": failure,
+            "seconds": 0.0,
+            "backend": "none",
+            "history": [],
+            "slots": {},
+            "bits": self.bits,
+        }
         content = {"job": job.model_dump(mode="json"), "result": result}
         identity = scratch.digest([job.identity, failure])
         return self.keep(name, identity, lambda place: content, job.epochs)
@@ -216,11 +229,16 @@ class Work:
         kept = result is not None
         if result is None:
             there = files.model_copy(update={"folder": journal.path.parent / job.identity[:16]})
-            result = self.pool.run(tasks.train, job, there, self.pool.topic)
+            result = self._trained(job, there)
             journal.add(job.identity, result)
             if there.folder.exists():
                 there.folder.rmdir()
         self.progress.finished(job.identity, job.epochs, kept=kept)
+        return result
+
+    def _trained(self, job: Job, files: Files) -> Result:
+        result: Result = self.pool.run(tasks.train, job, files, self.pool.topic)
+        self.progress.notice(result["notice"])
         return result
 
     def start(self, replicate: int) -> Start:

@@ -78,7 +78,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "trials": before["trials"],
         "seconds": {"final": result["seconds"], **before["seconds"]},
         "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
-        "backend": result["bits"]["backend"],
+        "backend": result["backend"],
         "threads": int(result["bits"]["threads"]),
         "connectivity": _connectivity(work, ratio, replicate) if method != "dense" else None,
         "slots": [{"name": name, **slot} for name, slot in result["slots"].items()],

@@ -19,8 +19,18 @@ def run(study: Study, pair: str, ratio: float) -> None:
             name = f"dense-r{replicate}"
             dense = work.folder("pretrain", None) / f"{name}.safetensors"
             weights = scratch.read_json(dense.with_suffix(".json"))["weights"]
-            method = spec.prune.method
-            identity = scratch.digest([weights, ratio, method, work.code, work.data])
+            given = spec.prune.given_file(replicate, ratio)
+            identity = scratch.digest(
+                [
+                    weights,
+                    ratio,
+                    spec.prune.model_dump(mode="json"),
+                    scratch.file_digest(given) if given and given.exists() else None,
+                    [study.profile.seed, replicate],
+                    work.code,
+                    work.data,
+                ]
+            )
 
             def make(place: Path) -> Json:
                 if weights is None:
@@ -31,10 +41,12 @@ def run(study: Study, pair: str, ratio: float) -> None:
                     spec.dataset.name,
                     dense.resolve(),
                     ratio,
-                    method,
+                    spec.prune,
+                    (study.profile.seed, replicate),
                     place / tasks.WEIGHTS,
+                    given and given.resolve(),
                 )
-                return {"failure": None, "ratio": ratio, "method": method, **made}
+                return {"failure": None, "ratio": ratio, "method": spec.prune.method, **made}
 
             work.keep(f"mask-r{replicate}", identity, make)
 

@@ -102,18 +102,36 @@ static void convolve_tile(const Convolution& c, const float* in, float* out, Row
   }
 }
 
+static void convolve_row(const Convolution& c, const float* x, float* y, int64_t h, float* sums) {
+  const Rows rows = inside(c.list, h);
+  int64_t k = 0;
+  for (; k + 64 <= c.row; k += 64) convolve_tile<8>(c, x + k, y + k, rows, sums);
+  for (; k + 32 <= c.row; k += 32) convolve_tile<4>(c, x + k, y + k, rows, sums);
+  for (; k + 16 <= c.row; k += 16) convolve_tile<2>(c, x + k, y + k, rows, sums);
+  for (; k < c.row; k += 8) convolve_tile<1>(c, x + k, y + k, rows, sums);
+}
+
+// Moves sums over some rows into double precision: many equal numbers added to a growing float are
+// all rounded the same way.
+static void flush(const Convolution& c, float* sums) {
+  for (int64_t j = 0; j < c.list.outputs.count; j++) {
+    const int64_t o = c.list.outputs.index[j];
+    float* t = sums + 2 * LANES * o;
+    c.statistics[2 * o] += sum(load(t));
+    c.statistics[2 * o + 1] += sum(load(t + LANES));
+    store(t, v8{});
+    store(t + LANES, v8{});
+  }
+}
+
+// All rows; with `sums` (zeros on entry), statistics too.
 static void convolve_rows(const Convolution& c, Place at, float* sums) {
   const float* in = c.in.at(at, 0);
   float* out = c.out.at(at, 0);
+  const int64_t together = c.row >= 1024 ? 1 : 1024 / c.row;
   for (int64_t h = 0; h < c.height; h++) {
-    const float* x = in + h * c.in.row_stride;
-    float* y = out + h * c.out.row_stride;
-    const Rows rows = inside(c.list, h);
-    int64_t k = 0;
-    for (; k + 64 <= c.row; k += 64) convolve_tile<8>(c, x + k, y + k, rows, sums);
-    for (; k + 32 <= c.row; k += 32) convolve_tile<4>(c, x + k, y + k, rows, sums);
-    for (; k + 16 <= c.row; k += 16) convolve_tile<2>(c, x + k, y + k, rows, sums);
-    for (; k < c.row; k += 8) convolve_tile<1>(c, x + k, y + k, rows, sums);
+    convolve_row(c, in + h * c.in.row_stride, out + h * c.out.row_stride, h, sums);
+    if (sums && (h % together == together - 1 || h + 1 == c.height)) flush(c, sums);
   }
 }
 
@@ -124,15 +142,16 @@ static void sum_statistics(const Map& z, Place at, int64_t channel, int64_t heig
   const float* p = z.at(at, channel);
   for (int64_t k = 0; k < n; k += LANES) {
     const i8 lanes = first_lanes(valid - k);
-    v8 s{}, q{};
-    for (int64_t h = 0; h < height; h++)
+    for (int64_t h = 0; h < height; h++) {
+      v8 s{}, q{};
       for (int64_t w = 0; w < width; w++) {
         const v8 v = lanes ? load(p + h * z.row_stride + w * n + k) : v8{};
         s += v;
         q += v * v;
       }
-    sums[0] += sum(s);
-    sums[1] += sum(q);
+      sums[0] += sum(s);
+      sums[1] += sum(q);
+    }
   }
 }
 
@@ -150,11 +169,6 @@ static void convolve(const Convolution& c, const Batch& batch, Place at) {
   float sums[2 * LANES * c.channels];
   memset(sums, 0, sizeof sums);
   convolve_rows(c, at, sums);
-  for (int64_t j = 0; j < c.list.outputs.count; j++) {
-    const int64_t o = c.list.outputs.index[j];
-    c.statistics[2 * o] += sum(load(sums + 2 * LANES * o));
-    c.statistics[2 * o + 1] += sum(load(sums + 2 * LANES * o + LANES));
-  }
 }
 
 // ---- gradient of the survivors ------------------------------------------------------------------

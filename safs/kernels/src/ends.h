@@ -13,37 +13,12 @@ struct Images {
 };
 struct Input { Map x; int64_t channels, height, width; };
 
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef uint16_t words8 __attribute__((vector_size(16)));
-typedef uint32_t longs4 __attribute__((vector_size(16)));
-typedef uint64_t quads2 __attribute__((vector_size(16)));
-typedef uint64_t quad_unaligned __attribute__((aligned(1), may_alias));
-typedef uint8_t bytes8 __attribute__((vector_size(8)));
+typedef int32_t four_bytes __attribute__((aligned(1), may_alias));
 
-// Eight bytes of each of eight images, transposed: pixel[i] holds byte i of all images.
-static inline void transpose(const uint8_t* const (&rows)[8], int64_t from, v8 (&pixel)[8]) {
-  bytes16 a[4];
-  for (int i = 0; i < 4; i++) {
-    const bytes16 x = (bytes16)quads2{*(const quad_unaligned*)(rows[2 * i] + from), 0};
-    const bytes16 y = (bytes16)quads2{*(const quad_unaligned*)(rows[2 * i + 1] + from), 0};
-    a[i] = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  }
-  for (int half = 0; half < 2; half++) {
-    words8 w[2];
-    for (int i = 0; i < 2; i++) {
-      const words8 x = (words8)a[2 * i], y = (words8)a[2 * i + 1];
-      w[i] = half ? __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
-                  : __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
-    }
-    const longs4 x = (longs4)w[0], y = (longs4)w[1];
-    const quads2 pairs[2] = {(quads2)__builtin_shufflevector(x, y, 0, 4, 1, 5),
-                             (quads2)__builtin_shufflevector(x, y, 2, 6, 3, 7)};
-    for (int i = 0; i < 4; i++) {
-      const uint64_t eight = pairs[i / 2][i % 2];
-      pixel[4 * half + i] = __builtin_convertvector(
-          __builtin_convertvector((bytes8)eight, i8), v8);
-    }
-  }
+// Four pixels of each of eight images, as one 32-bit number per image.
+static inline i8 load_pixels(const uint8_t* const (&rows)[8], int64_t from) {
+  const auto at = [&](int i) { return (int32_t) * (const four_bytes*)(rows[i] + from); };
+  return i8{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)};
 }
 
 // One row of eight images into the map.
@@ -51,16 +26,22 @@ static void put_row(const Images& images, const Input& in, const uint8_t* const 
                     int64_t channel, float* x) {
   const int64_t n = in.x.n();
   const float scale = images.scale[channel], shift = images.shift[channel];
-  if (in.width < 8) {
+  if (in.width < 4) {
     for (int64_t w = 0; w < in.width; w++)
       for (int64_t i = 0; i < 8; i++) x[w * n + i] = rows[i][w] * scale + shift;
     return;
   }
-  for (int64_t w = 0; w < in.width; w += 8) {
-    const int64_t from = w + 8 <= in.width ? w : in.width - 8;
-    v8 pixel[8];
-    transpose(rows, from, pixel);
-    for (int i = 0; i < 8; i++) store(x + (from + i) * n, pixel[i] * scale + shift);
+  for (int64_t w = 0; w < in.width; w += 4) {
+    const int64_t from = w + 4 <= in.width ? w : in.width - 4;
+    const i8 pixels = load_pixels(rows, from);
+    for (int i = 0; i < 4; i++) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+      const i8 byte = (pixels >> 8 * i) & 0xff;
+#else
+      const i8 byte = (pixels >> (24 - 8 * i)) & 0xff;
+#endif
+      store(x + (from + i) * n, __builtin_convertvector(byte, v8) * scale + shift);
+    }
   }
 }
 
@@ -166,7 +147,11 @@ static void cross_entropy(const Head& t, const Batch& batch, Place at) {
   }
 }
 
-static void copy_logits(const Head& t, const Batch& batch, float* logits) {
-  for (int64_t i = 0; i < batch.count; i++)
-    for (int64_t c = 0; c < t.classes; c++) logits[i * t.classes + c] = *t.z.at({0, i}, c);
+static void copy_logits(const Head& t, const Batch& batch, Place at, float* logits) {
+  for (int64_t k = 0; k < t.z.n(); k++) {
+    const int64_t image = at.block + at.offset + k;
+    if (image >= batch.count) return;
+    for (int64_t c = 0; c < t.classes; c++)
+      logits[image * t.classes + c] = *t.z.at({at.block, at.offset + k}, c);
+  }
 }

@@ -17,7 +17,8 @@ struct Norm {
   float* start;                 // [C] what the convolution starts from
   float *running_mean, *running_variance;
   double *mean, *inverse;       // [C] of the batch: mean of z, 1 / sqrt(variance + eps)
-  int64_t pixels;               // per image
+  float* fixed;                 // [C] v of the stage's constant channels
+  int64_t pixels, channels;     // per image; of z
   double eps, momentum;
 };
 
@@ -38,6 +39,20 @@ static void centre(const Norm& q, const Batch& batch, int64_t c, double mean) {
         store(p, load(p) - (float)mean);
       }
     sum_statistics(s.z, {image, 0}, c, s.height, s.width, batch.count - image, sums);
+  }
+}
+
+// Channels that no weight feeds: their pre-activation is the bias, their variance 0.
+static void norm_constants(const Norm& q) {
+  const Channels& unfed = q.stage->constant;
+  for (int64_t j = 0; j < unfed.count; j++) {
+    const int64_t c = unfed.index[j];
+    const float bias = q.bias ? q.bias[c] : 0.f;
+    q.fixed[c] = q.shift[c];
+    q.mean[c] = 0;
+    q.inverse[c] = 1 / std::sqrt(q.eps);
+    q.running_mean[c] += (float)(q.momentum * (bias - q.running_mean[c]));
+    q.running_variance[c] -= (float)(q.momentum * q.running_variance[c]);
   }
 }
 
@@ -64,22 +79,10 @@ static void norm_forward(const Norm& q, const Batch& batch) {
     q.running_mean[c] += (float)(q.momentum * (true_mean - q.running_mean[c]));
     q.running_variance[c] += (float)(q.momentum * (unbiased - q.running_variance[c]));
   }
+  norm_constants(q);
 }
 
-// Channels that no weight feeds: their pre-activation is the bias, their variance 0.
-static void norm_constants(const Norm& q, const Channels& unfed, float* fixed) {
-  for (int64_t j = 0; j < unfed.count; j++) {
-    const int64_t c = unfed.index[j];
-    const float bias = q.bias ? q.bias[c] : 0.f;
-    fixed[c] = q.shift[c];
-    q.mean[c] = 0;
-    q.inverse[c] = 1 / std::sqrt(q.eps);
-    q.running_mean[c] += (float)(q.momentum * (bias - q.running_mean[c]));
-    q.running_variance[c] -= (float)(q.momentum * q.running_variance[c]);
-  }
-}
-
-static void norm_evaluation(const Norm& q, float* fixed) {
+static void norm_evaluation(const Norm& q) {
   const Stage& s = *q.stage;
   const auto slope = [&](int64_t c) {
     return q.gamma[c] / std::sqrt((double)q.running_variance[c] + q.eps);
@@ -93,16 +96,16 @@ static void norm_evaluation(const Norm& q, float* fixed) {
   for (int64_t j = 0; j < s.constant.count; j++) {
     const int64_t c = s.constant.index[j];
     const float bias = q.bias ? q.bias[c] : 0.f;
-    fixed[c] = (float)(q.shift[c] + (bias - q.running_mean[c]) * slope(c));
+    q.fixed[c] = (float)(q.shift[c] + (bias - q.running_mean[c]) * slope(c));
   }
 }
 
 // From sums of gv and gv z: gradients of gamma and shift, and the coefficients of gz. The gradient
 // of a bias in front of batch norm is exactly 0.
-static void norm_backward(const Norm& q, const Batch& batch, int64_t channels) {
+static void norm_backward(const Norm& q, const Batch& batch) {
   const Stage& s = *q.stage;
   const double count = (double)batch.count * q.pixels;
-  for (int64_t c = 0; c < channels; c++) {
+  for (int64_t c = 0; c < q.channels; c++) {
     const double gv = s.sums[2 * c], gvz = s.sums[2 * c + 1], inverse = q.inverse[c];
     const double g_gamma = (gvz - q.mean[c] * gv) * inverse, slope = q.gamma[c] * inverse;
     const double bend = slope * g_gamma / count * inverse;

@@ -2,7 +2,8 @@
 // the operator's own parameters p.
 //
 // `shape` tells max pooling what it may assume of f. INCREASING: the largest input wins. VALLEY:
-// falling, then rising, so that the largest or the smallest input wins. ANY: nothing; also taken by
+// falling below some negative u, then rising, and positive exactly for positive u: the largest input
+// wins if it is positive, else the largest or the smallest. ANY: nothing; also taken by
 // operators with flat parts on which the derivative with respect to an own parameter does not
 // vanish, since there the winner among equals matters.
 #pragma once
@@ -47,7 +48,9 @@ struct Swish {
 
 struct Acon {  // p1, p2, b
   static constexpr int own = 3;
-  static Shape shape(const float* p) { return p[1] == 0.f && p[2] > 0.f ? VALLEY : ANY; }
+  static Shape shape(const float* p) {
+    return p[0] > 0.f && p[1] == 0.f && p[2] > 0.f ? VALLEY : ANY;
+  }
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {
     const float k = p[0] - p[1];
     const v8 t = k * u;

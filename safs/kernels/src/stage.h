@@ -22,7 +22,7 @@ struct Stage {
   int64_t code, pool, norm, height, width;  // of z
   Channels varying, constant;
   int64_t scaled;               // alpha and beta are learned
-  int64_t residual_accumulates; // 1: add to what g_residual holds
+  int64_t accumulates, residual_accumulates;  // 1: add to what gz, g_residual hold
   const float *alpha, *beta;    // null: 1
   const float* own;             // [C][MAX_OWN], or one row for all channels
   int64_t own_stride;           // MAX_OWN or 0
@@ -84,69 +84,100 @@ template <class F> static void activate(const Stage& s, Place at) {
 }
 
 // ---- 2x2 pooling --------------------------------------------------------------------------------
-struct Candidate { v8 key, z, position; };
+// The winner of a window: its z and position, and f and f' there.
+struct Winner { v8 z, position, f, d; };
 
-// The earlier candidate unless the later one is larger or NaN: torch's rule.
-static inline Candidate later_if_larger(const Candidate& first, const Candidate& second) {
-  const i8 wins = (second.key > first.key) | (second.key != second.key);
-  return {wins ? second.key : first.key, wins ? second.z : first.z,
-          wins ? second.position : first.position};
+static inline v8 higher(v8 a, v8 b) { return a > b ? a : b; }
+static inline v8 lower(v8 a, v8 b) { return a < b ? a : b; }
+static inline v8 highest(const v8 (&z)[4]) { return higher(higher(z[0], z[1]), higher(z[2], z[3])); }
+static inline v8 lowest(const v8 (&z)[4]) { return lower(lower(z[0], z[1]), lower(z[2], z[3])); }
+
+// The first position of `x` in the window.
+static inline v8 position_of(v8 x, const v8 (&z)[4]) {
+  const v8 later = x == z[2] ? splat(2.f) : splat(3.f);
+  return x == z[0] ? v8{} : x == z[1] ? splat(1.f) : later;
 }
-static inline Candidate best_of(const v8 (&key)[4], const v8 (&z)[4]) {
-  const Candidate top = later_if_larger({key[0], z[0], v8{}}, {key[1], z[1], splat(1.f)});
-  const Candidate low = later_if_larger({key[2], z[2], splat(2.f)}, {key[3], z[3], splat(3.f)});
-  return later_if_larger(top, low);
+// `x`, or NaN where any z is NaN: comparisons would lose it.
+static inline v8 or_nan(v8 x, const v8 (&z)[4]) {
+  const i8 ordered = ((z[0] == z[0]) & (z[1] == z[1])) & ((z[2] == z[2]) & (z[3] == z[3]));
+  return (v8)((i8)x | ~ordered);
 }
 
-template <class F>
-static inline Candidate pool_winner(const v8 (&z)[4], Shape shape, float sign, float alpha, float a,
-                                    float b, const float* own) {
-  v8 key[4];
-  if (shape == INCREASING) {
-    for (int i = 0; i < 4; i++) key[i] = z[i] * sign;
-    return best_of(key, z);
+enum Pooling { HIGHEST, LOWEST, FIRST, EITHER, SEARCH };
+
+// How the winner is found: by the largest or smallest z for a monotonic y, by both for a valley.
+static inline Pooling pooling_rule(Shape shape, float alpha, float slope) {
+  if (shape == INCREASING) return slope > 0.f ? HIGHEST : slope < 0.f ? LOWEST : FIRST;
+  return shape == VALLEY && alpha > 0.f ? EITHER : SEARCH;
+}
+
+template <class F, int RULE>
+static inline Winner pool(const v8 (&z)[4], float alpha, float a, float b, const float* own) {
+  Winner best{};
+  if (RULE == EITHER) {
+    const v8 top = or_nan(a > 0.f ? highest(z) : lowest(z), z), low = a > 0.f ? lowest(z) : highest(z);
+    const v8 p_top = position_of(top, z);
+    F::eval(a * top + b, own, best.f, best.d);
+    if (all((a * top + b > 0.f) | (top == low))) return {top, p_top, best.f, best.d};
+    const v8 p_low = position_of(low, z);
+    v8 f_low, d_low;
+    F::eval(a * low + b, own, f_low, d_low);
+    const i8 wins = (f_low > best.f) | ((f_low == best.f) & (p_low < p_top));
+    return {wins ? low : top, wins ? p_low : p_top, wins ? f_low : best.f, wins ? d_low : best.d};
   }
-  if (shape == VALLEY && alpha > 0.f) {
-    for (int i = 0; i < 4; i++) key[i] = -z[i];
-    const Candidate high = best_of(z, z), low = best_of(key, z);
-    const v8 f_high = value_of<F>(a * high.z + b, own), f_low = value_of<F>(a * low.z + b, own);
-    const i8 low_wins =
-        (f_low > f_high) | ((f_low == f_high) & (low.position < high.position));
-    return {low_wins ? f_low : f_high, low_wins ? low.z : high.z,
-            low_wins ? low.position : high.position};
+  if (RULE == SEARCH) {
+    v8 key{};
+    for (int i = 0; i < 4; i++) {
+      v8 f, d;
+      F::eval(a * z[i] + b, own, f, d);
+      const v8 y = alpha * f;
+      const i8 wins = i == 0 ? i8{} - 1 : (y > key) | (y != y);
+      key = wins ? y : key;
+      best = {wins ? z[i] : best.z, wins ? splat((float)i) : best.position, wins ? f : best.f,
+              wins ? d : best.d};
+    }
+    return best;
   }
-  for (int i = 0; i < 4; i++) key[i] = alpha * value_of<F>(a * z[i] + b, own);
-  return best_of(key, z);
+  best.z = or_nan(RULE == HIGHEST ? highest(z) : RULE == LOWEST ? lowest(z) : z[0], z);
+  best.position = position_of(best.z, z);
+  F::eval(a * best.z + b, own, best.f, best.d);
+  return best;
+}
+
+template <class F, int RULE> static void pool_channel(const Stage& s, Place at, int64_t c) {
+  const float alpha = alpha_of(s), beta = beta_of(s), *own = s.own + c * s.own_stride;
+  const float a = s.a[c] * beta, b = s.b[c] * beta;
+  const int64_t n = s.z.n(), m = s.y.n(), length = images_per_call(s);
+  const float* z = s.z.at(at, c);
+  float *y = s.y.at(at, c), *winner = s.winner.at(at, c), *position = s.position.at(at, c);
+  float* derivative = s.derivative.at(at, c);
+  float* value = s.value.p ? s.value.at(at, c) : nullptr;
+  for (int64_t h = 0; h < s.height / 2; h++)
+    for (int64_t w = 0; w < s.width / 2; w++)
+      for (int64_t k = 0; k < length; k += LANES) {
+        const float *top = z + 2 * h * s.z.row_stride + 2 * w * n + k, *low = top + s.z.row_stride;
+        const v8 window[4] = {load(top), load(top + n), load(low), load(low + n)};
+        const Winner best = pool<F, RULE>(window, alpha, a, b, own);
+        const int64_t e = h * s.winner.row_stride + w * n + k;
+        store(winner + e, best.z);
+        store(position + e, best.position);
+        store(derivative + e, best.d);
+        if (value) store(value + e, best.f);
+        store(y + h * s.y.row_stride + w * m + k, alpha * best.f);
+      }
 }
 
 template <class F> static void activate_pooled(const Stage& s, Place at) {
-  const float alpha = alpha_of(s), beta = beta_of(s);
-  const int64_t n = s.z.n(), m = s.y.n(), length = images_per_call(s);
   for (int64_t j = 0; j < s.varying.count; j++) {
     const int64_t c = s.varying.index[j];
-    const float a = s.a[c] * beta, b = s.b[c] * beta, *own = s.own + c * s.own_stride;
-    const float slope = alpha * a, sign = slope < 0.f ? -1.f : slope > 0.f ? 1.f : 0.f;
-    const Shape shape = F::shape(own);
-    const float* z = s.z.at(at, c);
-    float *y = s.y.at(at, c), *winner = s.winner.at(at, c), *position = s.position.at(at, c);
-    float* derivative = s.derivative.at(at, c);
-    float* value = s.value.p ? s.value.at(at, c) : nullptr;
-    for (int64_t h = 0; h < s.height / 2; h++)
-      for (int64_t w = 0; w < s.width / 2; w++)
-        for (int64_t k = 0; k < length; k += LANES) {
-          const float *top = z + 2 * h * s.z.row_stride + 2 * w * n + k;
-          const float *low = top + s.z.row_stride;
-          const v8 window[4] = {load(top), load(top + n), load(low), load(low + n)};
-          const Candidate best = pool_winner<F>(window, shape, sign, alpha, a, b, own);
-          v8 f, d;
-          F::eval(a * best.z + b, own, f, d);
-          const int64_t e = h * s.winner.row_stride + w * n + k;
-          store(winner + e, best.z);
-          store(position + e, best.position);
-          store(derivative + e, d);
-          if (value) store(value + e, f);
-          store(y + h * s.y.row_stride + w * m + k, alpha * f);
-        }
+    const float alpha = alpha_of(s), slope = alpha * beta_of(s) * s.a[c];
+    switch (pooling_rule(F::shape(s.own + c * s.own_stride), alpha, slope)) {
+      case HIGHEST: pool_channel<F, HIGHEST>(s, at, c); break;
+      case LOWEST: pool_channel<F, LOWEST>(s, at, c); break;
+      case FIRST: pool_channel<F, FIRST>(s, at, c); break;
+      case EITHER: pool_channel<F, EITHER>(s, at, c); break;
+      case SEARCH: pool_channel<F, SEARCH>(s, at, c); break;
+    }
   }
 }
 
@@ -213,7 +244,10 @@ static inline void put(const Stage& s, float* gy, float* gz, v8 gv, v8 position,
                        int64_t k) {
   const int64_t n = s.gz.n();
   if (s.norm) return store(gy + h * s.gy.row_stride + w * s.gy.n() + k, gv);
-  if (!s.pool) return store(gz + h * s.gz.row_stride + w * n + k, gv);
+  if (!s.pool) {
+    float* t = gz + h * s.gz.row_stride + w * n + k;
+    return store(t, s.accumulates ? load(t) + gv : gv);
+  }
   float *top = gz + 2 * h * s.gz.row_stride + 2 * w * n + k, *low = top + s.gz.row_stride;
   store(top, position == 0.f ? gv : v8{});
   store(top + n, position == 1.f ? gv : v8{});
@@ -237,8 +271,9 @@ template <class F, bool POOL> static void differentiate(const Stage& s, Place at
     const float* r = s.residual.p ? s.residual.at(at, c) : nullptr;
     float* gr = s.g_residual.p ? s.g_residual.at(at, c) : nullptr;
     float *gy = s.gy.at(at, c), *gz = s.gz.p ? s.gz.at(at, c) : nullptr;
-    v8 sum_gv{}, sum_gvz{}, sum_f{}, sum_v{};
-    for (int64_t h = 0; h < out_height(s); h++)
+    v8 total[4] = {};
+    for (int64_t h = 0; h < out_height(s); h++) {
+      v8 sum_gv{}, sum_gvz{}, sum_f{}, sum_v{};  // per row: short sums lose fewer digits
       for (int64_t w = 0; w < walked.runs; w++) {
         const int64_t e = h * zs.row_stride + w * n;
         for (int64_t k = 0; k < walked.length; k += LANES) {
@@ -267,10 +302,15 @@ template <class F, bool POOL> static void differentiate(const Stage& s, Place at
           }
         }
       }
-    s.sums[2 * c] += sum(sum_gv);
-    s.sums[2 * c + 1] += sum(sum_gvz);
-    s.scale_sums[0] += sum(sum_f);
-    s.scale_sums[1] += alpha * sum(sum_v);
+      total[0] += sum_gv;
+      total[1] += sum_gvz;
+      total[2] += sum_f;
+      total[3] += sum_v;
+    }
+    s.sums[2 * c] += sum(total[0]);
+    s.sums[2 * c + 1] += sum(total[1]);
+    s.scale_sums[0] += sum(total[2]);
+    s.scale_sums[1] += alpha * sum(total[3]);
   }
 }
 

@@ -25,6 +25,11 @@ static inline v8 with_sign(v8 magnitude, v8 sign) {
 static inline float sum(v8 a) {
   return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
 }
+typedef int64_t q4 __attribute__((vector_size(32)));
+static inline bool all(i8 mask) {
+  const q4 q = (q4)mask;
+  return ((q[0] & q[1]) & (q[2] & q[3])) == -1;
+}
 // Lanes below `count` are all ones, the others zero.
 static inline i8 first_lanes(int64_t count) {
   return i8{0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)(count < 0 ? 0 : count > LANES ? LANES : count);

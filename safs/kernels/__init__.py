@@ -1,0 +1,31 @@
+"""Training a masked network on the CPU at the cost of its surviving weights.
+
+The mask is fixed for a whole training, and 90 to 99% of the weights are zero: a forward pass, an
+input gradient and a weight gradient that touch only the survivors are the same mathematics for a
+fraction of the work. An epoch runs in C++ (``src/``), compiled once per machine; what it computes is
+what :mod:`safs.training` defines, to the rounding of float32.
+
+    sparse = kernels.compile(network, mask, recipe, (1, 28, 28), recipe.batch_size)
+    sums = sparse.train_epoch(fold.train, order, lr)     # losses, gradient flow
+    logits = sparse.logits(fold.validation)              # evaluation mode
+    sparse.write_back()                                  # into `network`
+
+:func:`compile` takes an installed network (:func:`safs.slots.install`) whose slots are filled and
+whose pruned weights are 0. Its parameters are copied: the torch network stays as it was until
+:meth:`SparseNetwork.write_back`. A machine without a compiler, or a layer that the kernels do not
+know, raises :class:`Unsupported` with the reason in one line; nothing has happened then.
+
+The learning rate is an argument of each epoch, so that schedules stay in torch; the rest of the
+optimiser comes from the recipe. ``state`` and ``load`` hold everything else of a training that can
+be resumed bit for bit. One thread; the same inputs give the same bits on the same machine, and
+:func:`identity` names what "the same machine" means.
+
+Where the arithmetic is known to differ from torch beyond rounding: the bias of a convolution in
+front of batch norm has gradient exactly 0 here and rounding noise there, and the running statistics
+of channels that no output depends on are not kept up.
+"""
+
+from safs.kernels.binding import EpochSums, SparseNetwork, compile
+from safs.kernels.build import Unsupported, identity
+
+__all__ = ["EpochSums", "SparseNetwork", "Unsupported", "compile", "identity"]

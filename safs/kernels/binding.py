@@ -1,0 +1,206 @@
+"""The Python face of the kernels: one network, compiled for one recipe."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from safs.data import Images
+from safs.kernels import structures as c
+from safs.kernels.plan import Plan, check
+from safs.pruning import Mask
+from safs.spec import Recipe
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EpochSums:
+    """Sums over an epoch, with the definitions of :class:`safs.training.Epoch`.
+
+    Attributes:
+        loss: sum over images of the cross-entropy in training mode; not finite where training
+            diverged, in which case the epoch ends with that step.
+        correct: images whose largest logit is the label's.
+        flow: sum over steps of ``lr * ||g||^2``.
+        flow_step: sum over steps of ``-g . delta``.
+        flow_released: mean absolute gradient of the last batch.
+    """
+
+    loss: float
+    correct: int
+    flow: float
+    flow_step: float
+    flow_released: float
+    steps: int
+    images: int
+
+
+def compile(
+    network: fx.GraphModule,
+    mask: Mask,
+    recipe: Recipe,
+    input_shape: tuple[int, int, int],
+    batch_size: int,
+) -> SparseNetwork:
+    """Prepare a masked network for sparse training.
+
+    Args:
+        network: an installed network on the CPU, its slots filled, its pruned weights 0.
+        mask: the surviving weights of every convolution and linear layer.
+        recipe: optimiser and its settings; the learning rate comes with every epoch.
+        input_shape: ``(channels, height, width)`` of the images.
+        batch_size: images per step.
+
+    Raises:
+        Unsupported: no compiler, or something that the kernels do not know.
+    """
+    check(network, mask)
+    return SparseNetwork(Plan(network, mask, recipe, input_shape, batch_size))
+
+
+class SparseNetwork:
+    """A masked network in training; made by :func:`compile`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._lib = c.kernels()
+        self._plan = plan
+
+    def train_epoch(
+        self,
+        images: Images,
+        order: np.ndarray,
+        lr: float,
+        *,
+        pad: int = 0,
+        shift: np.ndarray | None = None,
+        mirror: np.ndarray | None = None,
+    ) -> EpochSums:
+        """Train one epoch: every image of ``order`` once, in batches; the last may be smaller.
+
+        Args:
+            images: the training images, on the CPU.
+            order: int64 ``[M]``, numbers of images.
+            lr: learning rate of every step.
+            pad: width of the border that crops may reach into.
+            shift: ``[N, 2]`` rows and columns of each image's crop, by number of the image, as
+                :func:`safs.data.crop` takes them; None for no cropping.
+            mirror: bool ``[N]``, whether each image is flipped left to right; None for no flips.
+        """
+        sums = c.Sums()
+        labels = np.ascontiguousarray(images.labels.numpy(), np.int64)
+        order = np.ascontiguousarray(order, np.int64)
+        source, arrays = _images(images, pad, shift, mirror)
+        self._lib.safs_train_epoch(
+            ctypes.byref(self._plan.program), ctypes.byref(source), _address(labels),
+            _address(order), ctypes.c_int64(len(order)), ctypes.c_double(lr), ctypes.byref(sums),
+        )  # fmt: skip
+        del arrays
+        for buffers in self._plan.buffers.values():
+            buffers["steps"] += sums.steps
+        return EpochSums(
+            sums.loss, int(sums.correct), sums.flow, sums.flow_step, sums.flow_released,
+            sums.steps, sums.images,
+        )  # fmt: skip
+
+    def logits(self, images: Images) -> np.ndarray:
+        """float32 ``[N, classes]`` in evaluation mode."""
+        order = np.arange(len(images))
+        logits = np.empty((len(images), self._plan.head.classes), np.float32)
+        source, arrays = _images(images, 0, None, None)
+        self._lib.safs_logits(
+            ctypes.byref(self._plan.program), ctypes.byref(source), _address(order),
+            ctypes.c_int64(len(order)), _address(logits),
+        )  # fmt: skip
+        del arrays
+        return logits
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Put the present parameters and buffers into the torch network; pruned weights are 0."""
+        for tensor in self._plan.tensors.values():
+            whole = np.zeros(tensor.source.numel(), np.float32)
+            whole[tensor.flat] = tensor.value
+            tensor.source.copy_(torch.from_numpy(whole).view(tensor.source.shape))
+        modules = dict(self._plan.network.named_modules())
+        for name, buffers in self._plan.buffers.items():
+            for key in ("running_mean", "running_var"):
+                getattr(modules[name], key).copy_(torch.from_numpy(buffers[key]))
+            modules[name].num_batches_tracked.fill_(self._tracked(name) + int(buffers["steps"][0]))
+
+    def state(self) -> State:
+        """Everything that a training needs to go on bit for bit; fit for ``torch.save``."""
+        return {
+            "step": int(self._plan.program.rule.step),
+            "parameters": {
+                name: {key: _copy(getattr(tensor, key)) for key in _PER_PARAMETER}
+                for name, tensor in self._plan.tensors.items()
+            },
+            "norms": {
+                name: {key: _copy(value) for key, value in buffers.items()}
+                for name, buffers in self._plan.buffers.items()
+            },
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go back to a :meth:`state` of the same network, mask and recipe."""
+        self._plan.program.rule.step = state["step"]
+        for name, tensor in self._plan.tensors.items():
+            for key in _PER_PARAMETER:
+                getattr(tensor, key)[:] = state["parameters"][name][key].numpy()
+        for name, buffers in self._plan.buffers.items():
+            for key, value in buffers.items():
+                value[:] = state["norms"][name][key].numpy()
+
+    def profile(self, images: Images, order: np.ndarray) -> list[tuple[str, str, float]]:
+        """``(layer, operation, seconds)`` of one training epoch; parameters stay as they were."""
+        from safs.kernels.plan import OPERATIONS
+
+        plan, before = self._plan, self.state()
+        for _, operation in plan.operations:
+            operation.seconds = 0.0
+        plan.program.profile = 1
+        self.train_epoch(images, order, 0.0)
+        plan.program.profile = 0
+        self.load(before)
+        return [(label, OPERATIONS[o.code], o.seconds) for (label, _), o in plan.operations]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all feature maps and gradients."""
+        return self._plan.arena.size
+
+    def _tracked(self, name: str) -> int:
+        return self._plan.tracked[name]
+
+
+_PER_PARAMETER = ("value", "first", "second", "weight_sum")
+
+
+def _copy(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.copy())
+
+
+def _address(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _images(
+    images: Images, pad: int, shift: np.ndarray | None, mirror: np.ndarray | None
+) -> tuple[Any, list[np.ndarray | None]]:
+    """The structure of a data set, and the arrays that it points into."""
+    mean, std = (x.double().numpy().reshape(-1) for x in (images.mean, images.std))
+    arrays = [
+        images.pixels.contiguous().numpy(),
+        None if shift is None else np.ascontiguousarray(shift, np.int64),
+        None if mirror is None else np.ascontiguousarray(mirror, np.uint8),
+        (1 / (255 * std)).astype(np.float32),
+        (-mean / std).astype(np.float32),
+    ]
+    return c.Images(*map(c.pointer, arrays), pad), arrays

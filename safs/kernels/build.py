@@ -1,0 +1,125 @@
+"""Compiling the kernels: once per machine, kept in the user's cache directory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from safs.device import cpu_name
+from safs.errors import SafsError
+
+SOURCES = Path(__file__).parent / "src"
+FLAGS = (
+    "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC",
+    "-shared",
+)  # fmt: skip
+"""No flag lets the compiler assume that numbers are finite or reorder a sum."""
+
+
+class Unsupported(SafsError):
+    """The kernels cannot run this network or machine; the message is the reason, in one line."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernels, built on first use (about ten seconds).
+
+    Raises:
+        Unsupported: there is no compiler, or it refuses the source.
+    """
+    target = _cache() / f"kernels-{_digest()}.so"
+    if not target.exists():
+        _compile(target)
+    try:
+        return ctypes.CDLL(str(target))
+    except OSError as error:
+        raise Unsupported(f"sparse kernels: {target} cannot be loaded ({error})") from None
+
+
+def identity() -> dict[str, str]:
+    """What decides the bits of a result: compiler, flags, source and processor."""
+    return {
+        "compiler": _version(),
+        "flags": " ".join(FLAGS),
+        "source": source_digest(),
+        "processor": processor(),
+    }
+
+
+@functools.cache
+def source_digest() -> str:
+    """Digest of every source file."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def processor() -> str:
+    """Name of the processor and what it can do: the compiler's ``-march=native`` depends on it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((x for x in lines if x.startswith(("flags", "Features"))), platform.machine())
+    return f"{cpu_name()} {hashlib.sha256(flags.encode()).hexdigest()[:8]}"
+
+
+def _digest() -> str:
+    return hashlib.sha256("\0".join(identity().values()).encode()).hexdigest()[:16]
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "safs-bench" / "kernels"
+
+
+@functools.cache
+def compiler() -> tuple[str, ...]:
+    """The command of the C++ compiler: ``$CXX``, else the system's, else that of ``ziglang``."""
+    named = os.environ.get("CXX")
+    if named:
+        command = tuple(shlex.split(named))
+        if not shutil.which(command[0]):
+            raise Unsupported(f"sparse kernels: $CXX names {command[0]}, which is not there")
+        return command
+    for name in ("c++", "g++", "clang++"):
+        if shutil.which(name):
+            return (name,)
+    if importlib.util.find_spec("ziglang"):
+        return (sys.executable, "-m", "ziglang", "c++")
+    raise Unsupported("sparse kernels: no C++ compiler here; `pip install ziglang` brings one")
+
+
+@functools.cache
+def _version() -> str:
+    done = subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise Unsupported(f"sparse kernels: {compiler()[0]} --version fails")
+    return lines[0]
+
+
+def _compile(target: Path) -> None:
+    """Build next to ``target`` and rename: of two builds at once the later one wins, unharmed."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as directory:
+            built = Path(directory) / target.name
+            command = [*compiler(), *FLAGS, str(SOURCES / "program.cpp"), "-o", str(built)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                errors = [line for line in done.stderr.splitlines() if "error" in line]
+                reason = (errors or done.stderr.splitlines() or ["no message"])[0]
+                raise Unsupported(f"sparse kernels: {compiler()[0]} fails: {reason}")
+            built.replace(target)
+    except OSError as error:
+        raise Unsupported(f"sparse kernels: cannot write {target.parent} ({error})") from None

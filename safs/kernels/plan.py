@@ -1,0 +1,719 @@
+"""From layers to the program that the C++ side runs, and all its memory."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from safs import slots
+from safs.kernels import graph, survivors
+from safs.kernels import structures as c
+from safs.kernels.build import Unsupported
+from safs.kernels.graph import Value
+from safs.operators import OPERATORS
+from safs.pruning import Mask
+from safs.spec import Recipe
+
+# Positions are the codes of `with_operator` in operators.h.
+CODES = (
+    "identity", "relu", "relu6", "acon", "tanhsoft1", "srs", "symlog", "symexp", "swish", "tanh",
+    "hardswish", "elu", "gelu", "softplus", "sigmoid", "logsigmoid", "srelu", "prelu", "falu",
+)  # fmt: skip
+# The enumeration `Code` of program.cpp.
+OPERATIONS = (
+    "gather", "convolution", "stage", "logits", "cross_entropy", "stage_backward",
+    "norm_input_gradient", "weight_gradient", "phases", "phases_backward", "average",
+    "average_backward", "maximum", "maximum_backward", "gate", "gate_backward", "clear",
+    "batch_wide", "norm", "norm_backward",
+)  # fmt: skip
+_KINDS = ("sgd", "adam", "fromage", "tadam")
+
+
+class Tensor:
+    """A trained parameter: values, gradient and optimiser state of its survivors.
+
+    Attributes:
+        name: of the torch parameter.
+        flat: positions of the survivors in the flattened torch parameter.
+        weight: whether it decays and counts in gradient flow.
+    """
+
+    def __init__(self, name: str, source: nn.Parameter, flat: np.ndarray, weight: bool) -> None:
+        if not source.requires_grad:
+            raise Unsupported(f"sparse kernels: {name} is frozen")
+        self.name, self.source, self.flat, self.weight = name, source, flat, weight
+        values = source.detach().numpy().reshape(-1)[flat]
+        self.value = np.ascontiguousarray(values, np.float32)
+        self.gradient, self.first, self.second = (np.zeros_like(self.value) for _ in range(3))
+        self.weight_sum = np.zeros(1)
+
+    def struct(self) -> Any:
+        arrays = (self.value, self.gradient, self.first, self.second, self.weight_sum)
+        return c.Parameter(*map(c.pointer, arrays), len(self.value), self.weight)
+
+
+class FeatureMap:
+    """Memory of a feature map; see maps.h. Channels lie an odd number of cache lines apart unless
+    ``tight``, so that one pixel of many channels does not fall into one cache set."""
+
+    def __init__(
+        self,
+        arena: c.Arena,
+        shape: tuple[int, int, int],
+        n: int,
+        images: int,
+        whole: bool,
+        pad: int = 0,
+        tight: bool = False,
+    ) -> None:
+        channels, height, width = shape
+        self.row, self.pixel = (width + 2 * pad) * n, n
+        plane = (height + 2 * pad) * self.row
+        if not tight and height > 1:
+            plane = (-(-plane // 16) | 1) * 16
+        self.channel = plane
+        block = channels * plane
+        self.memory = arena.floats(max(1, -(-images // n)) * block)
+        start = self.memory.ctypes.data + 4 * (pad * self.row + pad * n)
+        self.struct = c.Map(start, block, plane, self.row, whole, n.bit_length() - 1)
+
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """Floats from channel to channel, row to row, column to column."""
+        return self.channel, self.row, self.pixel
+
+    def flat(self) -> FeatureMap:
+        """The same memory with every pixel as a channel of its own."""
+        view = object.__new__(FeatureMap)
+        view.memory, view.row, view.pixel, view.channel = (
+            self.memory,
+            self.pixel,
+            *([self.pixel] * 2),
+        )
+        view.struct = c.Map.from_buffer_copy(self.struct)
+        view.struct.channel_stride = view.struct.row_stride = self.pixel
+        return view
+
+
+class Plan:
+    """The program of a network, ready to run, and everything it points to.
+
+    Attributes:
+        program: the structure that the C++ side runs.
+        tensors: trained parameters by name, weights first.
+        buffers: running statistics and starts of batch norm by module name.
+    """
+
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        mask: Mask,
+        recipe: Recipe,
+        shape: tuple[int, int, int],
+        batch_size: int,
+    ) -> None:
+        self.network, self.batch = network, batch_size
+        self.read = graph.read(network, shape)
+        self.mask = {name: keep.cpu().numpy() for name, keep in mask.items()}
+        self.parameters = dict(network.named_parameters())
+        self.arena = c.Arena()
+        self.keep: list[Any] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.buffers: dict[str, dict[str, np.ndarray]] = {}
+        self.tracked: dict[str, int] = {}
+        self.normed = any(isinstance(x, graph.Stage) and x.norm for x in self.read.layers)
+        self.maps: dict[Value, FeatureMap] = {}
+        self.gradients: dict[Value, FeatureMap] = {}
+        self.written: set[Value] = set()
+        self.z_maps: dict[graph.Conv, tuple[FeatureMap, FeatureMap]] = {}
+        self.starts: dict[graph.Conv, tuple[np.ndarray | None, np.ndarray | None]] = {}
+        self.lists: dict[graph.Conv, dict[str, survivors.Sorted]] = {}
+        self.copies: dict[graph.Conv, dict[str, np.ndarray]] = {}
+        self.passes: dict[graph.Conv, int] = {}
+        self.others: dict[Any, tuple[Any, int]] = {}
+        self.stages: dict[graph.Stage, Any] = {}
+        self.norms: dict[graph.Stage, Any] = {}
+        self.entries: dict[graph.Conv, survivors.Entries] = {}
+        self.forward: list[Any] = []
+        self.backward: list[Any] = []
+        self.evaluation: list[Any] = []
+        self.layer_names: list[tuple[str, str]] = []
+        self.weights: list[Any] = []
+        self.biases: list[Any] = []
+        self.slots: list[Any] = []
+        self._mark_needed()
+        self._choose_layout()
+        self._emit()
+        self._finish(recipe)
+
+    # -- what matters ----------------------------------------------------------------------------
+    def _mark_needed(self) -> None:
+        """Walk back from the logits: which channels does some output depend on?"""
+        self.read.head.z.need[:] = True
+        for layer in reversed(self.read.layers):
+            if isinstance(layer, graph.Conv):
+                found = survivors.entries(layer, self.mask[layer.name])
+                self.entries[layer] = found
+                used = np.zeros(layer.x.shape[0], bool)
+                used[found.inp] = True
+                layer.x.require(used)
+            elif isinstance(layer, graph.Stage):
+                assert layer.y is not None
+                layer.z.require(layer.y.need)
+                if layer.residual:
+                    layer.residual.require(layer.y.need)
+            elif isinstance(layer, graph.Phases):
+                layer.x.require(layer.y.need.reshape(layer.x.shape[0], -1).any(1))
+            elif isinstance(layer, graph.Pool):
+                layer.x.require(layer.y.need)
+            elif isinstance(layer, graph.Gate):
+                layer.x.require(layer.y.need)
+                layer.s.require(layer.y.need)
+
+    def _choose_layout(self) -> None:
+        """Borders that readers want, and which maps lie tight because they are flattened."""
+        self.tight: set[Value] = set()
+        for layer in self.read.layers:
+            if not isinstance(layer, graph.Conv):
+                continue
+            (_, height, width), (_, out_height, out_width) = layer.x.shape, layer.z.shape
+            border = self.entries[layer].border(height, width, out_height, out_width)
+            layer.x.pad = max(layer.x.pad, border)
+            if layer.x.base:
+                self.tight.add(layer.x.base)
+        if any(value.pad for value in self.tight):
+            raise Unsupported("sparse kernels: a map is both flattened and padded")
+        self.most = max(self._images(s) for s in self._shapes())
+        self.capacity = -(-self.batch // self.most) * self.most
+
+    def _shapes(self) -> Iterable[tuple[int, int, int]]:
+        for layer in self.read.layers:
+            if isinstance(layer, graph.Input):
+                yield layer.out.shape
+            elif isinstance(layer, graph.Conv):
+                yield layer.x.shape
+            elif layer.y is not None:
+                yield layer.y.shape
+
+    def _images(self, shape: tuple[int, int, int]) -> int:
+        """Images per pixel of a map: short rows want more of them."""
+        wanted = 32
+        if self.normed:
+            wanted = 8 if shape[1] >= 8 else 16 if shape[1] >= 3 else 32
+        while wanted > 8 and wanted // 2 >= self.batch:
+            wanted //= 2
+        return wanted
+
+    # -- memory ----------------------------------------------------------------------------------
+    def _keep(self, thing: Any) -> Any:
+        self.keep.append(thing)
+        return thing
+
+    def _floats(self, *shape: int) -> np.ndarray:
+        return self._keep(np.zeros(shape, np.float32))
+
+    def _doubles(self, *shape: int) -> np.ndarray:
+        return self._keep(np.zeros(shape))
+
+    def _channels(self, chosen: np.ndarray) -> Any:
+        index = self._keep(np.nonzero(chosen)[0].astype(np.int32))
+        return c.Channels(c.pointer(index), len(index))
+
+    def _new(self, shape: tuple[int, int, int], n: int, whole: bool, **options: Any) -> FeatureMap:
+        images = self.capacity if whole else self.most
+        made = FeatureMap(self.arena, shape, n, images, whole, **options)
+        return self._keep(made)
+
+    def _map(self, value: Value) -> FeatureMap:
+        """The memory of a map."""
+        if value.base is not None:
+            return self._map(value.base).flat()
+        if value not in self.maps:
+            tight = value in self.tight
+            n = self._images(value.shape)
+            self.maps[value] = self._new(value.shape, n, self.normed, pad=value.pad, tight=tight)
+        return self.maps[value]
+
+    def _gradient(self, value: Value) -> FeatureMap:
+        """The memory of a map's gradient."""
+        if value.base is not None:
+            return self._gradient(value.base).flat()
+        if value not in self.gradients:
+            tight = value in self.tight
+            n = self._images(value.shape)
+            self.gradients[value] = self._new(value.shape, n, self.normed, tight=tight)
+        return self.gradients[value]
+
+    def _tensor(self, name: str, *, keep: np.ndarray | None = None, weight: bool = True) -> Tensor:
+        if name not in self.tensors:
+            source = self.parameters[name]
+            flat = np.arange(source.numel()) if keep is None else np.flatnonzero(keep)
+            self.tensors[name] = Tensor(name, source, flat, weight)
+        return self.tensors[name]
+
+    # -- operations ------------------------------------------------------------------------------
+    def _operation(self, name: str, arguments: Any, images: int) -> Any:
+        self._keep(arguments)
+        code = OPERATIONS.index(name)
+        return c.Operation(code, ctypes.addressof(arguments), images, 0.0)
+
+    def _run(self, label: str, name: str, arguments: Any, images: int) -> None:
+        """Add to the forward pass, in training and evaluation alike."""
+        self.forward.append((label, self._operation(name, arguments, images)))
+
+    def _back(self, label: str, name: str, arguments: Any, images: int) -> None:
+        self.backward.append((label, self._operation(name, arguments, images)))
+
+    def _emit(self) -> None:
+        for layer in self.read.layers:
+            self._FORWARD[type(layer)](self, layer)
+        head = self.read.head
+        sums = self._doubles(head.z.shape[0] + 2)
+        z, gz = self.z_maps[head]
+        self.head = c.Head(z.struct, gz.struct, head.z.shape[0], c.pointer(sums))
+        self.evaluation = [*self.forward, ("head", self._operation("logits", self.head, z.pixel))]
+        self._run("head", "cross_entropy", self.head, z.pixel)
+        self._bias_gradient(head, sums, 1)
+        for layer in reversed(self.read.layers):
+            if type(layer) in self._BACKWARD:
+                self._BACKWARD[type(layer)](self, layer)
+
+    def _input(self, layer: graph.Input) -> None:
+        x = self._map(layer.out)
+        self._run("images", "gather", c.Input(x.struct, *layer.out.shape), x.pixel)
+
+    # -- convolutions ----------------------------------------------------------------------------
+    def _convolution(self, layer: graph.Conv) -> None:
+        found, x = self.entries[layer], self._map(layer.x)
+        (_, height, width), (out, out_height, out_width) = layer.x.shape, layer.z.shape
+        z = self._new(layer.z.shape, x.pixel, self.normed)
+        border = found.transposed().border(out_height, out_width, height, width)
+        gz = self._new(layer.z.shape, x.pixel, False, pad=border)
+        self.z_maps[layer] = z, gz
+        weight = self._tensor(f"{layer.name}.weight", keep=self.mask[layer.name])
+        stage = self._stage_of(layer)
+        varying = self._varying(layer, stage)
+        lists = self._lists(layer, varying)
+        self._layer_weights(layer, weight, lists)
+        bias = None
+        if layer.module.bias is not None:
+            bias = self._tensor(f"{layer.name}.bias")
+        statistics, initial = None, bias.value if bias else None
+        if stage is not None and stage.norm:
+            statistics = self._doubles(out, 2)
+            initial = self._floats(out)
+        self.starts[layer] = (statistics, initial)
+        arguments = c.Convolution(
+            lists["forward"].struct, x.struct, z.struct, c.pointer(self.copies[layer]["forward"]),
+            c.pointer(initial), c.pointer(statistics), 0, out_height, out_width * z.pixel, out,
+        )  # fmt: skip
+        self._run(layer.name, "convolution", arguments, z.pixel)
+
+    def _stage_of(self, layer: graph.Conv) -> graph.Stage | None:
+        for other in self.read.layers:
+            if isinstance(other, graph.Stage) and other.conv is layer:
+                return other
+        return None
+
+    def _varying(self, layer: graph.Conv, stage: graph.Stage | None) -> np.ndarray:
+        """Output channels to compute; the others are constant or of no use."""
+        if stage is None or stage.residual:
+            return layer.z.need
+        fed = np.zeros(layer.z.shape[0], bool)
+        fed[self.entries[layer].out] = True
+        return fed & layer.z.need
+
+    def _lists(self, layer: graph.Conv, varying: np.ndarray) -> dict[str, survivors.Sorted]:
+        found, (z, gz), x = self.entries[layer], self.z_maps[layer], self._map(layer.x)
+        (channels, height, width), (out, out_height, _) = layer.x.shape, layer.z.shape
+        kernel = int(np.ptp(found.row)) + 1 if len(found) else 1
+        n, per = x.pixel, len(found) / max(1, int(varying.sum()) * channels)
+        used = len(np.unique(found.inp))
+        per_in = len(found) / max(1, out * used)
+        row = (min(64, layer.z.shape[2] * n) + (kernel - 1) * n) * 4
+        short = out_height <= 8 and per * channels / kernel >= 4
+        deep = height <= 16 and per_in * out / kernel >= 1 and not layer.x.pad
+        passes = survivors.rows_per_pass(out_height, kernel, x.row * 4)
+        lists = {
+            "forward": survivors.sort(
+                found, np.flatnonzero(varying), strides=x.strides, height=height,
+                block=survivors.block_size(channels, kernel * row, per, 10), rows=short,
+            ),
+            "sums": survivors.sort(
+                found, np.unique(found.out), strides=x.strides, height=height,
+                block=survivors.block_size(channels, (passes + kernel - 1) * x.row * 4, per, 16),
+                rows=False,
+            ),
+        }  # fmt: skip
+        if not isinstance(self._producer(layer.x), graph.Input):
+            lists["backward"] = survivors.sort(
+                found.transposed(), np.flatnonzero(self._gradient_channels(layer)),
+                strides=gz.strides, height=out_height,
+                block=survivors.block_size(out, kernel * row, per_in, 10), rows=short or deep,
+            )  # fmt: skip
+        self.passes[layer] = passes
+        self.lists[layer] = lists
+        self._keep((lists, [s.arrays for s in lists.values()]))
+        return lists
+
+    def _producer(self, value: Value) -> Any:
+        """The layer that writes a map; phase planes of the images count as images."""
+        value = value.base or value
+        for layer in self.read.layers:
+            if isinstance(layer, graph.Input) and layer.out is value:
+                return layer
+            if isinstance(layer, graph.Phases) and layer.y is value:
+                return self._producer(layer.x)
+            if not isinstance(layer, graph.Input | graph.Conv) and layer.y is value:
+                return layer
+        raise AssertionError("a map that nothing writes")
+
+    def _readers(self, value: Value) -> list[Any]:
+        """The layers that add to a map's gradient, in the order of the backward pass."""
+        base = value.base or value
+        found: list[Any] = []
+        for layer in reversed(self.read.layers):
+            if isinstance(layer, graph.Stage):
+                ends = [] if layer.conv else [layer.z]
+                ends += [layer.residual] if layer.residual else []
+            elif isinstance(layer, graph.Gate):
+                ends = [layer.x, layer.s]
+            elif isinstance(layer, graph.Input):
+                ends = []
+            else:
+                ends = [layer.x]
+            found += [layer for end in ends if (end.base or end) is base]
+        return found
+
+    def _gradient_channels(self, layer: graph.Conv) -> np.ndarray:
+        """Channels of the input's gradient that this layer writes: all that anyone needs where it
+        comes first, else those that it reads."""
+        base = layer.x.base
+        if self._readers(layer.x)[0] is layer:
+            if base is None:
+                return layer.x.need
+            return np.repeat(base.need, base.shape[1] * base.shape[2])
+        used = np.zeros(layer.x.shape[0], bool)
+        used[self.entries[layer].inp] = True
+        return used
+
+    def _layer_weights(
+        self, layer: graph.Conv, weight: Tensor, lists: Mapping[str, survivors.Sorted]
+    ) -> None:
+        copies = {name: self._floats(len(found.order) + 8) for name, found in lists.items()}
+        self.copies[layer] = copies
+        none = np.zeros(0, np.int32)
+        order = {name: lists[name].order if name in lists else none for name in _LISTS}
+        self.weights.append(
+            c.Weights(
+                c.pointer(weight.value), c.pointer(weight.gradient), c.pointer(copies["sums"]),
+                c.pointer(copies["forward"]), c.pointer(copies.get("backward")),
+                *(c.pointer(order[name]) for name in _LISTS), len(weight.value),
+                *(len(order[name]) for name in _LISTS),
+            )
+        )  # fmt: skip
+        self._keep(order)
+
+    def _convolution_back(self, layer: graph.Conv) -> None:
+        (_, gz), x, lists = self.z_maps[layer], self._map(layer.x), self.lists[layer]
+        (channels, height, width), (_, out_height, out_width) = layer.x.shape, layer.z.shape
+        row = out_width * gz.pixel
+        arguments = c.WeightGradient(
+            lists["sums"].struct, x.struct, gz.struct, c.pointer(self.copies[layer]["sums"]),
+            out_height, row, self.passes[layer],
+        )  # fmt: skip
+        self._back(layer.name, "weight_gradient", arguments, gz.pixel)
+        if "backward" not in lists:
+            return
+        accumulate = self._writes(layer.x, self._gradient_channels(layer))
+        gx = self._gradient(layer.x)
+        transposed = c.Convolution(
+            lists["backward"].struct, gz.struct, gx.struct,
+            c.pointer(self.copies[layer]["backward"]), None, None, accumulate, height,
+            width * gx.pixel, channels,
+        )  # fmt: skip
+        self._back(layer.name, "convolution", transposed, gx.pixel)
+
+    def _writes(self, value: Value, channels: np.ndarray) -> bool:
+        """Whether the next writer of a gradient has to add to it. The first one need not, if it
+        writes all that is needed."""
+        base = value.base or value
+        if base in self.written:
+            return True
+        self.written.add(base)
+        covered = channels.reshape(base.shape[0], -1).all(1)
+        if not (base.need & ~covered).any():
+            return False
+        g = self._gradient(base)
+        clear = c.Clear(g.struct, self._channels(base.need), *base.shape[1:])
+        self._back("gradient", "clear", clear, g.pixel)
+        return True
+
+    # -- stages ----------------------------------------------------------------------------------
+    def _stage(self, layer: graph.Stage) -> None:
+        assert layer.y is not None
+        channels, height, width = layer.z.shape
+        y, conv = self._map(layer.y), layer.conv
+        z = self.z_maps[conv][0] if conv else self._map(layer.z)
+        s = c.Stage(z=z.struct, y=y.struct, code=CODES.index(self._known(layer)))
+        s.pool, s.norm, s.height, s.width = layer.pool, bool(layer.norm), height, width
+        varying = self._varying(conv, layer) & layer.y.need if conv else layer.y.need
+        s.varying, s.constant = self._channels(varying), self._channels(layer.y.need & ~varying)
+        a, b, ga, gb, gc = (self._floats(channels) for _ in range(5))
+        a[:] = 1
+        s.a, s.b, s.ga, s.gb, s.gc = map(c.pointer, (a, b, ga, gb, gc))
+        s.sums = c.pointer(self._stage_sums(layer, channels))
+        if layer.residual:
+            s.residual = self._map(layer.residual).struct
+        scaled = self._slot(layer, s)
+        small = (channels, height // 2, width // 2) if layer.pool else (channels, height, width)
+        if layer.pool:
+            s.winner = self._new(small, z.pixel, self.normed).struct
+            s.position = self._new(small, z.pixel, self.normed).struct
+        if layer.pool or not self.normed:
+            s.derivative = self._new(small, z.pixel, self.normed).struct
+            if scaled:
+                s.value = self._new(small, z.pixel, self.normed).struct
+        self._fixed(layer, s)
+        self.stages[layer] = self._keep(s)
+        if layer.norm:
+            self._norm(layer, s)
+        images = min(z.pixel, y.pixel, self._map(layer.residual).pixel if layer.residual else 999)
+        self._run(self._label(layer), "stage", s, images)
+
+    def _label(self, layer: graph.Stage) -> str:
+        return layer.slot[0] if layer.slot else layer.conv.name if layer.conv else "stage"
+
+    def _known(self, layer: graph.Stage) -> str:
+        name = layer.operator or "identity"
+        if name not in CODES:
+            raise Unsupported(f"sparse kernels: operator {name} has no kernel")
+        return name
+
+    def _stage_sums(self, layer: graph.Stage, channels: int) -> np.ndarray:
+        sums = self._doubles(channels, 2)
+        if layer.conv and not layer.norm:
+            self._bias_gradient(layer.conv, sums, 2)
+        return sums
+
+    def _bias_gradient(self, conv: graph.Conv, sums: np.ndarray, step: int) -> None:
+        if conv.module.bias is None:
+            return
+        bias = self._tensor(f"{conv.name}.bias")
+        arguments = (c.pointer(sums), c.pointer(bias.gradient), len(bias.value), step)
+        self.biases.append(c.Bias(*arguments))
+
+    def _fixed(self, layer: graph.Stage, s: Any) -> None:
+        """Where constant channels find their value: the bias, or what batch norm makes of it."""
+        channels = layer.z.shape[0]
+        if layer.conv and layer.conv.module.bias is not None and not layer.norm:
+            s.fixed = c.pointer(self._tensor(f"{layer.conv.name}.bias").value)
+        else:
+            s.fixed = c.pointer(self._floats(channels))
+
+    def _slot(self, layer: graph.Stage, s: Any) -> bool:
+        """Alpha, beta and own parameters of a stage; whether alpha and beta are learned."""
+        s.scale_sums = c.pointer(self._doubles(2))
+        if layer.slot is None:
+            s.own = c.pointer(self._floats(c.MAX_OWN))
+            return False
+        name, slot = layer.slot
+        entry = OPERATORS[slot.operator]
+        size = slot.channels if entry.per_channel else 1
+        held = self._floats(size, c.MAX_OWN)
+        s.own, s.own_stride = c.pointer(held), c.MAX_OWN if entry.per_channel else 0
+        struct = c.Slot(code=s.code, own=len(slot.own), size=size, held=c.pointer(held))
+        struct.scale_sums = s.scale_sums
+        learned = [p.requires_grad for p in slot.own.values()]
+        if len(set(learned)) > 1:
+            raise Unsupported(f"sparse kernels: {name} learns some of its own parameters")
+        for i, (key, parameter) in enumerate(slot.own.items()):
+            if parameter.requires_grad:
+                tensor = self._tensor(f"{name}.own.{key}", weight=False)
+                struct.free[i], struct.gradient[i] = map(c.pointer, (tensor.value, tensor.gradient))
+            else:
+                values = self._keep(parameter.detach().numpy().astype(np.float32).copy())
+                struct.free[i] = c.pointer(values)
+        if learned and all(learned):
+            struct.trains = 1
+            sums = self._doubles(size, c.MAX_OWN)
+            struct.sums = s.own_sums = c.pointer(sums)
+        if slot.alpha is not None:
+            alpha, beta = (self._tensor(f"{name}.{key}", weight=False) for key in ("alpha", "beta"))
+            s.scaled, s.alpha, s.beta = 1, c.pointer(alpha.value), c.pointer(beta.value)
+            struct.g_alpha, struct.g_beta = c.pointer(alpha.gradient), c.pointer(beta.gradient)
+        self.slots.append(struct)
+        return slot.alpha is not None
+
+    def _norm(self, layer: graph.Stage, s: Any) -> None:
+        assert layer.norm is not None and layer.conv is not None
+        name, module = layer.norm
+        channels, height, width = layer.z.shape
+        gamma, shift = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
+        statistics, start = self.starts[layer.conv]
+        running = {
+            "running_mean": module.running_mean, "running_var": module.running_var,
+        }  # fmt: skip
+        kept = {k: np.array(v.detach().numpy(), np.float32) for k, v in running.items()}  # type: ignore[union-attr]
+        self.tracked[name] = int(module.num_batches_tracked or 0)
+        self.buffers[name] = {**kept, "start": start, "steps": self._keep(np.zeros(1, np.int64))}
+        bias = layer.conv.module.bias
+        bias_values = None if bias is None else self._tensor(f"{layer.conv.name}.bias").value
+        norm = c.Norm(
+            ctypes.addressof(s), c.pointer(statistics), c.pointer(gamma.value),
+            c.pointer(shift.value), c.pointer(gamma.gradient), c.pointer(shift.gradient),
+            c.pointer(bias_values), c.pointer(start), c.pointer(kept["running_mean"]),
+            c.pointer(kept["running_var"]), c.pointer(self._doubles(channels)),
+            c.pointer(self._doubles(channels)), s.fixed, height * width, channels, module.eps,
+            module.momentum,
+        )  # fmt: skip
+        self.norms[layer] = self._keep(norm)
+        self._run(name, "norm", norm, 1)
+
+    def _stage_back(self, layer: graph.Stage) -> None:
+        assert layer.y is not None
+        s = self.stages[layer]
+        gy = self._gradient(layer.y)
+        s.gy = gy.struct
+        if layer.residual:
+            s.residual_accumulates = self._writes(layer.residual, layer.y.need)
+            s.g_residual = self._gradient(layer.residual).struct
+        if layer.conv:
+            s.gz = self.z_maps[layer.conv][1].struct
+        else:
+            s.accumulates = self._writes(layer.z, layer.y.need)
+            s.gz = self._gradient(layer.z).struct
+        images = 1 << min(s.z.log_n, s.y.log_n, s.residual.log_n if layer.residual else 99)
+        label = self._label(layer)
+        self._back(label, "stage_backward", s, images)
+        if layer.norm:
+            self._back(layer.norm[0], "norm_backward", self.norms[layer], 1)
+            self._back(layer.norm[0], "norm_input_gradient", s, images)
+
+    # -- other layers ----------------------------------------------------------------------------
+    def _phases(self, layer: graph.Phases) -> None:
+        x, y = self._map(layer.x), self._map(layer.y)
+        s = c.Phases(x=x.struct, y=y.struct, channels=self._channels(layer.x.need))
+        s.step, s.height, s.width = layer.step, *layer.x.shape[1:]
+        self._other(layer, s, "phases", min(x.pixel, y.pixel))
+
+    def _phases_back(self, layer: graph.Phases) -> None:
+        if not isinstance(self._producer(layer.x), graph.Input):
+            self._other_back(layer, "phases_backward", layer.x.need)
+
+    def _pool(self, layer: graph.Pool) -> None:
+        x, y = self._map(layer.x), self._map(layer.y)
+        ends = [np.array(e, np.int32) for pairs in (layer.rows, layer.columns) for e in zip(*pairs)]
+        windows = c.Windows(*map(c.pointer, self._keep(ends)), *layer.y.shape[1:])
+        structure = c.Average if layer.average else c.Maximum
+        s = structure(x=x.struct, y=y.struct, channels=self._channels(layer.y.need))
+        s.windows, s.height, s.width = windows, *layer.x.shape[1:]
+        if layer.average:
+            areas = [[(b - a) * (d - e) for e, d in layer.columns] for a, b in layer.rows]
+            s.weight = c.pointer(self._keep((1 / np.array(areas)).astype(np.float32)))
+        else:
+            s.winner = self._new(layer.y.shape, y.pixel, self.normed).struct
+        self._other(layer, s, "average" if layer.average else "maximum", min(x.pixel, y.pixel))
+
+    def _pool_back(self, layer: graph.Pool) -> None:
+        name = "average_backward" if layer.average else "maximum_backward"
+        self._other_back(layer, name, layer.y.need)
+
+    def _gate(self, layer: graph.Gate) -> None:
+        x, gates, y = self._map(layer.x), self._map(layer.s), self._map(layer.y)
+        s = c.Gate(x=x.struct, s=gates.struct, y=y.struct, channels=self._channels(layer.y.need))
+        s.height, s.width = layer.x.shape[1:]
+        self._other(layer, s, "gate", min(x.pixel, gates.pixel, y.pixel))
+
+    def _gate_back(self, layer: graph.Gate) -> None:
+        s, images = self.others[layer]
+        s.accumulate_x = self._writes(layer.x, layer.y.need)
+        s.accumulate_s = self._writes(layer.s, layer.y.need)
+        s.gx, s.gs = self._gradient(layer.x).struct, self._gradient(layer.s).struct
+        s.gy = self._gradient(layer.y).struct
+        self._back("gate", "gate_backward", s, images)
+
+    def _other(self, layer: Any, s: Any, name: str, images: int) -> None:
+        self.others[layer] = self._keep(s), images
+        self._run(name, name, s, images)
+
+    def _other_back(self, layer: Any, name: str, channels: np.ndarray) -> None:
+        s, images = self.others[layer]
+        s.accumulate = self._writes(layer.x, channels)
+        s.gx, s.gy = self._gradient(layer.x).struct, self._gradient(layer.y).struct
+        self._back(name, name, s, images)
+
+    _FORWARD = {
+        graph.Input: _input, graph.Conv: _convolution, graph.Stage: _stage,
+        graph.Phases: _phases, graph.Pool: _pool, graph.Gate: _gate,
+    }  # fmt: skip
+    _BACKWARD = {
+        graph.Conv: _convolution_back, graph.Stage: _stage_back, graph.Phases: _phases_back,
+        graph.Pool: _pool_back, graph.Gate: _gate_back,
+    }  # fmt: skip
+
+    # -- the whole -------------------------------------------------------------------------------
+    def _finish(self, recipe: Recipe) -> None:
+        own = {id(p) for slot in slots.slots(self.network).values() for p in slot.parameters()}
+        keep = {f"{name}.weight": int(m.sum()) for name, m in self.mask.items()}
+        weights = {n: p for n, p in self.parameters.items() if id(p) not in own}
+        missing = set(weights) - set(self.tensors)
+        if missing:
+            raise Unsupported(f"sparse kernels: nothing uses {min(missing)}")
+        free = sum(keep.get(name, p.numel()) for name, p in weights.items())
+        self.tensors = dict(sorted(self.tensors.items(), key=lambda item: not item[1].weight))
+        program = self.program = c.Program()
+        steps = [
+            self._keep(self._array(c.Operation, [o for _, o in ops])) for ops in self._lists_()
+        ]
+        self.operations = list(zip([*self.forward, *self.backward], steps[0], strict=True))
+        program.train, program.evaluate = (ctypes.addressof(a) for a in steps)
+        program.train_count, program.evaluate_count = map(len, steps)
+        parameters = [tensor.struct() for tensor in self.tensors.values()]
+        for name, kind, items in (
+            ("weights", c.Weights, self.weights),
+            ("biases", c.Bias, self.biases),
+            ("slots", c.Slot, self.slots),
+            ("parameters", c.Parameter, parameters),
+        ):
+            array = self._keep(self._array(kind, items))
+            setattr(program, name, ctypes.addressof(array))
+            setattr(program, f"{name}_count", len(items))
+        program.head = ctypes.addressof(self.head)
+        program.before = c.pointer(self._floats(max(len(t.value) for t in self.tensors.values())))
+        program.free, program.batch, program.block = free, self.batch, self.most
+        self._set_rule(recipe)
+
+    def _lists_(self) -> tuple[list[Any], list[Any]]:
+        return [*self.forward, *self.backward], self.evaluation
+
+    @staticmethod
+    def _array(kind: Any, items: list[Any]) -> Any:
+        return (kind * len(items))(*items)
+
+    def _set_rule(self, recipe: Recipe) -> None:
+        if recipe.optimizer not in _KINDS:
+            raise Unsupported(f"sparse kernels: optimiser {recipe.optimizer}")
+        rule = self.program.rule
+        rule.kind, rule.step = _KINDS.index(recipe.optimizer), 0
+        rule.momentum, rule.decay = recipe.momentum, recipe.weight_decay
+        rule.beta1, rule.beta2, rule.eps = 0.9, 0.999, 1e-8
+        for tensor in self.tensors.values():
+            tensor.weight_sum[0] = rule.beta1 / (1 - rule.beta1)
+
+
+_LISTS = ("sums", "forward", "backward")
+
+
+def check(network: nn.Module, mask: Mask) -> None:
+    """Raise :class:`Unsupported` where the network is not on the CPU in float32, or has no mask."""
+    for name, parameter in network.named_parameters():
+        if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
+            raise Unsupported(f"sparse kernels: {name} is {parameter.dtype} on {parameter.device}")
+    if not mask:
+        raise Unsupported("sparse kernels: the network is dense")

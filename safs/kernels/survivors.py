@@ -1,0 +1,134 @@
+"""Lists of surviving weights, sorted for the kernels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from safs.kernels import structures as c
+from safs.kernels.graph import Conv
+
+_L1 = 24 * 1024  # bytes of the first-level cache that the rows of a block of channels may fill
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The surviving weights of a layer that matter, one element of each array per weight.
+
+    Attributes:
+        position: index among all survivors of the layer, in the order of the mask.
+        out, inp: channels written and read (``inp`` counts phase planes).
+        row, column: shift of the pixel that is read.
+    """
+
+    position: np.ndarray
+    out: np.ndarray
+    inp: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def transposed(self) -> Entries:
+        """The entries of the input's gradient, which reads what the layer writes."""
+        return Entries(self.position, self.inp, self.out, -self.row, -self.column)
+
+    def border(self, height: int, width: int, out_height: int, out_width: int) -> int:
+        """Width of the zero border that reading needs around a ``height`` x ``width`` input."""
+        if not len(self):
+            return 0
+        low = max(-int(self.row.min()), -int(self.column.min()))
+        rows = out_height - height + int(self.row.max())
+        columns = out_width - width + int(self.column.max())
+        return max(0, low, rows, columns)
+
+
+def entries(conv: Conv, mask: np.ndarray) -> Entries:
+    """Survivors of ``conv`` whose output channel some output of the network depends on.
+
+    The others have gradient 0; only the optimiser sees them.
+    """
+    o, channel, kh, kw = np.nonzero(mask.reshape(conv.weight))
+    useful = np.nonzero(conv.z.need[o])[0]
+    o, channel, kh, kw = (a[useful] for a in (o, channel, kh, kw))
+    group = o // (conv.weight[0] // conv.groups)
+    channel = group * conv.weight[1] + channel
+    row = kh * conv.dilation[0] - conv.padding[0]
+    column = kw * conv.dilation[1] - conv.padding[1]
+    step = conv.step
+    plane = (channel * step + row % step) * step + column % step
+    return Entries(useful, o, plane, row // step, column // step)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Entries in the order of a kernel.
+
+    Attributes:
+        order: int32, list position to position in the mask.
+        struct: what the C++ side reads; ``arrays`` keeps its memory.
+    """
+
+    order: np.ndarray
+    struct: c.Survivors
+    arrays: tuple[np.ndarray, ...]
+
+
+def sort(
+    found: Entries,
+    outputs: np.ndarray,
+    *,
+    strides: tuple[int, int, int],
+    height: int,
+    block: int,
+    rows: bool,
+) -> Sorted:
+    """Sort by (block of input channels, output channel, kernel row).
+
+    Args:
+        found: the entries.
+        outputs: output channels to write, also those without entries.
+        strides: floats from channel to channel, row to row and column to column of the input.
+        height: rows of the input.
+        block: input channels per block.
+        rows: keep kernel rows apart, so that rows of the border can be skipped.
+    """
+    place = np.searchsorted(outputs, found.out)
+    apart = rows and len(found) > 0
+    first = int(found.row.min()) if apart else 0
+    count = int(found.row.max()) - first + 1 if apart else 1
+    kernel_row = found.row - first if apart else np.zeros_like(found.row)
+    blocks = int(found.inp.max()) // block + 1 if len(found) else 1
+    order = np.lexsort((found.column, found.inp, kernel_row, place, found.inp // block))
+    key = ((found.inp // block) * len(outputs) + place) * count + kernel_row
+    sizes = np.bincount(key, minlength=blocks * len(outputs) * count)
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    offset = found.inp * strides[0] + found.row * strides[1] + found.column * strides[2]
+    arrays = (
+        outputs.astype(np.int32),
+        start,
+        # Groups of eight read offsets past the end.
+        np.concatenate([offset[order], np.zeros(8)]).astype(np.int32),
+    )
+    struct = c.Survivors(
+        c.Channels(c.pointer(arrays[0]), len(outputs)), c.pointer(arrays[1]), c.pointer(arrays[2]),
+        len(found), blocks, count, first, height,
+    )  # fmt: skip
+    return Sorted(found.position[order].astype(np.int32), struct, arrays)
+
+
+def block_size(channels: int, bytes_each: int, per_channel: float, least: int) -> int:
+    """Input channels per block: their rows fit the cache, and an output keeps ``least`` entries."""
+    size = max(1, _L1 // max(1, bytes_each), math.ceil(least / max(per_channel, 1e-9)))
+    return channels if size * 1.5 >= channels else math.ceil(channels / math.ceil(channels / size))
+
+
+def rows_per_pass(height: int, kernel: int, row_bytes: int) -> int:
+    """Rows of the weight gradient per pass: those of four channels fit the cache."""
+    rows = height
+    while rows > 1 and (rows + kernel - 1) * row_bytes * 4 > _L1:
+        rows = (rows + 1) // 2
+    return rows
