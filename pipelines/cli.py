@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help=text, description=text)
     validate.add_argument("files", nargs="+", type=Path, metavar="FILE")
     validate.set_defaults(command=_validate)
+    text = "write the network of a run as safetensors and ONNX, checked by onnxruntime"
+    export = commands.add_parser("export", help=text, description=text)
+    export.add_argument("source", type=Path, metavar="RECORD_OR_ARTEFACT", help="a run's JSON file")
+    export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to write")
+    export.set_defaults(command=_export)
     text = "remove the scratch folder: checkpoints and journals of finished and unfinished work"
     clean = commands.add_parser("clean", help=text, description=text)
     clean.set_defaults(command=_clean)
@@ -104,6 +109,14 @@ def _validate(options: argparse.Namespace) -> int:
     if not problems:
         print(f"{len(options.files)} valid")
     return 2 if problems else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pipelines.exporting import export
+
+    done = export(options.source, options.to)
+    print(f"{done.weights}\n{done.onnx} (onnxruntime differs from torch by {done.difference:.1e})")
+    return 0
 
 
 def _clean(options: argparse.Namespace) -> int:

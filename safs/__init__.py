@@ -17,6 +17,7 @@ _PUBLIC = {
     "Result": "safs.api",
     "SEARCHES": "safs.search",
     "SafsError": "safs.errors",
+    "Augmentation": "safs.datasets.base",
     "load": "safs.api",
     "operator": "safs.operators",
     "search_and_tune": "safs.api",

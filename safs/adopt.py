@@ -137,9 +137,9 @@ def _value(node: fx.Node, modules: dict[str, nn.Module]) -> Tensor | None:
     try:
         with torch.no_grad():
             if node.op == "call_module":
-                return copy.deepcopy(modules[str(node.target)]).cpu().eval()(x)  # type: ignore[no-any-return]
+                return copy.deepcopy(modules[str(node.target)]).cpu().eval()(x)
             function: Any = node.target if callable(node.target) else getattr(Tensor, node.target)
-            return function(x, *node.args[1:], **node.kwargs)  # type: ignore[no-any-return]
+            return function(x, *node.args[1:], **node.kwargs)
     except RuntimeError:
         return None
 

@@ -7,53 +7,38 @@ of one's own. Test data has no place here: nothing in this file takes any.
 from __future__ import annotations
 
 import json
-import logging
-import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from safs import adopt, compression, evaluation, pruning, search, seeds, slots, training
+from safs import adopt, pruning, seeds, slots
 from safs import given as given_masks
-from safs.data import BatchOrder, Fold
+from safs.data import Fold
 from safs.datasets.base import Augmentation
-from safs.device import bit_identity
 from safs.errors import SafsError
-from safs.inputs import Data, Inputs, gather
+from safs.export import WEIGHTS, save_state
+from safs.inputs import Data, checked
+from safs.inputs import fold as make_fold
 from safs.operators import CANDIDATES
 from safs.pruned import Pruned
 from safs.pruning import Mask
-from safs.spec import Epochs, Recipe, Spec
-from safs.tuning_space import CRASH_COST, Tuner
+from safs.spec import Recipe
+from safs.two_stages import Budget, Settings, Study
 
-SCHEMA = 1
-WEIGHTS, REPORT = "model.safetensors", "report.json"
-PLAIN = Recipe(lr=0.01, momentum=0.9, schedule="cosine")
+__all__ = ["PLAIN", "Budget", "Result", "load", "search_and_tune"]
+
+REPORT = "report.json"
+PLAIN = Recipe(lr=0.01, momentum=0.9, schedule="cosine", batch_size=128)
 """The plain recipe unless another is given."""
 
 _SCORING_IMAGES = 256
-_log = logging.getLogger("safs")
-
-
-class Budget(Spec):
-    """How much is trained, in trainings and epochs; the defaults are the paper's (Table 4).
-
-    ``moves`` candidates of stage 1 after the start, ``search_epochs`` each; ``trials`` of stage 2,
-    plain fine-tuning included, ``tune_epochs`` each.
-    """
-
-    moves: Annotated[int, Field(ge=0)] = 20
-    search_epochs: Epochs = 80
-    trials: Annotated[int, Field(ge=1)] = 20
-    tune_epochs: Epochs = 80
 
 
 @dataclass(frozen=True)
@@ -74,12 +59,9 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``report.json``; :func:`load` reads them."""
-        from safetensors.torch import save_file
-
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().clone() for k, v in self.module.state_dict().items()}
-        save_file(state, place / WEIGHTS)
+        save_state(self.module, place / WEIGHTS)
         text = json.dumps(self.report, indent=1, sort_keys=True, allow_nan=False)
         (place / REPORT).write_text(text + "\n")
         return place
@@ -137,12 +119,15 @@ def search_and_tune(
     device = _device(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seeds.integer(seed, "order", 0))  # what a shuffling loader draws from
-        fold = _fold(train, validation, augmentation or Augmentation(), device)
+        fold = make_fold(train, validation, augmentation or Augmentation(), device)
         dense = adopt.adopt(model, fold.train.normalised(slice(0, 2)), default)
-        fold = _checked(fold, dense, recipe)
-        settings = _Settings(budget or Budget(), recipe, tuple(operators), algorithm, seed)
+        fold = checked(fold, dense, recipe.batch_size)
+        settings = Settings(budget or Budget(), recipe, tuple(operators), algorithm, seed)
         kept = _mask(model, dense, fold, ratio, method, scope, mask, seed)
-        return _Study(Pruned(dense, kept), fold, settings).run(method, scope, ratio)
+        network, report = Study(Pruned(dense, kept), fold, settings).run()
+    how = {"method": method, "scope": scope} if mask is None and ratio is not None else {}
+    report["pruning"] |= {"ratio": ratio, "method": "given", "scope": None, **how}
+    return Result(network, kept, report)
 
 
 def load(folder: str | Path, model: nn.Module) -> nn.Module:
@@ -178,185 +163,6 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@dataclass(frozen=True)
-class _Settings:
-    budget: Budget
-    recipe: Recipe
-    operators: tuple[str, ...]
-    algorithm: str
-    seed: int
-
-
-@dataclass
-class _Study:
-    """Both stages on one pruned network."""
-
-    pruned: Pruned
-    fold: Fold
-    settings: _Settings
-
-    def run(self, method: str, scope: str, ratio: float | None) -> Result:
-        places = slots.slots(self.pruned.dense)
-        default = tuple(slot.operator for slot in places.values())
-        pruned = self.pruned.network(default, self.fold.train)
-        before = {"dense": self._accuracy(self.pruned.dense), "pruned": self._accuracy(pruned)}
-        found, searched = self._search(len(places))
-        best, trials, network = self._tune(default, found)
-        network.eval()
-        shape = tuple(self.fold.train.pixels.shape[1:])
-        report = {
-            "schema": SCHEMA,
-            "seed": self.settings.seed,
-            "pruning": self._pruning(method, scope, ratio),
-            "budget": self.settings.budget.model_dump(),
-            "data": {
-                "train": len(self.fold.train),
-                "validation": len(self.fold.validation),
-                "classes": self.fold.classes,
-                "shape": list(shape),
-            },
-            "default": list(default),
-            "slots": [{"name": n, **s.describe()} for n, s in slots.slots(network).items()],
-            "scaled": trials[best]["scaled"],
-            "recipe": trials[best]["recipe"],
-            "validation": {
-                **before,
-                "plain": trials[0]["accuracy"],
-                "tuned": trials[best]["accuracy"],
-            },
-            "search": {"algorithm": self.settings.algorithm, "evaluations": searched},
-            "tuning": {"best": best, "trials": trials},
-            "size": _size(network, self.pruned.mask, shape),
-            "bits": {
-                **bit_identity(self.fold.train.labels.device),
-                "threads": str(torch.get_num_threads()),
-            },
-        }
-        return Result(network, self.pruned.mask, report)
-
-    def _search(self, count: int) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-        """Stage 1: the chromosome with the lowest training loss, alpha = beta = 1 (Eq. 5)."""
-        settings, rows = self.settings, []
-        searcher = search.make(
-            settings.algorithm,
-            slots=count,
-            operators=settings.operators,
-            budget=settings.budget.moves,
-            seed=seeds.integer(settings.seed, "search", 0),
-        )
-        order = BatchOrder(settings.seed, 0, "search")
-
-        def energy(index: int, chromosome: tuple[str, ...]) -> float:
-            network = self.pruned.network(chromosome, self.fold.train)
-            outcome = self._train(network, settings.recipe, settings.budget.search_epochs, order)
-            rows.append({"failure": outcome.failure})
-            _log.info("stage 1, candidate %d: training loss %.4f", index, outcome.fitness)
-            return outcome.fitness
-
-        evaluations = search.run(searcher, energy, settings.budget.moves + 1)
-        for row, evaluation in zip(rows, evaluations, strict=True):
-            finite = math.isfinite(evaluation.energy)
-            row |= {**asdict(evaluation), "energy": evaluation.energy if finite else None}
-            row["chromosome"] = list(evaluation.chromosome)
-        return searcher.best[1], rows
-
-    def _tune(
-        self, default: tuple[str, ...], found: tuple[str, ...]
-    ) -> tuple[int, list[dict[str, Any]], nn.Module]:
-        """Stage 2: the best trial, all trials, and the network that the best one trained (Eq. 6)."""
-        settings, budget = self.settings, self.settings.budget
-        rows: list[dict[str, Any]] = []
-        best: tuple[float, int, nn.Module | None] = (math.inf, 0, None)
-        tuner = None
-        for index in range(budget.trials):
-            if index == 1:
-                seed = seeds.integer(settings.seed, "tune", 0)
-                tuner = Tuner(settings.recipe, budget.trials - 1, seed)
-            chosen = settings.recipe if tuner is None else tuner.ask()
-            operators = default if tuner is None else found
-            network, row = self._trial(index, operators, chosen, scaled=tuner is not None)
-            rows.append(row)
-            if tuner is not None:
-                tuner.tell(chosen, row["cost"], failed=row["failure"] is not None)
-            if row["failure"] is None and row["cost"] < best[0]:
-                best = (row["cost"], index, network)
-        if best[2] is None:
-            raise SafsError(f"every trial failed; the first: {rows[0]['failure']}")
-        return best[1], rows, best[2]
-
-    def _trial(
-        self, index: int, operators: tuple[str, ...], recipe: Recipe, *, scaled: bool
-    ) -> tuple[nn.Module, dict[str, Any]]:
-        network = self.pruned.network(operators, self.fold.train, scaled=scaled)
-        order = BatchOrder(self.settings.seed, 0, "tune")
-        outcome = self._train(network, recipe, self.settings.budget.tune_epochs, order)
-        accuracy = None if outcome.failure else outcome.last.validation_accuracy
-        _log.info("stage 2, trial %d: validation accuracy %s", index, accuracy)
-        return network, {
-            "index": index,
-            "operators": list(operators),
-            "scaled": scaled,
-            "recipe": recipe.model_dump(mode="json"),
-            "accuracy": accuracy,
-            "cost": CRASH_COST if accuracy is None else 1 - accuracy,
-            "failure": outcome.failure,
-        }
-
-    def _train(
-        self, network: nn.Module, recipe: Recipe, epochs: int, order: BatchOrder
-    ) -> training.Outcome:
-        return training.train(network, self.fold, recipe, epochs, order, mask=self.pruned.mask)
-
-    def _accuracy(self, network: nn.Module) -> float:
-        return evaluation.score(network, self.fold.validation).top1
-
-    def _pruning(self, method: str, scope: str, ratio: float | None) -> dict[str, Any]:
-        mask = self.pruned.mask
-        return {
-            "method": method,
-            "scope": scope,
-            "ratio": ratio,
-            "sparsity": pruning.sparsity(mask),
-            "layers": {n: {"total": k.numel(), "kept": int(k.sum())} for n, k in mask.items()},
-        }
-
-
-def _fold(train: Data, validation: Data, augmentation: Augmentation, device: torch.device) -> Fold:
-    inputs = {
-        name: gather(data, name, device)
-        for name, data in (("train", train), ("validation", validation))
-    }
-    shapes = [tuple(part.pixels.shape[1:]) for part in inputs.values()]
-    if shapes[0] != shapes[1]:
-        raise SafsError(f"train has inputs {shapes[0]}, validation {shapes[1]}")
-    if (augmentation.pad or augmentation.flip) and len(shapes[0]) != 3:
-        raise SafsError(f"augmentation is for images [C, H, W], the inputs are {list(shapes[0])}")
-    return Fold(inputs["train"], inputs["validation"], augmentation, classes=0)
-
-
-def _checked(fold: Fold, network: nn.Module, recipe: Recipe) -> Fold:
-    """The fold with its number of classes, once network, labels and batches fit each other."""
-    training_mode = network.training
-    with torch.no_grad():
-        output = network.eval()(fold.train.normalised(slice(0, 2)))
-    network.train(training_mode)
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise SafsError(f"the module returns {shape}, expected logits [N, classes]")
-    classes = output.shape[1]
-    labels = torch.cat([fold.train.labels, fold.validation.labels])
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise SafsError(f"labels run from {low} to {high}, the module has {classes} outputs")
-    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    if norms and len(fold.train) % recipe.batch_size == 1:
-        raise SafsError(
-            f"batches of {recipe.batch_size} leave one input over, which batch norm cannot train on; "
-            "choose another batch_size"
-        )
-    return replace(fold, classes=classes)
-
-
 def _mask(
     model: nn.Module,
     dense: nn.Module,
@@ -381,14 +187,9 @@ def _mask(
         scope=scope,
         shape=tuple(fold.train.pixels.shape[1:]),
         rng=seeds.generator(seed, "prune", 0),
+        given=None,
         **pruning.scoring_batch(fold.train, _SCORING_IMAGES, seed, 0),
     )
-
-
-def _size(network: nn.Module, mask: Mapping[str, Tensor], shape: tuple[int, ...]) -> dict[str, Any]:
-    counts = compression.account(network, mask, shape)  # type: ignore[arg-type]
-    plain = asdict(counts) | {"compression": counts.ratio, "speedup": counts.speedup}
-    return {**plain, "layers": [asdict(layer) for layer in counts.layers]}
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from safs.data import Images
+from safs.data import Fold, Images
+from safs.datasets.base import Augmentation
 from safs.errors import SafsError
 
 Data = tuple[Any, Any] | Iterable[tuple[Any, Any]]
@@ -51,6 +52,45 @@ def gather(data: Data, name: str, device: torch.device) -> Inputs:
         raise SafsError(f"{name}: an input is not finite")
     none = torch.zeros(0, device=device)
     return Inputs(x.to(device, torch.float32), y.to(device, torch.int64), mean=none, std=none)
+
+
+def fold(train: Data, validation: Data, augmentation: Augmentation, device: torch.device) -> Fold:
+    """Both parts as a fold; its number of classes is set by :func:`checked`."""
+    inputs = {
+        name: gather(data, name, device)
+        for name, data in (("train", train), ("validation", validation))
+    }
+    shapes = [tuple(part.pixels.shape[1:]) for part in inputs.values()]
+    if shapes[0] != shapes[1]:
+        raise SafsError(f"train has inputs {shapes[0]}, validation {shapes[1]}")
+    if (augmentation.pad or augmentation.flip) and len(shapes[0]) != 3:
+        raise SafsError(f"augmentation is for images [C, H, W], the inputs are {list(shapes[0])}")
+    return Fold(inputs["train"], inputs["validation"], augmentation, classes=0)
+
+
+def checked(fold: Fold, network: nn.Module, batch_size: int) -> Fold:
+    """The fold with its number of classes, if network, labels and batches fit each other.
+
+    Raises:
+        SafsError: they do not.
+    """
+    training_mode = network.training
+    with torch.no_grad():
+        output = network.eval()(fold.train.normalised(slice(0, 2)))
+    network.train(training_mode)
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise SafsError(f"the module returns {shape}, expected logits [N, classes]")
+    classes = output.shape[1]
+    labels = torch.cat([fold.train.labels, fold.validation.labels])
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise SafsError(f"labels run from {low} to {high}, the module has {classes} outputs")
+    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    if norms and len(fold.train) % batch_size == 1:
+        left = f"batches of {batch_size} leave one input over, which batch norm cannot train on"
+        raise SafsError(f"{left}; choose another batch_size")
+    return replace(fold, classes=classes)
 
 
 def _pair(data: Data, name: str) -> tuple[Tensor, Tensor]:

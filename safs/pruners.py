@@ -170,7 +170,7 @@ def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(network(images.cpu().double()), labels.cpu())
 
 
-def _differentiable(probe: nn.Module) -> dict[str, nn.Parameter]:
+def _differentiable(probe: nn.Module) -> dict[str, Tensor]:
     """The prunable weights of a copy, also where the network's own are frozen."""
     return {name: weight.requires_grad_(True) for name, weight in prunable(probe).items()}
 

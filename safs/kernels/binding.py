@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from safs.data import Images
 from safs.kernels import structures as c
-from safs.kernels.plan import Plan, check
+from safs.kernels.plan import OPERATIONS, Parameter, Plan, check
 from safs.pruning import Mask
 from safs.spec import Recipe
 
@@ -69,7 +69,7 @@ class SparseNetwork:
     """A masked network in training; made by :func:`compile`."""
 
     def __init__(self, plan: Plan) -> None:
-        self._lib = c.kernels()
+        self._lib = plan.library
         self._plan = plan
 
     def train_epoch(
@@ -125,14 +125,12 @@ class SparseNetwork:
     def write_back(self) -> None:
         """Put the present parameters and buffers into the torch network; pruned weights are 0."""
         for tensor in self._plan.tensors.values():
-            whole = np.zeros(tensor.source.numel(), np.float32)
-            whole[tensor.flat] = tensor.value
-            tensor.source.copy_(torch.from_numpy(whole).view(tensor.source.shape))
+            tensor.source.copy_(_whole(tensor, tensor.value))
         modules = dict(self._plan.network.named_modules())
         for name, buffers in self._plan.buffers.items():
             for key in ("running_mean", "running_var"):
                 getattr(modules[name], key).copy_(torch.from_numpy(buffers[key]))
-            modules[name].num_batches_tracked.fill_(self._tracked(name) + int(buffers["steps"][0]))
+            modules[name].num_batches_tracked.fill_(int(buffers["steps"][0]))
 
     def state(self) -> State:
         """Everything that a training needs to go on bit for bit; fit for ``torch.save``."""
@@ -158,10 +156,14 @@ class SparseNetwork:
             for key, value in buffers.items():
                 value[:] = state["norms"][name][key].numpy()
 
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradients of the last batch by parameter name, in the shapes of torch; pruned ones 0."""
+        return {
+            name: _whole(tensor, tensor.gradient) for name, tensor in self._plan.tensors.items()
+        }
+
     def profile(self, images: Images, order: np.ndarray) -> list[tuple[str, str, float]]:
         """``(layer, operation, seconds)`` of one training epoch; parameters stay as they were."""
-        from safs.kernels.plan import OPERATIONS
-
         plan, before = self._plan, self.state()
         for _, operation in plan.operations:
             operation.seconds = 0.0
@@ -176,11 +178,15 @@ class SparseNetwork:
         """Bytes of all feature maps and gradients."""
         return self._plan.arena.size
 
-    def _tracked(self, name: str) -> int:
-        return self._plan.tracked[name]
-
 
 _PER_PARAMETER = ("value", "first", "second", "weight_sum")
+
+
+def _whole(tensor: Parameter, survivors: np.ndarray) -> Tensor:
+    """Values of survivors in the shape of the torch parameter, 0 elsewhere."""
+    whole = np.zeros(tensor.source.numel(), np.float32)
+    whole[tensor.flat] = survivors
+    return torch.from_numpy(whole).view(tensor.source.shape)
 
 
 def _copy(array: np.ndarray) -> Tensor:

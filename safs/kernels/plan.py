@@ -34,7 +34,7 @@ OPERATIONS = (
 _KINDS = ("sgd", "adam", "fromage", "tadam")
 
 
-class Tensor:
+class Parameter:
     """A trained parameter: values, gradient and optimiser state of its survivors.
 
     Attributes:
@@ -117,15 +117,15 @@ class Plan:
         shape: tuple[int, int, int],
         batch_size: int,
     ) -> None:
+        self.library = c.kernels()
         self.network, self.batch = network, batch_size
         self.read = graph.read(network, shape)
         self.mask = {name: keep.cpu().numpy() for name, keep in mask.items()}
         self.parameters = dict(network.named_parameters())
         self.arena = c.Arena()
         self.keep: list[Any] = []
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, Parameter] = {}
         self.buffers: dict[str, dict[str, np.ndarray]] = {}
-        self.tracked: dict[str, int] = {}
         self.normed = any(isinstance(x, graph.Stage) and x.norm for x in self.read.layers)
         self.maps: dict[Value, FeatureMap] = {}
         self.gradients: dict[Value, FeatureMap] = {}
@@ -249,11 +249,11 @@ class Plan:
             self.gradients[value] = self._new(value.shape, n, self.normed, tight=tight)
         return self.gradients[value]
 
-    def _tensor(self, name: str, *, keep: np.ndarray | None = None, weight: bool = True) -> Tensor:
+    def _tensor(self, name: str, *, keep: np.ndarray | None = None, weight: bool = True) -> Parameter:
         if name not in self.tensors:
             source = self.parameters[name]
             flat = np.arange(source.numel()) if keep is None else np.flatnonzero(keep)
-            self.tensors[name] = Tensor(name, source, flat, weight)
+            self.tensors[name] = Parameter(name, source, flat, weight)
         return self.tensors[name]
 
     # -- operations ------------------------------------------------------------------------------
@@ -403,7 +403,7 @@ class Plan:
         return used
 
     def _layer_weights(
-        self, layer: graph.Conv, weight: Tensor, lists: Mapping[str, survivors.Sorted]
+        self, layer: graph.Conv, weight: Parameter, lists: Mapping[str, survivors.Sorted]
     ) -> None:
         copies = {name: self._floats(len(found.order) + 8) for name, found in lists.items()}
         self.copies[layer] = copies
@@ -560,8 +560,7 @@ class Plan:
             "running_mean": module.running_mean, "running_var": module.running_var,
         }  # fmt: skip
         kept = {k: np.array(v.detach().numpy(), np.float32) for k, v in running.items()}  # type: ignore[union-attr]
-        self.tracked[name] = int(module.num_batches_tracked or 0)
-        self.buffers[name] = {**kept, "start": start, "steps": self._keep(np.zeros(1, np.int64))}
+        self.buffers[name] = {**kept, "start": start, "steps": np.array([int(module.num_batches_tracked)])}
         bias = layer.conv.module.bias
         bias_values = None if bias is None else self._tensor(f"{layer.conv.name}.bias").value
         norm = c.Norm(

@@ -77,14 +77,16 @@ def test_twice_the_same_is_bit_identical(fold):
     assert same(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
 
 
+BACKENDS = ("dense", "sparse")
 RECIPES = [
     Recipe(optimizer=name, lr=0.01, batch_size=32, weight_decay=0 if name == "fromage" else 1e-3)
     for name in OPTIMIZERS
 ]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.optimizer)
-def test_pruned_weights_stay_exactly_zero_and_the_counts_exact(fold, recipe):
+def test_pruned_weights_stay_exactly_zero_and_the_counts_exact(fold, recipe, backend):
     """With every optimiser, with weight decay, alpha and beta learned; before and after."""
     dense = build("lenet5", SHAPE, 10)
     mask = pruning.prune(dense, 0.9)
@@ -92,15 +94,16 @@ def test_pruned_weights_stay_exactly_zero_and_the_counts_exact(fold, recipe):
     network = pruned.network(["swish", "srs", "symlog", "acon"], fold.train, scaled=True)
     expected = {name: int(keep.sum()) for name, keep in mask.items()}
     assert pruning.survivors(network) == expected
-    outcome = train(network, fold, recipe, 3, ORDER, mask=mask)
-    assert outcome.failure is None
+    outcome = train(network, fold, recipe, 3, ORDER, mask=mask, backend=backend)
+    assert outcome.failure is None and outcome.backend == backend
     assert pruning.survivors(network) == expected
     for name, weight in prunable(network).items():
         assert torch.equal(weight[~mask[name]], torch.zeros_like(weight[~mask[name]]))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_is_pruned_leaves_no_trace_in_any_optimiser(fold, optimizer):
+def test_what_is_pruned_leaves_no_trace_in_any_optimiser(fold, optimizer, backend):
     """Other values under the mask, same training: pruned weights enter no norm, moment, decay."""
     dense = build("lenet5", SHAPE, 10)
     mask = pruning.prune(dense, 0.9)
@@ -113,14 +116,15 @@ def test_what_is_pruned_leaves_no_trace_in_any_optimiser(fold, optimizer):
     ends = []
     for start in (dense, other):
         network = Pruned(start, mask).network(["relu"] * 4, fold.train)
-        train(network, fold, recipe, 2, ORDER, mask=mask)
+        train(network, fold, recipe, 2, ORDER, mask=mask, backend=backend)
         ends.append(state(network))
     assert same(*ends)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(fold, optimizer, schedule):
+def test_a_resumed_training_ends_bit_for_bit(fold, optimizer, schedule, backend):
     recipe = Recipe(optimizer=optimizer, lr=0.01, schedule=schedule, batch_size=64)
     dense = build("lenet5", SHAPE, 10)
     mask = pruning.prune(dense, 0.9)
@@ -136,9 +140,9 @@ def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(fold, optim
             saved.update(copy.deepcopy(snapshot.state()))
 
     whole = fresh()
-    first = train(whole, fold, recipe, 4, ORDER, mask=mask, on_epoch=save)
+    first = train(whole, fold, recipe, 4, ORDER, mask=mask, backend=backend, on_epoch=save)
     resumed = fresh()
-    second = train(resumed, fold, recipe, 4, ORDER, mask=mask, resume=saved)
+    second = train(resumed, fold, recipe, 4, ORDER, mask=mask, backend=backend, resume=saved)
     assert first.history == second.history
     assert same(state(whole), state(resumed))
 
@@ -206,3 +210,49 @@ def test_candidates_leave_the_checkpoint_alone(fold):
     pruned = Pruned(dense, pruning.prune(dense, 0.9))
     train(pruned.network(["elu"] * 4, fold.train), fold, Recipe(lr=0.1), 1, ORDER, mask=pruned.mask)
     assert same(state(dense), before)
+
+
+def test_backends_agree_and_auto_takes_the_kernels(fold):
+    """Same loss to 1e-4 over three epochs (float32 rounding); same columns of history."""
+    dense = build("lenet5", SHAPE, 10)
+    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    ends = {}
+    for backend in ("dense", "sparse", "auto"):
+        network = pruned.network(["gelu", "srelu", "symlog", "tanh"], fold.train, scaled=True)
+        ends[backend] = train(
+            network, fold, Recipe(lr=0.05), 3, ORDER, mask=pruned.mask, backend=backend
+        )
+    assert ends["auto"].backend == "sparse" and ends["auto"].history == ends["sparse"].history
+    for a, b in zip(ends["dense"].history, ends["sparse"].history, strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, abs=1e-4)
+        assert a.flow == pytest.approx(b.flow, rel=1e-3)
+        assert a.flow_step == pytest.approx(b.flow_step, rel=1e-3)
+        assert a.flow_released == pytest.approx(b.flow_released, rel=1e-3)
+
+
+def test_a_diverged_run_fails_on_the_kernels_too(fold):
+    dense = build("lenet5", SHAPE, 10)
+    pruned = Pruned(dense, pruning.prune(dense, 0.5))
+    network = pruned.network(["symexp"] * 4, fold.train)
+    outcome = train(network, fold, Recipe(lr=1000.0), 5, ORDER, mask=pruned.mask, backend="sparse")
+    assert outcome.failure is not None and "loss became" in outcome.failure
+
+
+def test_without_a_compiler_pytorch_trains_and_a_notice_says_so(fold, monkeypatch):
+    from safs import kernels
+
+    def no_compiler(*arguments):
+        raise kernels.Unsupported("sparse kernels: no C++ compiler")
+
+    monkeypatch.setattr(kernels, "compile", no_compiler)
+    dense = build("lenet5", SHAPE, 10)
+    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    network = pruned.network(["relu"] * 4, fold.train)
+    outcome = train(network, fold, Recipe(lr=0.05), 1, ORDER, mask=pruned.mask, backend="auto")
+    assert outcome.backend == "dense"
+    assert outcome.notice == "sparse kernels: no C++ compiler; trained densely"
+
+
+def test_dense_training_never_asks_for_the_kernels(fold):
+    network = build("lenet5", SHAPE, 10)
+    assert train(network, fold, Recipe(lr=0.05), 1, ORDER, backend="auto").backend == "dense"

@@ -63,7 +63,7 @@ struct Acon {  // p1, p2, b
     const Sigmoid2 s = sigmoid(p[2] * t);
     const v8 bend = s.value * s.complement;
     g[0] = u * (s.value + p[2] * t * bend);
-    g[1] = u - g[0];
+    g[1] = u * (s.complement - p[2] * t * bend);
     g[2] = t * t * bend;
   }
 };

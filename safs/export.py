@@ -1,0 +1,149 @@
+"""A trained network for use elsewhere: safetensors, and ONNX that onnxruntime has checked.
+
+In ONNX each slot is plain arithmetic, ``alpha f(beta x)`` with the learned numbers as constants;
+whoever runs it needs neither this package nor torch. Pruned weights are zeros in dense tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from safs.errors import SafsError
+
+WEIGHTS, ONNX = "model.safetensors", "model.onnx"
+TOLERANCE = 1e-5
+"""Largest difference between onnxruntime and torch, relative to the largest output or 1."""
+
+_BATCHES = (1, 5)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far onnxruntime is from torch.
+
+    Attributes:
+        difference: largest absolute difference of an output, over the largest output or 1.
+    """
+
+    weights: Path
+    onnx: Path
+    difference: float
+
+
+def export(network: nn.Module, shape: tuple[int, ...], folder: str | Path) -> Exported:
+    """Write ``model.safetensors`` and ``model.onnx`` of a network in evaluation mode.
+
+    Args:
+        network: a trained network with slots; it stays as it is.
+        shape: of one input, without the batch, e.g. ``(channels, height, width)``.
+        folder: made where it does not exist.
+
+    Raises:
+        SafsError: see :func:`to_onnx`.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    weights, onnx = place / WEIGHTS, place / ONNX
+    save_state(network, weights)
+    return Exported(weights, onnx, to_onnx(network, shape, onnx))
+
+
+def save_state(network: nn.Module, path: str | Path) -> None:
+    """Write the state of a network as safetensors."""
+    from safetensors.torch import save_file
+
+    state = network.state_dict()
+    save_file({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, path)
+
+
+def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> float:
+    """Write a network as ONNX, input ``input`` ``[batch, *shape]`` and output ``logits``.
+
+    The batch is free. The file is run by onnxruntime on random inputs and compared with torch.
+
+    Returns:
+        The largest difference, see :data:`TOLERANCE`.
+
+    Raises:
+        SafsError: the optional packages are missing, torch cannot export the network, or
+            onnxruntime computes something else (no file is left then).
+    """
+    _require()
+    still = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    try:
+        with _quietly():
+            torch.onnx.export(
+                still,
+                (torch.zeros(2, *shape),),
+                str(path),
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise SafsError(f"torch cannot export {type(network).__name__}: {reason}") from error
+    difference = compare(still, shape, path)
+    if not difference <= TOLERANCE:
+        Path(path).unlink()
+        raise SafsError(f"onnxruntime and torch differ by {difference:.1e}, more than {TOLERANCE}")
+    return difference
+
+
+@torch.no_grad()
+def compare(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> float:
+    """The largest difference between an ONNX file in onnxruntime and a network, see TOLERANCE."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    rng = np.random.default_rng(0)
+    differences = []
+    for batch in _BATCHES:
+        x = rng.standard_normal((batch, *shape), dtype=np.float32)
+        expected = network(torch.from_numpy(x)).numpy()
+        found: Any = session.run(None, {name: x})[0]
+        scale = max(1.0, float(np.abs(expected).max()))
+        differences.append(np.abs(found - expected).max() / scale)
+    return float(np.max(differences))
+
+
+def _require() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        needed = "pip install 'safs-bench[export]'"
+        raise SafsError(f"ONNX export needs the package {error.name}: {needed}") from None
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """torch.onnx narrates its progress and its own deprecations."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
