@@ -39,7 +39,7 @@ def export(source: Path, folder: Path) -> Exported:
     # Read field by field: artefacts outlive changes of what a job consists of.
     job, result = content["job"], content["result"]
     network = tasks.empty(NetworkSpec.model_validate(job["network"]), job["dataset"])
-    operators = [slot["operator"] for slot in result["slots"].values()]
+    operators = [slot["operator"] for slot in result["slots"]]
     slots.fill(network, operators, scaled=job["scaled"])
     network.load_state_dict(load_file(weights))
     done = write(network, DATASETS[job["dataset"]].shape, folder)

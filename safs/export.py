@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def export(network: nn.Module, shape: tuple[int, ...], folder: str | Path) -> Ex
     Raises:
         SafsError: see :func:`to_onnx`.
     """
+    _require()
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     weights, onnx = place / WEIGHTS, place / ONNX
@@ -108,8 +110,7 @@ def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
 @torch.no_grad()
 def compare(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> float:
     """The largest difference between an ONNX file in onnxruntime and a network, see TOLERANCE."""
-    import onnxruntime
-
+    onnxruntime = import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     rng = np.random.default_rng(0)
@@ -125,9 +126,8 @@ def compare(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
 
 def _require() -> None:
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            import_module(package)
     except ImportError as error:
         needed = "pip install 'safs-bench[export]'"
         raise SafsError(f"ONNX export needs the package {error.name}: {needed}") from None

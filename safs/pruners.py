@@ -10,16 +10,16 @@ names, whatever else it needs:
 * ``given``: a mask, as :func:`safs.given.read` returns it.
 
 It returns a tensor of the weight's shape for each prunable layer; larger scores survive. How many
-do is decided by the scope (:func:`safs.pruning.prune`), not here. Scores other than magnitude are
-computed in float64 on a copy on the CPU. The authors of SNIP, GraSP and SynFlow rank the weights of
-all layers together, which is the scope ``global``.
+do is decided by the scope (:func:`safs.pruning.prune`), not here. An iterative method is a
+generator of such scores (:func:`iterative`). SNIP, GraSP and SynFlow are computed in float64 on a
+copy on the CPU; their authors rank the weights of all layers together: the scope ``global``.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -32,7 +32,7 @@ from safs.networks import prunable
 from safs.registry import Registry
 
 Scores = dict[str, Tensor]
-Pruner = Callable[..., Scores]
+Pruner = Callable[..., Scores | Iterator[Scores]]
 P = TypeVar("P", bound=Pruner)
 
 PRUNERS: Registry[Pruner] = Registry("pruning method")
@@ -41,7 +41,9 @@ PRUNERS: Registry[Pruner] = Registry("pruning method")
 def iterative(rounds: int) -> Callable[[P], P]:
     """Decorator: prune in ``rounds`` steps of equal factor, scoring the survivors anew each time.
 
-    After round i of n the fraction ``(1 - ratio) ** (i / n)`` of the weights is left.
+    The decorated generator yields the scores of the network as it stands; before it is asked again,
+    the weights that went are set to 0 in the network it was given, which is a copy. After round i
+    of n the fraction ``(1 - ratio) ** (i / n)`` of the weights is left.
     """
 
     def mark(score: P) -> P:
@@ -111,7 +113,7 @@ def grasp(network: nn.Module, *, images: Tensor, labels: Tensor) -> Scores:
 
 @PRUNERS.register("synflow")
 @iterative(rounds=100)
-def synflow(network: nn.Module, *, shape: tuple[int, ...]) -> Scores:
+def synflow(network: nn.Module, *, shape: tuple[int, ...]) -> Iterator[Scores]:
     """``w dR/dw`` with R the sum of outputs of the network of absolute weights, for an input of 1s.
 
     Tanaka, Kunin, Yamins, Ganguli, "Pruning Neural Networks without Any Data by Iteratively
@@ -119,12 +121,15 @@ def synflow(network: nn.Module, *, shape: tuple[int, ...]) -> Scores:
     activations are the identity, biases 0 and batch norm neutral. In float64, since R grows
     with the product of all layers' sums.
     """
-    absolute = {name: weight.detach().abs() for name, weight in prunable(network).items()}
-    probe = positive_copy(network, absolute, lambda x: x)
+    own = prunable(network)
+    probe = positive_copy(network, {}, lambda x: x)
     weights = _differentiable(probe)
-    total = probe(torch.ones(1, *shape, dtype=torch.float64)).sum()
-    gradients = _gradients(total, weights)
-    return {name: (weight * gradients[name]).detach() for name, weight in weights.items()}
+    ones = torch.ones(1, *shape, dtype=torch.float64)
+    while True:
+        for name, weight in weights.items():
+            weight.data.copy_(own[name].detach().abs())
+        gradients = _gradients(probe(ones).sum(), weights)
+        yield {name: (weight * gradients[name]).detach() for name, weight in weights.items()}
 
 
 @PRUNERS.register("given")
@@ -141,7 +146,7 @@ def positive_copy(
 
     Args:
         network: an installed network (with slots).
-        weights: non-negative weights of the prunable layers.
+        weights: non-negative weights of prunable layers; the others keep theirs.
         activation: what stands in every slot; it keeps positive numbers positive and 0 at 0.
     """
     probe = copy.deepcopy(network).cpu().double().eval()

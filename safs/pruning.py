@@ -109,9 +109,11 @@ def _rounds(
     mask: Mask = {}
     total = pruners.rounds(score)
     probe = network if total == 1 else copy.deepcopy(network)
+    scored = score(probe, **wanted)
     for number in range(1, total + 1):
         now = ratio if number == total else 1 - (1 - ratio) ** (number / total)
-        scores = {name: _finite(method, name, s) for name, s in score(probe, **wanted).items()}
+        found = scored if isinstance(scored, dict) else next(scored)
+        scores = {name: _finite(method, name, value) for name, value in found.items()}
         for name, keep in mask.items():
             scores[name] = scores[name].masked_fill(~keep, -torch.inf)
         mask = allocate(network, scores, now)

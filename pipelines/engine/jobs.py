@@ -55,5 +55,5 @@ class Files(Spec):
 
 
 Result = dict[str, Any]
-"""Plain data: failure (None or reason), seconds, backend, history (a dict per epoch), slots, bits,
-and a notice to pass on to the reader, or None."""
+"""Plain data: failure (None or reason), seconds, backend, history (a dict per epoch), slots (a list
+in the order of use), bits, and a notice to pass on to the reader, or None."""

@@ -76,7 +76,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
         "backend": outcome.backend,
         "notice": outcome.notice,
         "history": [_finite(asdict(entry)) for entry in outcome.history],
-        "slots": {name: slot.describe() for name, slot in slots(network).items()},
+        "slots": [{"name": name, **slot.describe()} for name, slot in slots(network).items()],
         "bits": bit_identity(device, job.backend),
     }
 

@@ -207,7 +207,7 @@ class Work:
             "seconds": 0.0,
             "backend": "none",
             "history": [],
-            "slots": {},
+            "slots": [],
             "bits": self.bits,
         }
         content = {"job": job.model_dump(mode="json"), "result": result}
@@ -263,9 +263,9 @@ class Start:
     def __init__(self, dense: Path, mask: Path) -> None:
         trained = scratch.read_json(dense.with_name(dense.name + ".json"))
         pruned = scratch.read_json(mask.with_name(mask.name + ".json"))
-        places: dict[str, Any] = trained["result"]["slots"]
-        self.slots = tuple(places)
-        self.default = tuple(str(slot["operator"]) for slot in places.values())
+        places: list[dict[str, Any]] = trained["result"]["slots"]
+        self.slots = tuple(str(slot["name"]) for slot in places)
+        self.default = tuple(str(slot["operator"]) for slot in places)
         self.failure: str | None = pruned["failure"]
         self.inputs = {"dense": trained["weights"], "mask": pruned["weights"]}
         self.paths = {

@@ -81,7 +81,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "backend": result["backend"],
         "threads": int(result["bits"]["threads"]),
         "connectivity": _connectivity(work, ratio, replicate) if method != "dense" else None,
-        "slots": [{"name": name, **slot} for name, slot in result["slots"].items()],
+        "slots": result["slots"],
         "recipe": job["recipe"],
         "digests": {
             "parameters": _parameters(work),
@@ -129,7 +129,7 @@ def _connectivity(work: Work, ratio: float, replicate: int) -> Json | None:
 
 
 def _chromosome(artefact: Json) -> tuple[str, ...]:
-    return tuple(str(slot["operator"]) for slot in artefact["result"]["slots"].values())
+    return tuple(str(slot["operator"]) for slot in artefact["result"]["slots"])
 
 
 def _parameters(work: Work) -> str:

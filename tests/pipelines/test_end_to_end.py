@@ -23,6 +23,7 @@ from safs.arms import ARMS
 
 ROOT = Path(__file__).parents[2]
 PAIR = "lenet5_generated"
+PARAMS, OTHER = "pipelines/profiles/smoke/params.yaml", "pipelines/pairs/lenet5_other.yaml"
 pytestmark = pytest.mark.xdist_group("dvc")
 
 
@@ -94,10 +95,18 @@ class Clone:
         return found | {job["trace"]["replicate"] for job in jobs if "trace" in job}
 
 
+def one_pair(values: dict) -> None:
+    """LeNet-5 alone, with every arm."""
+    values["pairs"] = [PAIR]
+    values["cells"] = {f"{PAIR}-0.90": {"pair": PAIR, "ratio": 0.9}}
+    values["arms"] = list(ARMS)
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the smoke profile has been run."""
+    """A clone in which the smoke profile has been run with every arm of LeNet-5."""
     clone = Clone(tmp_path_factory.mktemp("smoke"))
+    clone.edit(PARAMS, one_pair)
     done = clone.bench("run", "smoke")
     assert "results/smoke/report.html" in done.stdout
     return clone
@@ -180,6 +189,7 @@ def test_dvc_sends_nothing_home(smoke: Clone) -> None:
 def test_killed_twice_it_ends_as_if_never_interrupted(smoke: Clone, tmp_path: Path) -> None:
     """kill -9 of everything, once during the search and once during stage 2, then again."""
     clone = Clone(tmp_path / "killed")
+    clone.edit(PARAMS, one_pair)
     for stage in ("search", "tune"):
         _kill_during(clone, stage)
     clone.bench("run", "smoke")
@@ -231,10 +241,8 @@ def labs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, Clone]:
     return lab_a, lab_b
 
 
-PARAMS, OTHER = "pipelines/profiles/smoke/params.yaml", "pipelines/pairs/lenet5_other.yaml"
-
-
 def two_pairs(values: dict) -> None:
+    one_pair(values)
     values["arms"] = ["vanilla", "safs"]
     values["pairs"].append("lenet5_other")
     values["cells"]["lenet5_other-0.90"] = {"pair": "lenet5_other", "ratio": 0.9}
@@ -277,3 +285,15 @@ def test_bad_parameters_end_with_code_2_and_write_nothing(tmp_path: Path) -> Non
     assert again.returncode != 0 and "did you mean 'safs'" in again.stderr
     assert not (clone.path / "runs").exists() and not (clone.path / "scratch").exists()
     assert not (clone.path / "results/smoke").exists()
+
+
+@pytest.mark.slow
+def test_all_five_pairs_run_through_every_stage(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "five")
+    clone.bench("run", "smoke")
+    profile = yaml.safe_load((clone.path / PARAMS).read_text())
+    assert len(profile["pairs"]) == 5
+    records = clone.records().values()
+    assert {record["pair"] for record in records} == set(profile["pairs"])
+    assert len(records) == 5 * 2 * (len(profile["arms"]) + 1)
+    assert {record["status"] for record in records} == {"ok"}

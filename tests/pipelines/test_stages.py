@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from bench.schema import Record
 from pipelines.config import Study, load
+from pipelines.engine.tasks import empty
 from pipelines.publishing import collection, context, expected, traces
 from pipelines.stages import (
     baselines,
@@ -25,6 +26,7 @@ from pipelines.stages import (
 )
 from safs import evaluation
 from safs.pruning import kept
+from safs.slots import slots
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_generated", 0.95
@@ -35,7 +37,9 @@ def study(**recipe: object) -> Study:
     """The smoke profile with few arms at one ratio, its dense recipe changed."""
     whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
     cell = whole.profile.cells[f"{PAIR}-0.90"].model_copy(update={"ratio": RATIO})
-    profile = whole.profile.model_copy(update={"arms": ARMS, "cells": {"only": cell}})
+    profile = whole.profile.model_copy(
+        update={"arms": ARMS, "pairs": (PAIR,), "cells": {"only": cell}}
+    )
     pair = whole.pairs[PAIR]
     pair = pair.model_copy(update={"recipe": pair.recipe.model_copy(update=recipe)})
     return Study(profile=profile, pairs={PAIR: pair})
@@ -175,7 +179,36 @@ def test_stage1_takes_the_candidate_of_least_training_loss(done):
         final = json.loads((folder / f"stage1_only-r{r}.json").read_text())
         assert final["job"]["chromosome"] == best["chromosome"]
         assert not final["job"]["scaled"]
-        assert all(s["alpha"] == s["beta"] == 1 for s in final["result"]["slots"].values())
+        assert all(s["alpha"] == s["beta"] == 1 for s in final["result"]["slots"])
+
+
+def test_a_chromosome_keeps_the_order_of_use(inline, tmp_path, monkeypatch):
+    """ResNet-18's slots are not in alphabetical order; the files must not sort them."""
+    monkeypatch.chdir(tmp_path)
+    whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
+    cell = whole.profile.cells["resnet18_generated-0.90"]
+    profile = whole.profile.model_copy(
+        update={
+            "arms": ("stage1_only",),
+            "pairs": (cell.pair,),
+            "cells": {"only": cell},
+            "replicates": 1,
+        }
+    )
+    of = Study(profile=profile, pairs={cell.pair: whole.pairs[cell.pair]})
+    pretrain.run(of, cell.pair)
+    for stage in (prune, search):
+        stage.run(of, cell.pair, cell.ratio)
+    evaluate.run(of, cell.pair)
+    spec = of.pairs[cell.pair]
+    names = list(slots(empty(spec.network, spec.dataset.name)))
+    assert names != sorted(names)
+    final = json.loads(Path(f"runs/smoke/search/{cell.pair}/0.9/stage1_only-r0.json").read_text())
+    assert [slot["name"] for slot in final["result"]["slots"]] == names
+    operators = [slot["operator"] for slot in final["result"]["slots"]]
+    assert operators == final["job"]["chromosome"]
+    record = Record.read(Path(f"runs/smoke/evaluate/{cell.pair}/stage1_only-0.9-r0.json"))
+    assert [slot.operator for slot in record.slots] == operators and record.status == "ok"
 
 
 def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkeypatch):

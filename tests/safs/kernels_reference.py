@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
@@ -17,6 +18,15 @@ from safs.spec import Recipe
 
 CLASSES = 5
 PLAIN = Recipe(lr=0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a run: one thread per process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Images:
@@ -41,7 +51,8 @@ def network(
 ) -> fx.GraphModule:
     """``model`` with slots, every learned number off its start."""
     rng = torch.Generator().manual_seed(seed)
-    made = slots.install(model, torch.zeros(2, *shape), "relu")
+    installed = isinstance(model, fx.GraphModule)
+    made = model if installed else slots.install(model, torch.zeros(2, *shape), "relu")
     places = slots.slots(made)
     chosen = [operators] * len(places) if isinstance(operators, str) else operators
     slots.fill(made, chosen, scaled=scaled, train_own=train_own)
@@ -82,7 +93,7 @@ def gradients(made: nn.Module, mask: Mask, data: Images) -> tuple[float, dict[st
         if parameter.grad is not None:
             keep = mask.get(name.removesuffix(".weight"))
             found[name] = parameter.grad * keep if keep is not None else parameter.grad
-    return float(loss), found
+    return loss.item(), found
 
 
 def assert_same_gradients(

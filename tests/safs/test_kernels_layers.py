@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from safs import kernels, pruning
+from safs import kernels, pruning, slots
 from safs.kernels import Unsupported
 from safs.networks import build
 from safs.operators import OPERATORS
@@ -19,6 +19,7 @@ from kernels_reference import (
     PLAIN,
     assert_same_gradients,
     network,
+    one_thread,  # noqa: F401
     random_mask,
 )
 
@@ -233,6 +234,7 @@ def test_the_large_networks(name: str) -> None:
     shape, count = (3, 32, 32), 16
     options = {"width": 0.25}
     made = build(name, shape, CLASSES, options=options)
+    slots.fill(made, ["swish"] * len(slots.slots(made)), scaled=True)
     mask = random_mask(made, 0.6)
     data = images(count, shape)
     loss, expected = gradients(made, mask, data)

@@ -74,7 +74,7 @@ def test_value_and_derivatives(name: str, published: bool) -> None:
         assert error[worst] <= 2e-6 * abs(e[worst]) + slack[worst] + 1e-7, (x[worst], e[worst])
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "swish", "gelu", "softplus", "elu"])
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "swish", "softplus", "elu"])
 def test_derivatives_keep_their_digits_near_saturation(name: str) -> None:
     x = np.linspace(-12, 8, 4000).astype(np.float32)
     x = x[np.abs(x) > 1e-3]
@@ -82,7 +82,7 @@ def test_derivatives_keep_their_digits_near_saturation(name: str) -> None:
     _, expected, _ = reference(name, [], x)
     keeps = np.abs(expected) > 1e-30
     relative = np.abs(slopes[: len(x)] / np.where(keeps, expected, 1) - 1)[keeps]
-    # Swish and GELU cross 0, where a relative error means nothing.
+    # Swish crosses 0, where a relative error means nothing.
     assert np.quantile(relative, 0.98) < 1e-5
 
 

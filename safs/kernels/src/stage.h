@@ -107,7 +107,8 @@ enum Pooling { HIGHEST, LOWEST, FIRST, EITHER, SEARCH };
 
 // How the winner is found: by the largest or smallest z for a monotonic y, by both for a valley.
 static inline Pooling pooling_rule(Shape shape, float alpha, float slope) {
-  if (shape == INCREASING) return slope > 0.f ? HIGHEST : slope < 0.f ? LOWEST : FIRST;
+  if (slope == 0.f) return FIRST;  // all equal
+  if (shape == INCREASING) return slope > 0.f ? HIGHEST : LOWEST;
   return shape == VALLEY && alpha > 0.f ? EITHER : SEARCH;
 }
 

@@ -1,0 +1,321 @@
+"""Whole trainings, sparse beside dense: optimisers, batches, augmentation, resuming, speed."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from kernels_reference import (
+    CLASSES,
+    images,
+    network,
+    one_thread,  # noqa: F401
+    random_mask,
+)
+from torch import nn
+
+from safs import kernels, pruning, slots
+from safs.data import BatchOrder, Fold
+from safs.datasets import Augmentation
+from safs.evaluation import score
+from safs.kernels import build as kernel_build
+from safs.networks import build
+from safs.operators import CANDIDATES
+from safs.pruned import Pruned
+from safs.spec import OPTIMIZERS, Recipe
+from safs.training import train
+
+SHAPE = (1, 28, 28)
+ORDER = BatchOrder(1, 0, "final")
+
+
+def fold(count: int = 300, shape=SHAPE, augmentation: Augmentation | None = None) -> Fold:
+    return Fold(
+        images(count, shape), images(120, shape, seed=1), augmentation or Augmentation(), CLASSES
+    )
+
+
+def recipe(optimizer: str, lr: float = 0.01, **options) -> Recipe:
+    if optimizer != "fromage":
+        options.setdefault("weight_decay", 1e-3)
+    if optimizer == "sgd":
+        options.setdefault("momentum", 0.9)
+    return Recipe(optimizer=optimizer, lr=lr, **options)
+
+
+def sparse_epochs(sparse: kernels.SparseNetwork, data: Fold, epochs: range, lr: float):
+    pad, sums = data.augmentation.pad, []
+    for epoch in epochs:
+        draw = ORDER.draw(data, epoch)
+        sums.append(
+            sparse.train_epoch(
+                data.train, draw.order, lr, pad=pad, shift=draw.shift, mirror=draw.mirror
+            )
+        )
+    return sums
+
+
+def side_by_side(made, mask, data: Fold, how: Recipe, epochs: int = 3):
+    """Train dense and sparse from one start; histories are compared, both networks returned."""
+    twin = copy.deepcopy(made)
+    outcome = train(made, data, how, epochs, ORDER, mask=mask, backend="dense")
+    shape = tuple(data.train.pixels.shape[1:])
+    sparse = kernels.compile(twin, mask, how, shape, how.batch_size)
+    sums = sparse_epochs(sparse, data, range(epochs), how.lr)
+    sparse.write_back()
+    for dense, found in zip(outcome.history, sums, strict=True):
+        assert found.loss / found.images == pytest.approx(dense.train_loss, abs=1e-4)
+        assert found.correct / found.images == pytest.approx(dense.train_accuracy, abs=1e-9)
+        assert found.flow / found.steps == pytest.approx(dense.flow, rel=2e-3)
+        assert found.flow_step / found.steps == pytest.approx(dense.flow_step, rel=2e-3)
+        assert found.flow_released == pytest.approx(dense.flow_released, rel=2e-3)
+    return sparse, twin
+
+
+def assert_close(a: nn.Module, b: nn.Module, tolerance: float) -> None:
+    for (name, x), (_, y) in zip(a.named_parameters(), b.named_parameters(), strict=True):
+        torch.testing.assert_close(x, y, atol=tolerance, rtol=tolerance, msg=lambda m, n=name: n + m)
+
+
+CHROMOSOMES = [
+    CANDIDATES[:4], CANDIDATES[4:8], CANDIDATES[8:12], ("sigmoid", "relu", "prelu", "falu"),
+    ("srelu",) * 4,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("chromosome", CHROMOSOMES, ids=lambda c: c[0])
+def test_lenet5_trains_as_the_dense_reference(chromosome, optimizer: str) -> None:
+    """Three epochs; 300 images in batches of 64 leave a partial one."""
+    data, dense = fold(), build("lenet5", SHAPE, CLASSES)
+    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    made = pruned.network(list(chromosome), data.train, scaled=True, train_own=True)
+    how = recipe(optimizer, batch_size=64)
+    sparse, twin = side_by_side(made, pruned.mask, data, how)
+    assert_close(made, twin, 1e-3)
+    for name, weight in pruning.prunable(twin).items():
+        assert not weight.detach()[~pruned.mask[name]].any()
+    logits = twin.eval()(data.validation.normalised(slice(None))).detach()
+    torch.testing.assert_close(torch.from_numpy(sparse.logits(data.validation)), logits)
+    assert score(made, data.validation).loss == pytest.approx(score(twin, data.validation).loss, 1e-3)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_that_reach_no_output_decay_as_in_the_reference(optimizer: str) -> None:
+    """They have gradient 0 but still count: in weight decay, Fromage's norms, TAdam's dimension."""
+    data, dense = fold(96), build("lenet5", SHAPE, CLASSES)
+    made = network(dense, SHAPE, "swish")
+    mask = random_mask(made, 0.3)
+    mask["fc3"][:, 10:] = False  # most of fc2 reaches no output
+    mask["fc1"][7] = False
+    mask["conv2"][:, 2] = False
+    pruning.apply(mask, made)
+    decay = {} if optimizer == "fromage" else {"weight_decay": 0.1}
+    _, twin = side_by_side(made, mask, data, recipe(optimizer, batch_size=32, **decay))
+    assert_close(made, twin, 2e-4)
+    assert made.fc2.weight.grad[10:].eq(0).all()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+def test_deep_networks_start_as_the_dense_reference(name: str, optimizer: str) -> None:
+    """A few small steps; later float32 trajectories of networks this deep drift apart."""
+    shape = (3, 32, 32)
+    data = fold(24, shape, Augmentation(pad=2, flip=True))
+    made = build(name, shape, CLASSES, options={"width": 0.25})
+    slots.fill(made, ["swish"] * len(slots.slots(made)), scaled=True)
+    mask = random_mask(made, 0.5)
+    how = recipe(optimizer, 1e-6, batch_size=16)
+    twin = copy.deepcopy(made)
+    outcome = train(made, data, how, 1, ORDER, mask=mask, backend="dense")
+    sparse = kernels.compile(twin, mask, how, shape, 16)
+    (sums,) = sparse_epochs(sparse, data, range(1), how.lr)
+    sparse.write_back()
+    assert sums.loss / sums.images == pytest.approx(outcome.last.train_loss, abs=2e-4)
+    for (key, x), (_, y) in zip(made.named_buffers(), twin.named_buffers(), strict=True):
+        torch.testing.assert_close(x, y, atol=2e-3, rtol=2e-3, msg=lambda m, k=key: k + m)
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(pad=3), Augmentation(pad=2, flip=True)])
+@pytest.mark.parametrize("shape", [(3, 28, 28), (1, 30, 27)])
+def test_augmentation_is_that_of_the_reference(augmentation: Augmentation, shape) -> None:
+    data = fold(70, shape, augmentation)
+    made = network(build("lenet5", shape, CLASSES), shape, "tanh")
+    side_by_side(made, random_mask(made, 0.2), data, recipe("sgd", batch_size=32))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 8, 100, 300, 1000])
+def test_any_batch_size(batch: int) -> None:
+    data = fold(51)
+    made = network(build("lenet5", SHAPE, CLASSES), SHAPE, "gelu")
+    how = recipe("adam", 1e-3, batch_size=batch)
+    side_by_side(made, random_mask(made, 0.1), data, how, epochs=1)
+
+
+def test_images_that_fill_the_last_block_change_nothing_in_batch_norm() -> None:
+    """Statistics, running statistics and gradients of batches of 13 in blocks of 32 and of 8."""
+    shape = (3, 12, 12)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3),
+        nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES),
+    )  # fmt: skip
+    made = network(model, shape, "swish")
+    _, twin = side_by_side(made, random_mask(made, 0.6), fold(70, shape), recipe("sgd", batch_size=13))
+    for (name, x), (_, y) in zip(made.named_buffers(), twin.named_buffers(), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4, msg=lambda m, n=name: n + m)
+
+
+def test_batch_norm_far_from_its_mean() -> None:
+    """A pre-activation with a mean of a thousand standard deviations, from the first batch on."""
+    shape = (3, 12, 12)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(600, CLASSES)
+    )
+    made = network(model, shape, "tanh")
+    mask = random_mask(made, 0.6)
+    data = images(40, shape)
+    data = type(data)(data.pixels, data.labels, data.mean - 1000, data.std)
+    from kernels_reference import PLAIN
+
+    sparse = kernels.compile(made, mask, PLAIN, shape, 40)
+    twin = copy.deepcopy(made).double().train()
+    loss = nn.functional.cross_entropy(
+        twin((data.pixels.double() / 255 - data.mean.double()) / data.std.double()), data.labels
+    )
+    sums = sparse.train_epoch(data, np.arange(40), 0.0)
+    assert sums.loss / 40 == pytest.approx(float(loss.detach()), rel=2e-2)
+
+
+def test_a_diverged_training_shows() -> None:
+    data, dense = fold(), build("lenet5", SHAPE, CLASSES)
+    made = network(dense, SHAPE, "symexp")
+    mask = random_mask(made, 0.2)
+    sparse = kernels.compile(made, mask, Recipe(lr=1e3), SHAPE, 64)
+    sums = sparse_epochs(sparse, data, range(3), 1e3)
+    assert not math.isfinite(sums[-1].loss)
+
+
+@pytest.mark.parametrize("operator", [*CANDIDATES, "relu", "srelu", "prelu", "falu"])
+def test_a_nan_weight_makes_the_loss_nan(operator: str) -> None:
+    data = fold(64)
+    made = network(build("lenet5", SHAPE, CLASSES), SHAPE, operator)
+    mask = random_mask(made, 1.0)
+    with torch.no_grad():
+        made.conv1.weight[3, 0, 2, 2] = math.nan
+    sparse = kernels.compile(made, mask, Recipe(lr=0.1), SHAPE, 64)
+    assert math.isnan(sparse_epochs(sparse, data, range(1), 0.1)[0].loss)
+    assert np.isnan(sparse.logits(data.validation)).all()
+
+
+def bits(state) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def resnet():
+    made = build("resnet18", (3, 16, 16), CLASSES, options={"width": 0.1})
+    return made, (3, 16, 16)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(optimizer, deep) -> None:
+    made, shape = resnet() if deep else (build("lenet5", SHAPE, CLASSES), SHAPE)
+    chosen = ["srelu" if deep else "swish", *["falu"] * (len(slots.slots(made)) - 1)]
+    made = network(made, shape, chosen)
+    mask, data, how = random_mask(made, 0.2), fold(70, shape), recipe(optimizer, batch_size=32)
+
+    def fresh() -> kernels.SparseNetwork:
+        return kernels.compile(copy.deepcopy(made), mask, how, shape, 32)
+
+    whole = fresh()
+    first = sparse_epochs(whole, data, range(3), 0.01)
+    half = fresh()
+    sparse_epochs(half, data, range(2), 0.01)
+    saved = torch.load(io.BytesIO(bits(half.state())), weights_only=True)
+    resumed = fresh()
+    resumed.load(saved)
+    assert sparse_epochs(resumed, data, range(2, 3), 0.01) == first[2:]
+    assert bits(resumed.state()) == bits(whole.state())
+    np.testing.assert_array_equal(resumed.logits(data.validation), whole.logits(data.validation))
+
+
+def test_twice_the_same_is_bit_identical() -> None:
+    data = fold()
+    made = network(build("lenet5", SHAPE, CLASSES), SHAPE, ["swish", "srs", "elu", "acon"])
+    mask = random_mask(made, 0.1)
+    ends = []
+    for _ in range(2):
+        sparse = kernels.compile(made, mask, recipe("tadam"), SHAPE, 64)
+        ends.append((sparse_epochs(sparse, data, range(3), 0.01), bits(sparse.state())))
+    assert ends[0] == ends[1]
+
+
+def test_the_torch_network_is_left_alone_until_write_back() -> None:
+    data = fold(64)
+    made = network(build("lenet5", SHAPE, CLASSES), SHAPE, "swish")
+    mask = random_mask(made, 0.2)
+    before = copy.deepcopy(made.state_dict())
+    sparse = kernels.compile(made, mask, recipe("adam"), SHAPE, 64)
+    sparse_epochs(sparse, data, range(1), 0.01)
+    assert all(torch.equal(before[k], v) for k, v in made.state_dict().items())
+    sparse.write_back()
+    assert not torch.equal(before["fc1.weight"], made.fc1.weight)
+
+
+def test_identity_names_what_decides_bits() -> None:
+    assert set(kernels.identity()) == {"compiler", "flags", "source", "processor"}
+    assert all(kernels.identity().values())
+
+
+def test_without_a_compiler_the_reason_is_one_line(tmp_path) -> None:
+    code = (
+        "from safs.kernels.build import library, Unsupported\n"
+        "try: library()\n"
+        "except Unsupported as error: print(error)\n"
+    )
+    bare = {"PATH": "/nowhere", "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    for extra, expected in (({}, "ziglang"), ({"CXX": "no-such-compiler"}, "$CXX")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**bare, **extra}, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert expected in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_a_broken_compiler_names_itself(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kernel_build, "FLAGS", (*kernel_build.FLAGS, "-no-such-flag"))
+    target = tmp_path / "kernels.so"
+    with pytest.raises(kernels.Unsupported, match="fails"):
+        kernel_build._compile(target)
+    assert not target.exists() and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", ["relu", "swish"])
+def test_sparse_lenet5_is_much_faster_than_dense(operator: str) -> None:
+    """Guards vectorisation: at 99% at least 15 times the dense loop, alternating, medians."""
+    count = 2560
+    data, dense = fold(count), build("lenet5", SHAPE, CLASSES)
+    pruned = Pruned(dense, pruning.prune(dense, 0.99))
+    made = pruned.network([operator] * 4, data.train, scaled=True)
+    how = recipe("sgd", 1e-3, batch_size=256)
+    sparse = kernels.compile(copy.deepcopy(made), pruned.mask, how, SHAPE, 256)
+    seconds: dict[str, list[float]] = {"dense": [], "sparse": []}
+    for _ in range(5):
+        started = time.process_time()
+        train(copy.deepcopy(made), data, how, 1, ORDER, mask=pruned.mask, backend="dense")
+        seconds["dense"].append(time.process_time() - started)
+        started = time.process_time()
+        sparse_epochs(sparse, data, range(4), 1e-3)
+        seconds["sparse"].append((time.process_time() - started) / 4)
+    assert np.median(seconds["dense"]) > 15 * np.median(seconds["sparse"])
