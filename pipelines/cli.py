@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("source", type=Path, metavar="RECORD_OR_ARTEFACT", help="a run's JSON file")
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to write")
     export.set_defaults(command=_export)
+    text = "list every pair's network: parameters, slots, prunable layers"
+    networks = commands.add_parser("networks", help=text, description=text)
+    networks.set_defaults(command=_networks)
     text = "remove the scratch folder: checkpoints and journals of finished and unfinished work"
     clean = commands.add_parser("clean", help=text, description=text)
     clean.set_defaults(command=_clean)
@@ -116,6 +119,15 @@ def _export(options: argparse.Namespace) -> int:
 
     done = export(options.source, options.to)
     print(f"{done.weights}\n{done.onnx} (onnxruntime differs from torch by {done.difference:.1e})")
+    return 0
+
+
+def _networks(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from pipelines.networks_view import view
+
+    Console().print(view())
     return 0
 
 

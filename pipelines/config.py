@@ -163,20 +163,36 @@ def load(params_file: Path, root: Path = Path()) -> Study:
     """
     values = _read(root / params_file)
     profile: Profile = _validated(Profile, values, params_file)
-    return Study(profile=profile, pairs={p: load_pair(p, profile, root) for p in profile.pairs})
+    pairs = {
+        name: load_pair(name, profile.budget, root, profile.params_file) for name in profile.pairs
+    }
+    return Study(profile=profile, pairs=pairs)
 
 
-def load_pair(name: str, profile: Profile, root: Path = Path()) -> Pair:
-    """A pair's file with the profile's budget laid over its sections."""
+def load_pair(
+    name: str,
+    budget: Mapping[str, Mapping[str, Any]],
+    root: Path = Path(),
+    asked_by: str = "pairs",
+) -> Pair:
+    """A pair's file with a profile's budget laid over its sections.
+
+    Args:
+        name: a file in ``pipelines/pairs/``, without its ending.
+        budget: overrides by section; empty for the pair as it stands.
+        root: the repository's root.
+        asked_by: the file that names the pair, for error messages.
+    """
     known = sorted(path.stem for path in (root / PAIRS).glob("*.yaml"))
     if name not in known:
-        raise SafsError(f"{profile.params_file}: unknown pair {name!r}{did_you_mean(name, known)}")
+        raise SafsError(f"{asked_by}: unknown pair {name!r}{did_you_mean(name, known)}")
     file = PAIRS / f"{name}.yaml"
     values = _read(root / file)
-    for section, override in profile.budget.items():
+    for section, override in budget.items():
         values[section] = {**values.get(section, {}), **override}
-    source = f"{file} with the budget of {profile.params_file}" if profile.budget else file
-    return _validated(Pair, values, source)
+    source = f"{file} with the budget of {asked_by}" if budget else str(file)
+    pair: Pair = _validated(Pair, values, source)
+    return pair
 
 
 def profile_file(name: str, root: Path = Path()) -> Path:

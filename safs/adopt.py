@@ -36,10 +36,10 @@ def adopt(model: nn.Module, example: Tensor, default: str | None = None) -> fx.G
             trace does not show, an activation is not known, or a layer cannot be pruned.
     """
     plain = _plain(model)
+    _check_layers(plain)
     operators = own_operators(plain, default)
     network = slots.install(plain, example, next(iter(OPERATORS)))
     slots.fill(network, list(operators.values()))
-    _check_layers(network)
     return network
 
 

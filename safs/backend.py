@@ -16,7 +16,8 @@ class EpochSums:
     """Sums over an epoch, behind the means of :class:`safs.training.Epoch`.
 
     Attributes:
-        loss: sum over images of the cross-entropy in training mode; not finite if it diverged.
+        loss: sum over images of the cross-entropy in training mode; not finite if it diverged, in
+            which case an epoch may end with that step.
         correct: images whose largest logit is the label's.
         flow: sum over steps of ``lr * ||g||^2``.
         flow_step: sum over steps of ``-g . delta``.

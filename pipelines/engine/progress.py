@@ -9,6 +9,8 @@ import time
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _LINE_SECONDS = 15.0
+# Share of the epochs after which the time left is worth printing; workers start up before that.
+_FORESEEN = 0.03
 
 
 class EpochProgress:
@@ -85,12 +87,10 @@ class EpochProgress:
             return
         self._printed = now
         worked = done - self._skipped
-        left = (now - self._started) / worked * (self.total - done) if worked else 0.0
-        print(
-            f"{self.title}: {done}/{self.total} epochs, {clock(left)} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"{self.title}: {done}/{self.total} epochs"
+        if worked > _FORESEEN * self.total:
+            line += f", {clock((now - self._started) / worked * (self.total - done))} left"
+        print(line, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -2,8 +2,8 @@
 
 The mask is fixed for a whole training, and 90 to 99% of the weights are zero: a forward pass, an
 input gradient and a weight gradient that touch only the survivors are the same mathematics for a
-fraction of the work. An epoch runs in C++ (``src/``), compiled once per machine; what it computes is
-what :mod:`safs.training` defines, to the rounding of float32.
+fraction of the work. An epoch runs in C++ (``src/``), compiled once per machine; what it computes
+is what :mod:`safs.training` defines, to the rounding of float32.
 
     sparse = kernels.compile(network, mask, recipe, (1, 28, 28), recipe.batch_size)
     sums = sparse.train_epoch(fold.train, order, lr)     # losses, gradient flow

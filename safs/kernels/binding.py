@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
 
+from safs.backend import EpochSums
 from safs.data import Images
 from safs.kernels import structures as c
-from safs.kernels.plan import OPERATIONS, Parameter, Plan, check
+from safs.kernels.memory import Parameter, pointer
+from safs.kernels.plan import OPERATIONS, Plan, check
 from safs.pruning import Mask
 from safs.spec import Recipe
 
 State = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class EpochSums:
-    """Sums over an epoch, with the definitions of :class:`safs.training.Epoch`.
-
-    Attributes:
-        loss: sum over images of the cross-entropy in training mode; not finite where training
-            diverged, in which case the epoch ends with that step.
-        correct: images whose largest logit is the label's.
-        flow: sum over steps of ``lr * ||g||^2``.
-        flow_step: sum over steps of ``-g . delta``.
-        flow_released: mean absolute gradient of the last batch.
-    """
-
-    loss: float
-    correct: int
-    flow: float
-    flow_step: float
-    flow_released: float
-    steps: int
-    images: int
 
 
 def compile(
@@ -162,8 +141,8 @@ class SparseNetwork:
             name: _whole(tensor, tensor.gradient) for name, tensor in self._plan.tensors.items()
         }
 
-    def profile(self, images: Images, order: np.ndarray) -> list[tuple[str, str, float]]:
-        """``(layer, operation, seconds)`` of one training epoch; parameters stay as they were."""
+    def profile(self, images: Images, order: np.ndarray) -> list[Timing]:
+        """Where the time of one training epoch goes; parameters stay as they were."""
         plan, before = self._plan, self.state()
         for _, operation in plan.operations:
             operation.seconds = 0.0
@@ -171,7 +150,10 @@ class SparseNetwork:
         self.train_epoch(images, order, 0.0)
         plan.program.profile = 0
         self.load(before)
-        return [(label, OPERATIONS[o.code], o.seconds) for (label, _), o in plan.operations]
+        return [
+            Timing(step.layer, OPERATIONS[operation.code], operation.seconds, step.multiply_adds)
+            for step, operation in plan.operations
+        ]
 
     @property
     def memory(self) -> int:
@@ -209,4 +191,4 @@ def _images(
         (1 / (255 * std)).astype(np.float32),
         (-mean / std).astype(np.float32),
     ]
-    return c.Images(*map(c.pointer, arrays), pad), arrays
+    return c.Images(*map(pointer, arrays), pad), arrays

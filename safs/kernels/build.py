@@ -20,8 +20,8 @@ from safs.errors import SafsError
 
 SOURCES = Path(__file__).parent / "src"
 FLAGS = (
-    "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC",
-    "-shared",
+    "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
+    "-ffp-contract=fast", "-fPIC", "-shared",
 )  # fmt: skip
 """No flag lets the compiler assume that numbers are finite or reorder a sum."""
 

@@ -46,7 +46,7 @@ class Value:
         """Note that a reader depends on ``channels``."""
         self.need |= channels
         if self.base is not None:
-            self.base.require(channels.reshape(self.base.shape[0], -1).any(1))
+            self.base.require(np.any(channels.reshape(self.base.shape[0], -1), axis=1))
 
 
 @dataclass(eq=False)
@@ -252,8 +252,10 @@ class _Reader:
         if min(out) < 1:
             raise Unsupported(f"sparse kernels: the input of {name} is smaller than its kernel")
         padding = (int(module.padding[0]), int(module.padding[1]))
+        o, channels, kh, kw = module.weight.shape
+        shape = (o, channels, kh, kw)
         conv = Conv(
-            name, module, tuple(module.weight.shape), self._planes(x, step),
+            name, module, shape, self._planes(x, step),
             Value((module.out_channels, out[0], out[1])), module.groups, padding,
             (module.dilation[0], module.dilation[1]), step,
         )  # fmt: skip

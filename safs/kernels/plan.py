@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from safs.kernels import graph, survivors
 from safs.kernels import structures as c
 from safs.kernels.build import Unsupported
 from safs.kernels.graph import Value
+from safs.kernels.memory import Arena, FeatureMap, Parameter, Recycler, pointer
 from safs.operators import OPERATORS
 from safs.pruning import Mask
 from safs.spec import Recipe
@@ -34,70 +36,19 @@ OPERATIONS = (
 _KINDS = ("sgd", "adam", "fromage", "tadam")
 
 
-class Parameter:
-    """A trained parameter: values, gradient and optimiser state of its survivors.
+@dataclass(frozen=True)
+class Step:
+    """One operation of the program.
 
     Attributes:
-        name: of the torch parameter.
-        flat: positions of the survivors in the flattened torch parameter.
-        weight: whether it decays and counts in gradient flow.
+        layer: module that it belongs to.
+        struct: the operation itself.
+        multiply_adds: per image, of a convolution or a weight gradient.
     """
 
-    def __init__(self, name: str, source: nn.Parameter, flat: np.ndarray, weight: bool) -> None:
-        if not source.requires_grad:
-            raise Unsupported(f"sparse kernels: {name} is frozen")
-        self.name, self.source, self.flat, self.weight = name, source, flat, weight
-        values = source.detach().numpy().reshape(-1)[flat]
-        self.value = np.ascontiguousarray(values, np.float32)
-        self.gradient, self.first, self.second = (np.zeros_like(self.value) for _ in range(3))
-        self.weight_sum = np.zeros(1)
-
-    def struct(self) -> Any:
-        arrays = (self.value, self.gradient, self.first, self.second, self.weight_sum)
-        return c.Parameter(*map(c.pointer, arrays), len(self.value), self.weight)
-
-
-class FeatureMap:
-    """Memory of a feature map; see maps.h. Channels lie an odd number of cache lines apart unless
-    ``tight``, so that one pixel of many channels does not fall into one cache set."""
-
-    def __init__(
-        self,
-        arena: c.Arena,
-        shape: tuple[int, int, int],
-        n: int,
-        images: int,
-        whole: bool,
-        pad: int = 0,
-        tight: bool = False,
-    ) -> None:
-        channels, height, width = shape
-        self.row, self.pixel = (width + 2 * pad) * n, n
-        plane = (height + 2 * pad) * self.row
-        if not tight and height > 1:
-            plane = (-(-plane // 16) | 1) * 16
-        self.channel = plane
-        block = channels * plane
-        self.memory = arena.floats(max(1, -(-images // n)) * block)
-        start = self.memory.ctypes.data + 4 * (pad * self.row + pad * n)
-        self.struct = c.Map(start, block, plane, self.row, whole, n.bit_length() - 1)
-
-    @property
-    def strides(self) -> tuple[int, int, int]:
-        """Floats from channel to channel, row to row, column to column."""
-        return self.channel, self.row, self.pixel
-
-    def flat(self) -> FeatureMap:
-        """The same memory with every pixel as a channel of its own."""
-        view = object.__new__(FeatureMap)
-        view.memory, view.row, view.pixel, view.channel = (
-            self.memory,
-            self.pixel,
-            *([self.pixel] * 2),
-        )
-        view.struct = c.Map.from_buffer_copy(self.struct)
-        view.struct.channel_stride = view.struct.row_stride = self.pixel
-        return view
+    layer: str
+    struct: Any
+    multiply_adds: int = 0
 
 
 class Plan:
@@ -122,7 +73,8 @@ class Plan:
         self.read = graph.read(network, shape)
         self.mask = {name: keep.cpu().numpy() for name, keep in mask.items()}
         self.parameters = dict(network.named_parameters())
-        self.arena = c.Arena()
+        self.arena = Arena()
+        self.recycler = Recycler(self.arena)
         self.keep: list[Any] = []
         self.tensors: dict[str, Parameter] = {}
         self.buffers: dict[str, dict[str, np.ndarray]] = {}
@@ -139,10 +91,9 @@ class Plan:
         self.stages: dict[graph.Stage, Any] = {}
         self.norms: dict[graph.Stage, Any] = {}
         self.entries: dict[graph.Conv, survivors.Entries] = {}
-        self.forward: list[Any] = []
-        self.backward: list[Any] = []
-        self.evaluation: list[Any] = []
-        self.layer_names: list[tuple[str, str]] = []
+        self.forward: list[Step] = []
+        self.backward: list[Step] = []
+        self.evaluation: list[Step] = []
         self.weights: list[Any] = []
         self.biases: list[Any] = []
         self.slots: list[Any] = []
@@ -168,7 +119,7 @@ class Plan:
                 if layer.residual:
                     layer.residual.require(layer.y.need)
             elif isinstance(layer, graph.Phases):
-                layer.x.require(layer.y.need.reshape(layer.x.shape[0], -1).any(1))
+                layer.x.require(np.any(layer.y.need.reshape(layer.x.shape[0], -1), axis=1))
             elif isinstance(layer, graph.Pool):
                 layer.x.require(layer.y.need)
             elif isinstance(layer, graph.Gate):
@@ -222,7 +173,7 @@ class Plan:
 
     def _channels(self, chosen: np.ndarray) -> Any:
         index = self._keep(np.nonzero(chosen)[0].astype(np.int32))
-        return c.Channels(c.pointer(index), len(index))
+        return c.Channels(pointer(index), len(index))
 
     def _new(self, shape: tuple[int, int, int], n: int, whole: bool, **options: Any) -> FeatureMap:
         images = self.capacity if whole else self.most
@@ -244,12 +195,28 @@ class Plan:
         if value.base is not None:
             return self._gradient(value.base).flat()
         if value not in self.gradients:
-            tight = value in self.tight
-            n = self._images(value.shape)
-            self.gradients[value] = self._new(value.shape, n, self.normed, tight=tight)
+            images = self.capacity if self.normed else self.most
+            # Of phase planes also those are read that nothing writes: they have to stay 0.
+            whole = self._keep_zero(value)
+            self.gradients[value] = FeatureMap(
+                self.arena if whole else self.recycler, value.shape, self._images(value.shape),
+                images, self.normed, tight=value in self.tight,
+            )  # fmt: skip
         return self.gradients[value]
 
-    def _tensor(self, name: str, *, keep: np.ndarray | None = None, weight: bool = True) -> Parameter:
+    def _keep_zero(self, value: Value) -> bool:
+        planes = any(isinstance(x, graph.Phases) and x.y is value for x in self.read.layers)
+        return planes or not self.normed
+
+    def _release(self, layer: graph.Layer) -> None:
+        """The gradient of a layer's output has been read for the last time."""
+        value = None if isinstance(layer, graph.Input | graph.Conv) else layer.y
+        if value in self.gradients and not self._keep_zero(value):
+            self.recycler.release(self.gradients[value].memory)
+
+    def _tensor(
+        self, name: str, *, keep: np.ndarray | None = None, weight: bool = True
+    ) -> Parameter:
         if name not in self.tensors:
             source = self.parameters[name]
             flat = np.arange(source.numel()) if keep is None else np.flatnonzero(keep)
@@ -262,12 +229,12 @@ class Plan:
         code = OPERATIONS.index(name)
         return c.Operation(code, ctypes.addressof(arguments), images, 0.0)
 
-    def _run(self, label: str, name: str, arguments: Any, images: int) -> None:
+    def _run(self, label: str, name: str, arguments: Any, images: int, work: int = 0) -> None:
         """Add to the forward pass, in training and evaluation alike."""
-        self.forward.append((label, self._operation(name, arguments, images)))
+        self.forward.append(Step(label, self._operation(name, arguments, images), work))
 
-    def _back(self, label: str, name: str, arguments: Any, images: int) -> None:
-        self.backward.append((label, self._operation(name, arguments, images)))
+    def _back(self, label: str, name: str, arguments: Any, images: int, work: int = 0) -> None:
+        self.backward.append(Step(label, self._operation(name, arguments, images), work))
 
     def _emit(self) -> None:
         for layer in self.read.layers:
@@ -275,13 +242,15 @@ class Plan:
         head = self.read.head
         sums = self._doubles(head.z.shape[0] + 2)
         z, gz = self.z_maps[head]
-        self.head = c.Head(z.struct, gz.struct, head.z.shape[0], c.pointer(sums))
-        self.evaluation = [*self.forward, ("head", self._operation("logits", self.head, z.pixel))]
+        self.head = c.Head(z.struct, gz.struct, head.z.shape[0], pointer(sums))
+        last = Step("head", self._operation("logits", self.head, z.pixel))
+        self.evaluation = [*self.forward, last]
         self._run("head", "cross_entropy", self.head, z.pixel)
         self._bias_gradient(head, sums, 1)
         for layer in reversed(self.read.layers):
             if type(layer) in self._BACKWARD:
                 self._BACKWARD[type(layer)](self, layer)
+                self._release(layer)
 
     def _input(self, layer: graph.Input) -> None:
         x = self._map(layer.out)
@@ -309,10 +278,10 @@ class Plan:
             initial = self._floats(out)
         self.starts[layer] = (statistics, initial)
         arguments = c.Convolution(
-            lists["forward"].struct, x.struct, z.struct, c.pointer(self.copies[layer]["forward"]),
-            c.pointer(initial), c.pointer(statistics), 0, out_height, out_width * z.pixel, out,
+            lists["forward"].struct, x.struct, z.struct, pointer(self.copies[layer]["forward"]),
+            pointer(initial), pointer(statistics), 0, out_height, out_width * z.pixel, out,
         )  # fmt: skip
-        self._run(layer.name, "convolution", arguments, z.pixel)
+        self._run(layer.name, "convolution", arguments, z.pixel, self._work(layer))
 
     def _stage_of(self, layer: graph.Conv) -> graph.Stage | None:
         for other in self.read.layers:
@@ -329,8 +298,8 @@ class Plan:
         return fed & layer.z.need
 
     def _lists(self, layer: graph.Conv, varying: np.ndarray) -> dict[str, survivors.Sorted]:
-        found, (z, gz), x = self.entries[layer], self.z_maps[layer], self._map(layer.x)
-        (channels, height, width), (out, out_height, _) = layer.x.shape, layer.z.shape
+        found, (_, gz), x = self.entries[layer], self.z_maps[layer], self._map(layer.x)
+        (channels, height, _), (out, out_height, _) = layer.x.shape, layer.z.shape
         kernel = int(np.ptp(found.row)) + 1 if len(found) else 1
         n, per = x.pixel, len(found) / max(1, int(varying.sum()) * channels)
         used = len(np.unique(found.inp))
@@ -411,9 +380,9 @@ class Plan:
         order = {name: lists[name].order if name in lists else none for name in _LISTS}
         self.weights.append(
             c.Weights(
-                c.pointer(weight.value), c.pointer(weight.gradient), c.pointer(copies["sums"]),
-                c.pointer(copies["forward"]), c.pointer(copies.get("backward")),
-                *(c.pointer(order[name]) for name in _LISTS), len(weight.value),
+                pointer(weight.value), pointer(weight.gradient), pointer(copies["sums"]),
+                pointer(copies["forward"]), pointer(copies.get("backward")),
+                *(pointer(order[name]) for name in _LISTS), len(weight.value),
                 *(len(order[name]) for name in _LISTS),
             )
         )  # fmt: skip
@@ -424,20 +393,24 @@ class Plan:
         (channels, height, width), (_, out_height, out_width) = layer.x.shape, layer.z.shape
         row = out_width * gz.pixel
         arguments = c.WeightGradient(
-            lists["sums"].struct, x.struct, gz.struct, c.pointer(self.copies[layer]["sums"]),
+            lists["sums"].struct, x.struct, gz.struct, pointer(self.copies[layer]["sums"]),
             out_height, row, self.passes[layer],
         )  # fmt: skip
-        self._back(layer.name, "weight_gradient", arguments, gz.pixel)
+        self._back(layer.name, "weight_gradient", arguments, gz.pixel, self._work(layer))
         if "backward" not in lists:
             return
         accumulate = self._writes(layer.x, self._gradient_channels(layer))
         gx = self._gradient(layer.x)
         transposed = c.Convolution(
             lists["backward"].struct, gz.struct, gx.struct,
-            c.pointer(self.copies[layer]["backward"]), None, None, accumulate, height,
+            pointer(self.copies[layer]["backward"]), None, None, accumulate, height,
             width * gx.pixel, channels,
         )  # fmt: skip
-        self._back(layer.name, "convolution", transposed, gx.pixel)
+        self._back(layer.name, "convolution", transposed, gx.pixel, self._work(layer))
+
+    def _work(self, layer: graph.Conv) -> int:
+        """Multiply-adds per image that the mathematics asks for."""
+        return len(self.entries[layer]) * layer.z.shape[1] * layer.z.shape[2]
 
     def _writes(self, value: Value, channels: np.ndarray) -> bool:
         """Whether the next writer of a gradient has to add to it. The first one need not, if it
@@ -466,8 +439,8 @@ class Plan:
         s.varying, s.constant = self._channels(varying), self._channels(layer.y.need & ~varying)
         a, b, ga, gb, gc = (self._floats(channels) for _ in range(5))
         a[:] = 1
-        s.a, s.b, s.ga, s.gb, s.gc = map(c.pointer, (a, b, ga, gb, gc))
-        s.sums = c.pointer(self._stage_sums(layer, channels))
+        s.a, s.b, s.ga, s.gb, s.gc = map(pointer, (a, b, ga, gb, gc))
+        s.sums = pointer(self._stage_sums(layer, channels))
         if layer.residual:
             s.residual = self._map(layer.residual).struct
         scaled = self._slot(layer, s)
@@ -505,29 +478,29 @@ class Plan:
         if conv.module.bias is None:
             return
         bias = self._tensor(f"{conv.name}.bias")
-        arguments = (c.pointer(sums), c.pointer(bias.gradient), len(bias.value), step)
+        arguments = (pointer(sums), pointer(bias.gradient), len(bias.value), step)
         self.biases.append(c.Bias(*arguments))
 
     def _fixed(self, layer: graph.Stage, s: Any) -> None:
         """Where constant channels find their value: the bias, or what batch norm makes of it."""
         channels = layer.z.shape[0]
         if layer.conv and layer.conv.module.bias is not None and not layer.norm:
-            s.fixed = c.pointer(self._tensor(f"{layer.conv.name}.bias").value)
+            s.fixed = pointer(self._tensor(f"{layer.conv.name}.bias").value)
         else:
-            s.fixed = c.pointer(self._floats(channels))
+            s.fixed = pointer(self._floats(channels))
 
     def _slot(self, layer: graph.Stage, s: Any) -> bool:
         """Alpha, beta and own parameters of a stage; whether alpha and beta are learned."""
-        s.scale_sums = c.pointer(self._doubles(2))
+        s.scale_sums = pointer(self._doubles(2))
         if layer.slot is None:
-            s.own = c.pointer(self._floats(c.MAX_OWN))
+            s.own = pointer(self._floats(c.MAX_OWN))
             return False
         name, slot = layer.slot
         entry = OPERATORS[slot.operator]
         size = slot.channels if entry.per_channel else 1
         held = self._floats(size, c.MAX_OWN)
-        s.own, s.own_stride = c.pointer(held), c.MAX_OWN if entry.per_channel else 0
-        struct = c.Slot(code=s.code, own=len(slot.own), size=size, held=c.pointer(held))
+        s.own, s.own_stride = pointer(held), c.MAX_OWN if entry.per_channel else 0
+        struct = c.Slot(code=s.code, own=len(slot.own), size=size, held=pointer(held))
         struct.scale_sums = s.scale_sums
         learned = [p.requires_grad for p in slot.own.values()]
         if len(set(learned)) > 1:
@@ -535,18 +508,18 @@ class Plan:
         for i, (key, parameter) in enumerate(slot.own.items()):
             if parameter.requires_grad:
                 tensor = self._tensor(f"{name}.own.{key}", weight=False)
-                struct.free[i], struct.gradient[i] = map(c.pointer, (tensor.value, tensor.gradient))
+                struct.free[i], struct.gradient[i] = map(pointer, (tensor.value, tensor.gradient))
             else:
                 values = self._keep(parameter.detach().numpy().astype(np.float32).copy())
-                struct.free[i] = c.pointer(values)
+                struct.free[i] = pointer(values)
         if learned and all(learned):
             struct.trains = 1
             sums = self._doubles(size, c.MAX_OWN)
-            struct.sums = s.own_sums = c.pointer(sums)
+            struct.sums = s.own_sums = pointer(sums)
         if slot.alpha is not None:
             alpha, beta = (self._tensor(f"{name}.{key}", weight=False) for key in ("alpha", "beta"))
-            s.scaled, s.alpha, s.beta = 1, c.pointer(alpha.value), c.pointer(beta.value)
-            struct.g_alpha, struct.g_beta = c.pointer(alpha.gradient), c.pointer(beta.gradient)
+            s.scaled, s.alpha, s.beta = 1, pointer(alpha.value), pointer(beta.value)
+            struct.g_alpha, struct.g_beta = pointer(alpha.gradient), pointer(beta.gradient)
         self.slots.append(struct)
         return slot.alpha is not None
 
@@ -556,19 +529,22 @@ class Plan:
         channels, height, width = layer.z.shape
         gamma, shift = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
         statistics, start = self.starts[layer.conv]
-        running = {
-            "running_mean": module.running_mean, "running_var": module.running_var,
-        }  # fmt: skip
-        kept = {k: np.array(v.detach().numpy(), np.float32) for k, v in running.items()}  # type: ignore[union-attr]
-        self.buffers[name] = {**kept, "start": start, "steps": np.array([int(module.num_batches_tracked)])}
+        assert start is not None
+        running = dict(module.named_buffers())
+        kept = {
+            key: running[key].detach().numpy().astype(np.float32).copy()
+            for key in ("running_mean", "running_var")
+        }
+        steps = running["num_batches_tracked"].numpy().reshape(1).copy()
+        self.buffers[name] = {**kept, "start": start, "steps": steps}
         bias = layer.conv.module.bias
         bias_values = None if bias is None else self._tensor(f"{layer.conv.name}.bias").value
         norm = c.Norm(
-            ctypes.addressof(s), c.pointer(statistics), c.pointer(gamma.value),
-            c.pointer(shift.value), c.pointer(gamma.gradient), c.pointer(shift.gradient),
-            c.pointer(bias_values), c.pointer(start), c.pointer(kept["running_mean"]),
-            c.pointer(kept["running_var"]), c.pointer(self._doubles(channels)),
-            c.pointer(self._doubles(channels)), s.fixed, height * width, channels, module.eps,
+            ctypes.addressof(s), pointer(statistics), pointer(gamma.value),
+            pointer(shift.value), pointer(gamma.gradient), pointer(shift.gradient),
+            pointer(bias_values), pointer(start), pointer(kept["running_mean"]),
+            pointer(kept["running_var"]), pointer(self._doubles(channels)),
+            pointer(self._doubles(channels)), s.fixed, height * width, channels, module.eps,
             module.momentum,
         )  # fmt: skip
         self.norms[layer] = self._keep(norm)
@@ -592,6 +568,7 @@ class Plan:
         self._back(label, "stage_backward", s, images)
         if layer.norm:
             self._back(layer.norm[0], "norm_backward", self.norms[layer], 1)
+            self.recycler.barrier()
             self._back(layer.norm[0], "norm_input_gradient", s, images)
 
     # -- other layers ----------------------------------------------------------------------------
@@ -607,14 +584,18 @@ class Plan:
 
     def _pool(self, layer: graph.Pool) -> None:
         x, y = self._map(layer.x), self._map(layer.y)
-        ends = [np.array(e, np.int32) for pairs in (layer.rows, layer.columns) for e in zip(*pairs)]
-        windows = c.Windows(*map(c.pointer, self._keep(ends)), *layer.y.shape[1:])
+        ends = [
+            np.array([pair[end] for pair in pairs], np.int32)
+            for pairs in (layer.rows, layer.columns)
+            for end in (0, 1)
+        ]
+        windows = c.Windows(*map(pointer, self._keep(ends)), *layer.y.shape[1:])
         structure = c.Average if layer.average else c.Maximum
         s = structure(x=x.struct, y=y.struct, channels=self._channels(layer.y.need))
         s.windows, s.height, s.width = windows, *layer.x.shape[1:]
         if layer.average:
             areas = [[(b - a) * (d - e) for e, d in layer.columns] for a, b in layer.rows]
-            s.weight = c.pointer(self._keep((1 / np.array(areas)).astype(np.float32)))
+            s.weight = pointer(self._keep((1 / np.array(areas)).astype(np.float32)))
         else:
             s.winner = self._new(layer.y.shape, y.pixel, self.normed).struct
         self._other(layer, s, "average" if layer.average else "maximum", min(x.pixel, y.pixel))
@@ -647,11 +628,11 @@ class Plan:
         s.gx, s.gy = self._gradient(layer.x).struct, self._gradient(layer.y).struct
         self._back(name, name, s, images)
 
-    _FORWARD = {
+    _FORWARD: ClassVar[dict[type, Callable[..., None]]] = {
         graph.Input: _input, graph.Conv: _convolution, graph.Stage: _stage,
         graph.Phases: _phases, graph.Pool: _pool, graph.Gate: _gate,
     }  # fmt: skip
-    _BACKWARD = {
+    _BACKWARD: ClassVar[dict[type, Callable[..., None]]] = {
         graph.Conv: _convolution_back, graph.Stage: _stage_back, graph.Phases: _phases_back,
         graph.Pool: _pool_back, graph.Gate: _gate_back,
     }  # fmt: skip
@@ -667,10 +648,9 @@ class Plan:
         free = sum(keep.get(name, p.numel()) for name, p in weights.items())
         self.tensors = dict(sorted(self.tensors.items(), key=lambda item: not item[1].weight))
         program = self.program = c.Program()
-        steps = [
-            self._keep(self._array(c.Operation, [o for _, o in ops])) for ops in self._lists_()
-        ]
-        self.operations = list(zip([*self.forward, *self.backward], steps[0], strict=True))
+        lists = ([*self.forward, *self.backward], self.evaluation)
+        steps = [self._keep(self._array(c.Operation, [o.struct for o in ops])) for ops in lists]
+        self.operations = list(zip(lists[0], steps[0], strict=True))
         program.train, program.evaluate = (ctypes.addressof(a) for a in steps)
         program.train_count, program.evaluate_count = map(len, steps)
         parameters = [tensor.struct() for tensor in self.tensors.values()]
@@ -684,12 +664,9 @@ class Plan:
             setattr(program, name, ctypes.addressof(array))
             setattr(program, f"{name}_count", len(items))
         program.head = ctypes.addressof(self.head)
-        program.before = c.pointer(self._floats(max(len(t.value) for t in self.tensors.values())))
+        program.before = pointer(self._floats(max(len(t.value) for t in self.tensors.values())))
         program.free, program.batch, program.block = free, self.batch, self.most
         self._set_rule(recipe)
-
-    def _lists_(self) -> tuple[list[Any], list[Any]]:
-        return [*self.forward, *self.backward], self.evaluation
 
     @staticmethod
     def _array(kind: Any, items: list[Any]) -> Any:

@@ -1,13 +1,10 @@
-"""The structures of the C++ side, field by field, and the memory that they point into."""
+"""The structures of the C++ side, field by field."""
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 from ctypes import c_double, c_int64, c_void_p
 from typing import Any
-
-import numpy as np
 
 from safs.kernels.build import Unsupported, library
 
@@ -16,7 +13,7 @@ MAX_OWN = 4
 
 
 def _structure(name: str, **fields: Any) -> Any:
-    """A ctypes structure; a string names several fields of one kind: p pointer, i int64, d double."""
+    """A ctypes structure; the string of a field is its kind: p pointer, i int64, d double."""
     members = []
     for field, kind in fields.items():
         if isinstance(kind, str) and kind in _FIELD:
@@ -119,41 +116,3 @@ def kernels() -> ctypes.CDLL:
     if sizes != [ctypes.sizeof(s) for s in _CHECKED]:
         raise Unsupported("sparse kernels: the compiler lays out structures differently")
     return lib
-
-
-def pointer(array: np.ndarray | None) -> int | None:
-    """Address of an array's first element, for a structure; the array must outlive its use."""
-    return None if array is None else array.ctypes.data
-
-
-class Arena:
-    """Zeroed memory for feature maps, on large pages where the system has them.
-
-    The kernels jump from channel to channel; with 4 KB pages each jump may miss the TLB.
-    """
-
-    _CHUNK = 16 << 20
-    _PAGE = 2 << 20
-
-    def __init__(self) -> None:
-        self._chunk = np.zeros(0, np.uint8)
-        self._used = 0
-        self.size = 0
-
-    def floats(self, count: int) -> np.ndarray:
-        """``count`` zeros in float32, with 64 bytes to spare on either side."""
-        need = (count * 4 + 128 + 63) // 64 * 64
-        if self._used + need > self._chunk.size:
-            self._grow(max(need, self._CHUNK))
-        start = self._used + 64
-        self._used += need
-        self.size += need
-        return self._chunk[start : start + 4 * count].view(np.float32)
-
-    def _grow(self, size: int) -> None:
-        size = -(-(size + self._PAGE) // self._PAGE) * self._PAGE
-        memory = mmap.mmap(-1, size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        chunk = np.frombuffer(memory, np.uint8)
-        self._chunk, self._used = chunk[-chunk.ctypes.data % self._PAGE :], 0

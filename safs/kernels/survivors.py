@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from safs.kernels import structures as c
 from safs.kernels.graph import Conv
+from safs.kernels.memory import pointer
 
 _L1 = 24 * 1024  # bytes of the first-level cache that the rows of a block of channels may fill
 
@@ -73,7 +75,7 @@ class Sorted:
     """
 
     order: np.ndarray
-    struct: c.Survivors
+    struct: Any
     arrays: tuple[np.ndarray, ...]
 
 
@@ -114,7 +116,7 @@ def sort(
         np.concatenate([offset[order], np.zeros(8)]).astype(np.int32),
     )
     struct = c.Survivors(
-        c.Channels(c.pointer(arrays[0]), len(outputs)), c.pointer(arrays[1]), c.pointer(arrays[2]),
+        c.Channels(pointer(arrays[0]), len(outputs)), pointer(arrays[1]), pointer(arrays[2]),
         len(found), blocks, count, first, height,
     )  # fmt: skip
     return Sorted(found.position[order].astype(np.int32), struct, arrays)

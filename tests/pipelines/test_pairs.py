@@ -1,7 +1,6 @@
 """Every pair file loads, fits its network and data, and holds the paper's recipe and budgets."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -31,7 +30,7 @@ DENSE = {  # Tables 5-7: lr, momentum, weight decay, schedule, epochs
 
 
 def pair(name):
-    return load_pair(name, SimpleNamespace(params_file="params.yaml", budget={}), ROOT)
+    return load_pair(name, {}, ROOT)
 
 
 @pytest.mark.parametrize("name", NAMES)

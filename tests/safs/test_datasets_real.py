@@ -300,7 +300,7 @@ def test_arrays_numbers_and_containers_pass(protocol):
         slice(1),
         Reduced,
     ],
-    ids=repr,
+    ids=lambda attack: type(attack).__name__,  # the same in every process of pytest-xdist
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_everything_else_is_refused(tmp_path, monkeypatch, attack, protocol):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels_reference import (
+    CLASSES,
+    PLAIN,
+    assert_same_gradients,
+    gradients,
+    images,
+    network,
+    one_thread,  # noqa: F401
+    random_mask,
+)
 from torch import nn
 
 from safs import kernels, pruning, slots
 from safs.kernels import Unsupported
 from safs.networks import build
 from safs.operators import OPERATORS
-from kernels_reference import (
-    CLASSES,
-    PLAIN,
-    assert_same_gradients,
-    network,
-    one_thread,  # noqa: F401
-    random_mask,
-)
 
 SHAPE = (3, 10, 12)
 
@@ -92,6 +95,23 @@ def test_alpha_and_beta_of_any_sign(operator: str, alpha: float, beta: float) ->
         if name.endswith("beta"):
             parameter.data.fill_(beta)
     assert_same_gradients(made, random_mask(made, 0.3), SHAPE)
+
+
+@pytest.mark.parametrize(
+    "operator, values",
+    [
+        ("srs", (1.0, 9.0)), ("srs", (-4.0, 3.0)), ("srs", (2.0, 5.0)), ("srs", (2.0, -1.0)),
+        ("falu", (2.7, 0.5)), ("falu", (-0.3, 11.0)), ("falu", (1.0, 1.0)),
+    ],
+)  # fmt: skip
+def test_own_parameters_at_and_beyond_their_bounds(operator: str, values) -> None:
+    """Held inside, with the gradient that safs.operators gives them there."""
+    model = flat(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), features=8 * 4 * 5)
+    made = network(model, SHAPE, operator)
+    (slot,) = slots.slots(made).values()
+    for parameter, value in zip(slot.own.values(), values, strict=True):
+        parameter.data.fill_(value)
+    assert_same_gradients(made, random_mask(made, 0.3), SHAPE, tolerance=3e-5)
 
 
 class Residual(nn.Module):
@@ -227,10 +247,6 @@ def test_lenet5(density: float) -> None:
 @pytest.mark.parametrize("name", ["vgg16", "resnet18", "efficientnet_b0"])
 def test_the_large_networks(name: str) -> None:
     """Median over parameters: deep float32 networks are ill-conditioned in a few of them."""
-    import numpy as np
-
-    from kernels_reference import gradients, images
-
     shape, count = (3, 32, 32), 16
     options = {"width": 0.25}
     made = build(name, shape, CLASSES, options=options)

@@ -88,7 +88,9 @@ def test_derivatives_keep_their_digits_near_saturation(name: str) -> None:
 
 @every_operator
 def test_nan_comes_out_as_nan(name: str) -> None:
-    values, _, _ = evaluate(name, list(OPERATORS[name].own.values()), np.full(8, np.nan, np.float32))
+    values, _, _ = evaluate(
+        name, list(OPERATORS[name].own.values()), np.full(8, np.nan, np.float32)
+    )
     assert np.isnan(values).all()
 
 

@@ -21,9 +21,7 @@ def dense(*sizes, seed=0):
     """Linear layers with ReLU between them, no biases; the input has the shape ``(sizes[0],)``."""
     torch.manual_seed(seed)
     layers = [
-        module
-        for a, b in pairwise(sizes)
-        for module in (nn.Linear(a, b, bias=False), nn.ReLU())
+        module for a, b in pairwise(sizes) for module in (nn.Linear(a, b, bias=False), nn.ReLU())
     ]
     return slots.install(nn.Sequential(*layers[:-1]), torch.zeros(2, sizes[0]), "relu")
 

@@ -5,7 +5,7 @@
 // thing on an input split into its s x s phase planes, groups only change which entries exist. The
 // gradient of the input is the same kernel on the transposed list. Pruned weights are nowhere.
 #pragma once
-#include <cstring>
+#include <vector>
 #include "maps.h"
 
 // Survivors sorted by (block of input channels, output channel, kernel row): entries
@@ -70,7 +70,8 @@ static inline Rows inside(const Survivors& l, int64_t h) {
 // One tile of R vectors of output row h, all output channels. `sums`, where given, holds 16 floats
 // per channel: sums of z and of z^2 while the values are in registers.
 template <int R>
-static void convolve_tile(const Convolution& c, const float* in, float* out, Rows rows, float* sums) {
+static void convolve_tile(const Convolution& c, const float* in, float* out, Rows rows,
+                          float* sums) {
   const Survivors& l = c.list;
   for (int64_t block = 0; block < l.blocks; block++) {
     const bool first = block == 0 && !c.accumulate, last = block + 1 == l.blocks;
@@ -166,14 +167,13 @@ static void convolve(const Convolution& c, const Batch& batch, Place at) {
     }
     return;
   }
-  float sums[2 * LANES * c.channels];
-  memset(sums, 0, sizeof sums);
-  convolve_rows(c, at, sums);
+  std::vector<float> sums(2 * LANES * c.channels);
+  convolve_rows(c, at, sums.data());
 }
 
 // ---- gradient of the survivors ------------------------------------------------------------------
-// For each survivor, the product of an output-gradient plane with a shifted input plane. `pass` rows
-// at a time, so that the input rows of a block of channels stay in the L1 cache.
+// For each survivor, the product of an output-gradient plane with a shifted input plane. `pass`
+// rows at a time, so that the input rows of a block of channels stay in the L1 cache.
 struct WeightGradient {
   Survivors list;
   Map in, gz;

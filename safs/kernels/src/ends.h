@@ -1,12 +1,13 @@
 // The two ends of a network: images in, cross-entropy out.
 #pragma once
+#include <vector>
 #include "maps.h"
 
 // ---- images -------------------------------------------------------------------------------------
 // The data set, and how a pixel becomes a number: scale[c] * byte + shift[c].
 struct Images {
   const uint8_t* pixels;        // [N][C][H][W]
-  const int64_t* offset;        // [N][2] rows and columns of a crop inside a border of `pad`, or null
+  const int64_t* offset;        // [N][2] rows and columns of a crop in a border of `pad`, or null
   const uint8_t* mirror;        // [N] flip left to right, or null
   const float *scale, *shift;   // [C]
   int64_t pad;
@@ -46,8 +47,8 @@ static void put_row(const Images& images, const Input& in, const uint8_t* const 
 }
 
 // Row h of a cropped and perhaps mirrored image as bytes; pixels of the border are 0 bytes.
-static void crop_row(const Images& images, const Input& in, int64_t image, int64_t channel, int64_t h,
-                     uint8_t* out) {
+static void crop_row(const Images& images, const Input& in, int64_t image, int64_t channel,
+                     int64_t h, uint8_t* out) {
   const int64_t row = images.offset ? h + images.offset[2 * image] - images.pad : h;
   const int64_t left = images.offset ? images.offset[2 * image + 1] - images.pad : 0;
   const uint8_t* source =
@@ -77,7 +78,7 @@ static void clear_border(const Images& images, const Input& in, int64_t image, f
 
 static void gather(const Input& in, const Images& images, const Batch& batch, Place at) {
   const bool moved = images.offset || images.mirror;
-  uint8_t buffer[8][in.width];
+  std::vector<uint8_t> buffer(moved ? 8 * in.width : 0);
   for (int64_t k = 0; k < in.x.n(); k += LANES) {
     int64_t number[8];
     for (int64_t i = 0; i < 8; i++) {
@@ -89,9 +90,10 @@ static void gather(const Input& in, const Images& images, const Batch& batch, Pl
       for (int64_t h = 0; h < in.height; h++) {
         const uint8_t* rows[8];
         for (int64_t i = 0; i < 8; i++) {
-          if (moved) crop_row(images, in, number[i], c, h, buffer[i]);
-          rows[i] = moved ? buffer[i]
-                          : images.pixels + ((number[i] * in.channels + c) * in.height + h) * in.width;
+          const int64_t row = (number[i] * in.channels + c) * in.height + h;
+          uint8_t* copy = buffer.data() + i * in.width;
+          if (moved) crop_row(images, in, number[i], c, h, copy);
+          rows[i] = moved ? copy : images.pixels + row * in.width;
         }
         put_row(images, in, rows, c, x + h * in.x.row_stride);
       }

@@ -6,7 +6,9 @@
 #include "maps.h"
 #include "stage.h"
 
-static inline v8 sum_or(bool accumulate, const float* p, v8 v) { return accumulate ? load(p) + v : v; }
+static inline v8 sum_or(bool accumulate, const float* p, v8 v) {
+  return accumulate ? load(p) + v : v;
+}
 
 // ---- phase planes -------------------------------------------------------------------------------
 // Plane (i, j) of channel c, channel (c * step + i) * step + j of `y`, holds the pixels
@@ -62,7 +64,8 @@ struct Average {
   const float* weight;          // [out_height][out_width], one over the pixels averaged
 };
 
-template <class Window> static void each_window(const Channels& channels, const Windows& s, Window f) {
+template <class Window>
+static void each_window(const Channels& channels, const Windows& s, Window f) {
   for (int64_t j = 0; j < channels.count; j++)
     for (int64_t h = 0; h < s.out_height; h++)
       for (int64_t w = 0; w < s.out_width; w++) f(channels.index[j], h, w);

@@ -19,8 +19,8 @@ struct Map {
   int64_t log_n;
   int64_t n() const { return int64_t(1) << log_n; }
   float* at(Place w, int64_t channel) const {
-    const int64_t image = w.block * whole + w.offset;
-    return p + (image >> log_n) * image_block_stride + channel * channel_stride + (image & (n() - 1));
+    const int64_t image = w.block * whole + w.offset, lane = image & (n() - 1);
+    return p + (image >> log_n) * image_block_stride + channel * channel_stride + lane;
   }
 };
 

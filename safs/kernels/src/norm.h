@@ -1,9 +1,9 @@
 // Batch norm's part that needs the whole batch: statistics, running statistics, and the sums of the
 // backward pass. Its affine maps are applied by the stage (stage.h).
 //
-// The convolution leaves z = (true pre-activation) - bias + start, where `start` is minus the mean of
-// an earlier batch: so the sum of squares hardly cancels. Where a mean has moved far all the same
-// (the first batch, or after a large step) z is centred again and its sums are taken anew.
+// The convolution leaves z = (true pre-activation) - bias + start, where `start` is minus the mean
+// of an earlier batch: so the sum of squares hardly cancels. Where a mean has moved far all the
+// same (the first batch, or after a large step) z is centred again and its sums are taken anew.
 #pragma once
 #include <cmath>
 #include "convolution.h"

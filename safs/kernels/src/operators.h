@@ -2,8 +2,8 @@
 // the operator's own parameters p.
 //
 // `shape` tells max pooling what it may assume of f. INCREASING: the largest input wins. VALLEY:
-// falling below some negative u, then rising, and positive exactly for positive u: the largest input
-// wins if it is positive, else the largest or the smallest. ANY: nothing; also taken by
+// falling below some negative u, then rising, and positive exactly for positive u: the largest
+// input wins if it is positive, else the largest or the smallest. ANY: nothing; also taken by
 // operators with flat parts on which the derivative with respect to an own parameter does not
 // vanish, since there the winner among equals matters.
 #pragma once
@@ -32,7 +32,7 @@ struct Relu6 {
   static Shape shape(const float*) { return INCREASING; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     f = at_most(at_least(u, 0.f), 6.f);
-    d = (u > 0.f) & (u < 6.f) ? splat(1.f) : v8{};
+    d = ((u > 0.f) & (u < 6.f)) ? splat(1.f) : v8{};
   }
 };
 

@@ -7,7 +7,7 @@ struct Parameter {
   float *value, *gradient, *first, *second;  // first: momentum or first moment
   double* weight_sum;           // TAdam's sum of weights
   int64_t count;
-  int64_t weight;               // 1: decays and counts in gradient flow; 0: belongs to an activation
+  int64_t weight;               // 1: decays and counts in gradient flow; 0: an activation's
 };
 
 enum Kind { SGD, ADAM, FROMAGE, TADAM };

@@ -1,14 +1,14 @@
 // One training step of a masked network on the CPU, at the cost of its surviving weights.
 //
-// A step is a list of operations. Those up to the next batch-wide one form a segment, and each block
-// of images runs through a whole segment while its data stay in cache; between segments stand the
-// operations that need the whole batch (batch norm's statistics). A network without batch norm is
-// one segment from the images to the gradients of the weights. safs/kernels/plan.py writes the list
-// and owns all memory; this file walks it, batch by batch, for a whole epoch.
+// A step is a list of operations. Those up to the next batch-wide one form a segment, and each
+// block of images runs through a whole segment while its data stay in cache; between segments stand
+// the operations that need the whole batch (batch norm's statistics). A network without batch norm
+// is one segment from the images to the gradients of the weights. safs/kernels/plan.py writes the
+// list and owns all memory; this file walks it, batch by batch, for a whole epoch.
 //
 // Files: vector.h (arithmetic), operators.h (activations), maps.h (layout), convolution.h (survivor
 // lists), stage.h (norm, operator, pooling), norm.h (batch statistics), layers.h (the rest),
-// ends.h (images in, loss out), optimizers.h.
+// ends.h (images in, loss out), optimizers.h, roofline.h (for benchmarks).
 #include <chrono>
 #include "convolution.h"
 #include "ends.h"
@@ -17,6 +17,7 @@
 #include "norm.h"
 #include "operators.h"
 #include "optimizers.h"
+#include "roofline.h"
 #include "stage.h"
 
 enum Code {
@@ -162,6 +163,7 @@ static void collect(const Bias& b) {
   }
 }
 
+// As in safs/operators.py.
 constexpr float SRS_SMALLEST = 1e-3f, SRS_LARGEST_RATIO = 2.5f;
 constexpr int64_t SRS_CODE = 5, FALU_CODE = 18;
 
@@ -235,7 +237,6 @@ extern "C" void safs_train_epoch(Program* p, const Images* images, const int64_t
   double* head = p->head->sums;
   head[p->head->classes] = head[p->head->classes + 1] = 0;
   prepare(*p);
-  // The last loss of a batch is summed over images; the gradient is that of the mean.
   for (int64_t start = 0; start < count && std::isfinite(sums->loss); start += p->batch) {
     const Batch batch = {smaller(p->batch, count - start), 1, order + start, labels};
     step(*p, *images, batch, *sums);
@@ -255,8 +256,8 @@ extern "C" void safs_logits(Program* p, const Images* images, const int64_t* ord
 
 // f and f' of an operator at count (a multiple of 8) points, and derivatives [own][count] with
 // respect to its own parameters; for tests.
-extern "C" void safs_operator(int64_t code, const float* own, const float* x, int64_t count, float* f,
-                              float* d, float* own_gradients) {
+extern "C" void safs_operator(int64_t code, const float* own, const float* x, int64_t count,
+                              float* f, float* d, float* own_gradients) {
   with_operator(code, [&](auto op) {
     using F = decltype(op);
     for (int64_t i = 0; i < count; i += LANES) {
@@ -278,8 +279,9 @@ extern "C" int64_t safs_size(int64_t which) {
   const int64_t sizes[] = {
       sizeof(Map), sizeof(Channels), sizeof(Survivors), sizeof(Convolution), sizeof(WeightGradient),
       sizeof(Stage), sizeof(Norm), sizeof(Input), sizeof(Head), sizeof(Images), sizeof(Phases),
-      sizeof(Average), sizeof(Maximum), sizeof(Gate), sizeof(Clear), sizeof(Operation), sizeof(Weights),
-      sizeof(Bias), sizeof(Slot), sizeof(Parameter), sizeof(Rule), sizeof(Sums), sizeof(Program),
+      sizeof(Average), sizeof(Maximum), sizeof(Gate), sizeof(Clear), sizeof(Operation),
+      sizeof(Weights), sizeof(Bias), sizeof(Slot), sizeof(Parameter), sizeof(Rule), sizeof(Sums),
+      sizeof(Program),
   };
   return which < (int64_t)(sizeof sizes / sizeof *sizes) ? sizes[which] : -1;
 }

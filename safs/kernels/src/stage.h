@@ -1,4 +1,4 @@
-// What stands between two convolutions, fused: batch norm, residual addition, operator, 2x2 pooling.
+// What stands between two convolutions, fused: batch norm, residual, operator, 2x2 pooling.
 //
 //   v = a[c] z + b[c] (+ residual),   y = alpha f(beta v),   optionally the maximum of each 2x2.
 //
@@ -7,8 +7,8 @@
 // first of the largest y in window order, as in torch; NaN wins. Backward needs the winner's z, its
 // derivative and its position only.
 //
-// A channel that no weight feeds is constant: y = alpha f(beta fixed[c]). It is written as such, and
-// its bias still gets its gradient.
+// A channel that no weight feeds is constant: y = alpha f(beta fixed[c]). It is written as such,
+// and its bias still gets its gradient.
 #pragma once
 #include <cmath>
 #include "maps.h"
@@ -89,8 +89,12 @@ struct Winner { v8 z, position, f, d; };
 
 static inline v8 higher(v8 a, v8 b) { return a > b ? a : b; }
 static inline v8 lower(v8 a, v8 b) { return a < b ? a : b; }
-static inline v8 highest(const v8 (&z)[4]) { return higher(higher(z[0], z[1]), higher(z[2], z[3])); }
-static inline v8 lowest(const v8 (&z)[4]) { return lower(lower(z[0], z[1]), lower(z[2], z[3])); }
+static inline v8 highest(const v8 (&z)[4]) {
+  return higher(higher(z[0], z[1]), higher(z[2], z[3]));
+}
+static inline v8 lowest(const v8 (&z)[4]) {
+  return lower(lower(z[0], z[1]), lower(z[2], z[3]));
+}
 
 // The first position of `x` in the window.
 static inline v8 position_of(v8 x, const v8 (&z)[4]) {
@@ -116,7 +120,8 @@ template <class F, int RULE>
 static inline Winner pool(const v8 (&z)[4], float alpha, float a, float b, const float* own) {
   Winner best{};
   if (RULE == EITHER) {
-    const v8 top = or_nan(a > 0.f ? highest(z) : lowest(z), z), low = a > 0.f ? lowest(z) : highest(z);
+    const v8 high = highest(z), small = lowest(z);
+    const v8 top = or_nan(a > 0.f ? high : small, z), low = a > 0.f ? small : high;
     const v8 p_top = position_of(top, z);
     F::eval(a * top + b, own, best.f, best.d);
     if (all((a * top + b > 0.f) | (top == low))) return {top, p_top, best.f, best.d};
@@ -191,7 +196,8 @@ template <class F> static void write_constants(const Stage& s, Place at) {
   for (int64_t j = 0; j < s.constant.count; j++) {
     const int64_t c = s.constant.index[j];
     float* y = s.y.at(at, c);
-    const v8 v = alpha_of(s) * value_of<F>(splat(beta_of(s) * s.fixed[c]), s.own + c * s.own_stride);
+    const float* own = s.own + c * s.own_stride;
+    const v8 v = alpha_of(s) * value_of<F>(splat(beta_of(s) * s.fixed[c]), own);
     for (int64_t h = 0; h < out_height(s); h++)
       for (int64_t w = 0; w < walked.runs; w++)
         for (int64_t k = 0; k < walked.length; k += LANES)
@@ -241,8 +247,8 @@ template <class F> static void add_own_gradient(const Stage& s, Place at) {
 
 // Where the backward pass of the operator leaves gv: over gy with batch norm, which needs sums over
 // the whole batch before gz is known; else straight in gz, at the winner's place where pooled.
-static inline void put(const Stage& s, float* gy, float* gz, v8 gv, v8 position, int64_t h, int64_t w,
-                       int64_t k) {
+static inline void put(const Stage& s, float* gy, float* gz, v8 gv, v8 position, int64_t h,
+                       int64_t w, int64_t k) {
   const int64_t n = s.gz.n();
   if (s.norm) return store(gy + h * s.gy.row_stride + w * s.gy.n() + k, gv);
   if (!s.pool) {
@@ -348,37 +354,50 @@ static void stage_backward(const Stage& s, Place at) {
   });
 }
 
-// Batch norm's second half: gz from gv (which lies over gy) and z. Images that only fill the block
-// get gradient 0, which the constant term would spoil.
+// Batch norm's second half: gz from gv (which lies over gy) and z.
+template <bool POOL> static void norm_input_gradient(const Stage& s, int64_t c, Place at) {
+  const int64_t n = s.z.n(), m = s.gy.n();
+  const Walk walked = walk(out_width(s), images_per_call(s), !POOL && n == m);
+  const float ga = s.ga[c], gb = s.gb[c], gc = s.gc[c];
+  const float *z = s.z.at(at, c), *gv = s.gy.at(at, c);
+  const float* position = POOL ? s.position.at(at, c) : nullptr;
+  float* gz = s.gz.at(at, c);
+  const auto put = [&](int64_t h, int64_t w, int64_t k, v8 g) {
+    const v8 zz = load(z + h * s.z.row_stride + w * n + k);
+    store(gz + h * s.gz.row_stride + w * n + k, g + gb * zz + gc);
+  };
+  for (int64_t h = 0; h < out_height(s); h++)
+    for (int64_t w = 0; w < walked.runs; w++)
+      for (int64_t k = 0; k < walked.length; k += LANES) {
+        const v8 g = ga * load(gv + h * s.gy.row_stride + w * m + k);
+        if (!POOL) {
+          put(h, w, k, g);
+          continue;
+        }
+        const v8 place = load(position + h * s.position.row_stride + w * n + k);
+        put(2 * h, 2 * w, k, place == 0.f ? g : v8{});
+        put(2 * h, 2 * w + 1, k, place == 1.f ? g : v8{});
+        put(2 * h + 1, 2 * w, k, place == 2.f ? g : v8{});
+        put(2 * h + 1, 2 * w + 1, k, place == 3.f ? g : v8{});
+      }
+}
+
+// Images that only fill the block get gradient 0, which batch norm's constant term has spoilt.
+static void clear_lanes(const Stage& s, int64_t c, Place at, int64_t valid) {
+  float* gz = s.gz.at(at, c);
+  for (int64_t h = 0; h < s.height; h++)
+    for (int64_t w = 0; w < s.width; w++)
+      for (int64_t k = 0; k < images_per_call(s); k += LANES) {
+        float* t = gz + h * s.gz.row_stride + w * s.gz.n() + k;
+        store(t, first_lanes(valid - k) ? load(t) : v8{});
+      }
+}
+
 static void norm_input_gradient(const Stage& s, const Batch& batch, Place at) {
-  const int64_t n = s.z.n(), m = s.gy.n(), length = images_per_call(s);
   const int64_t valid = batch.count - at.block - at.offset;
-  const int64_t window = s.pool ? 2 : 1;
-  const Walk walked = walk(out_width(s), length, !s.pool && n == m);
   for (int64_t j = 0; j < s.varying.count; j++) {
     const int64_t c = s.varying.index[j];
-    const float ga = s.ga[c], gb = s.gb[c], gc = s.gc[c];
-    const float *z = s.z.at(at, c), *gv = s.gy.at(at, c);
-    const float* position = s.pool ? s.position.at(at, c) : nullptr;
-    float* gz = s.gz.at(at, c);
-    for (int64_t h = 0; h < out_height(s); h++)
-      for (int64_t w = 0; w < walked.runs; w++)
-        for (int64_t k = 0; k < walked.length; k += LANES) {
-          const v8 g = ga * load(gv + h * s.gy.row_stride + w * m + k);
-          const v8 place = position ? load(position + h * s.position.row_stride + w * n + k) : v8{};
-          for (int64_t i = 0; i < window * window; i++) {
-            const int64_t row = window * h + i / window, column = window * w + i % window;
-            const v8 zz = load(z + row * s.z.row_stride + column * n + k);
-            const v8 own = place == (float)i ? g : v8{};
-            store(gz + row * s.gz.row_stride + column * n + k, own + gb * zz + gc);
-          }
-        }
-    if (valid < length)
-      for (int64_t h = 0; h < s.height; h++)
-        for (int64_t w = 0; w < s.width; w++)
-          for (int64_t k = 0; k < length; k += LANES) {
-            float* t = gz + h * s.gz.row_stride + w * n + k;
-            store(t, first_lanes(valid - k) ? load(t) : v8{});
-          }
+    if (s.pool) norm_input_gradient<true>(s, c, at); else norm_input_gradient<false>(s, c, at);
+    if (valid < images_per_call(s)) clear_lanes(s, c, at, valid);
   }
 }

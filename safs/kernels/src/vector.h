@@ -1,9 +1,9 @@
 // Eight floats at a time, and the elementary functions that the operators need.
 //
 // The compiler's vector extensions carry everything: on a processor without 256-bit registers it
-// splits a vector in two. Comparisons are written so that NaN survives: a clamp returns its argument
-// when the comparison is false. No fast-math flag is used anywhere; sums that may be reordered are
-// reordered by hand.
+// splits a vector in two. Comparisons are written so that NaN survives: a clamp returns its
+// argument when the comparison is false. No fast-math flag is used anywhere; sums that may be
+// reordered are reordered by hand.
 #pragma once
 #include <cstdint>
 
@@ -77,7 +77,7 @@ static inline v8 expm1(Exponential e) { return (e.scale - 1.f) + e.scale * e.q; 
 static inline v8 exp(v8 x) { return exp(exponential(x)); }
 
 // ---- logarithms ---------------------------------------------------------------------------------
-// log(x) for positive normal x; NaN stays NaN. x = 2^k (1 + f) with f in [sqrt(1/2) - 1, sqrt(2) - 1],
+// log(x) for positive normal x; NaN stays NaN. x = 2^k (1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1],
 // log(1 + f) = f - f^2 / 2 + f^3 p(f), p a Chebyshev interpolation.
 static inline v8 log(v8 x) {
   const int32_t root_half = 0x3f3504f3;

@@ -1,0 +1,457 @@
+"""The public API on networks that are none of the five."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+from torch.utils.data import DataLoader, TensorDataset
+
+import safs
+from safs import adopt, api, evaluation, pruning, slots
+from safs.datasets import load_part
+from safs.errors import SafsError
+from safs.networks import prunable
+from safs.tuning_space import CRASH_COST
+
+torch.set_num_threads(1)  # the thread count is part of a report
+ROOT = Path(__file__).parents[2]
+TINY = safs.Budget(moves=1, search_epochs=1, trials=3, tune_epochs=1)
+pytestmark = pytest.mark.filterwarnings("ignore:stage 2 is repeatable:UserWarning")
+
+
+def small(**layers):
+    """A convolutional network with three different activations."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.ELU(), nn.Conv2d(4, 8, 3), nn.Hardswish(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 16), layers.get("last", nn.ReLU()),
+        nn.Linear(16, 3),
+    )  # fmt: skip
+
+
+def data(count=48, shape=(1, 12, 12), classes=3, seed=0):
+    torch.manual_seed(seed)
+    return torch.randn(count, *shape), torch.arange(count) % classes
+
+
+def tune(model=None, **changes):
+    asked = {"ratio": 0.8, "budget": TINY, "train": data(), "validation": data(30, seed=1)}
+    return safs.search_and_tune(small() if model is None else model, **(asked | changes))
+
+
+def network_is_as_pruned(result):
+    for name, weight in prunable(result.module).items():
+        kept = result.mask[name]
+        assert bool((weight.detach()[~kept] == 0).all())
+    assert result.report["pruning"]["sparsity"] == pruning.sparsity(result.mask)
+
+
+# -- results and files --
+
+
+@pytest.fixture(scope="module")
+def result():
+    return tune()
+
+
+def test_the_report_is_plain_data_and_says_what_was_done(result):
+    report = json.loads(json.dumps(result.report, allow_nan=False))
+    assert report["default"] == ["elu", "hardswish", "relu"]
+    assert [slot["name"] for slot in report["slots"]] == list(slots.slots(result.module))
+    assert report["pruning"]["method"] == "magnitude" and report["pruning"]["ratio"] == 0.8
+    assert len(report["search"]["evaluations"]) == 2 and len(report["tuning"]["trials"]) == 3
+    assert report["size"]["parameters"] == sum(p.numel() for p in small().parameters())
+    assert report["data"] == {"train": 48, "validation": 30, "classes": 3, "shape": [1, 12, 12]}
+    network_is_as_pruned(result)
+
+
+def test_trial_zero_is_plain_fine_tuning_and_the_best_trials_own_weights_return(result):
+    trials, best = result.report["tuning"]["trials"], result.report["tuning"]["best"]
+    plain, second = trials[0], trials[1]
+    assert plain["operators"] == ["elu", "hardswish", "relu"] and not plain["scaled"]
+    assert plain["recipe"] == second["recipe"] == api.PLAIN.model_dump(mode="json")
+    assert second["scaled"]
+    assert best == min(range(3), key=lambda index: (trials[index]["cost"], index))
+    x, y = data(30, seed=1)
+    measured = float((result.module(x).argmax(1) == y).float().mean())
+    assert measured == pytest.approx(result.report["validation"]["tuned"])
+    assert result.report["validation"]["tuned"] >= result.report["validation"]["plain"]
+
+
+def test_saved_files_load_into_a_fresh_instance_bit_for_bit(result, tmp_path):
+    folder = result.save(tmp_path / "deep" / "folder")
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "report.json"}
+    module = safs.load(folder, small())
+    x = torch.randn(7, 1, 12, 12)
+    assert torch.equal(module(x), result.module(x))
+    assert not module.training
+
+
+def test_files_of_another_module_are_refused(result, tmp_path):
+    result.save(tmp_path)
+    with pytest.raises(SafsError, match="saved for slots _1, _3, _7; the module has _1"):
+        safs.load(tmp_path, nn.Sequential(nn.Conv2d(1, 3, 12), nn.ReLU(), nn.Flatten()))
+    other = small()
+    other[8] = nn.Linear(16, 5)
+    with pytest.raises(SafsError, match="the weights are of another module"):
+        safs.load(tmp_path, other)
+    with pytest.raises(SafsError, match=r"report\.json: no such file"):
+        safs.load(tmp_path / "nowhere", small())
+
+
+def test_the_model_and_the_callers_random_numbers_stay_as_they_are():
+    model, parts = small(), (data(), data(30, seed=1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    safs.search_and_tune(model, *parts, ratio=0.8, budget=TINY)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_seed_gives_the_same_network_again_and_another_another(result):
+    again, other = tune(), tune(seed=1)
+    for name, value in result.module.state_dict().items():
+        assert torch.equal(again.module.state_dict()[name], value)
+    assert again.report == result.report
+    found = [r.report["search"]["evaluations"] for r in (result, other)]
+    assert found[0] != found[1]
+
+
+# -- data --
+
+
+def test_loaders_serve_as_well_as_tensors(result):
+    x, y = data()
+    loader = DataLoader(TensorDataset(x, y), batch_size=10)
+    assert tune(train=loader).report == result.report
+
+
+def test_inputs_of_any_shape():
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    parts = {"train": data(40, (5,), 2), "validation": data(20, (5,), 2)}
+    assert tune(model, **parts, ratio=0.5).report["default"] == ["tanh"]
+
+
+def test_arrays_are_taken_too():
+    x, y = data()
+    assert tune(train=(x.numpy(), y.numpy())).report["data"]["train"] == 48
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": (data()[0].byte(), data()[1])}, "inputs are torch.uint8"),
+        ({"train": (data()[0], data()[1].float())}, "labels are torch.float32"),
+        ({"train": (data()[0], data()[1][:5])}, r"labels are torch.int64 \[5\]"),
+        ({"train": (data()[0], data()[1] + 1)}, "labels run from 0 to 3, the module has 3"),
+        ({"train": []}, "train: no data"),
+        ({"train": [1, 2]}, r"train: expected \(x, y\)"),
+        ({"validation": (torch.randn(4, 1, 9, 9), torch.zeros(4).long())}, "validation"),
+        ({"train": (data()[0] / 0, data()[1])}, "an input is not finite"),
+        ({"method": "magnitud"}, "did you mean 'magnitude'"),
+        ({"algorithm": "lach"}, "did you mean 'lahc'"),
+        ({"operators": ("relu", "swihs")}, "did you mean 'swish'"),
+        ({"ratio": None}, "no weight of the module is 0"),
+        ({"ratio": 1.0}, "pruning ratio 1.0"),
+        ({"recipe": safs.Recipe(lr=5.0)}, "outside of the tuning space"),
+    ],
+)
+def test_bad_input_is_one_line(changes, message):
+    with pytest.raises(SafsError, match=message) as caught:
+        tune(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_of_one_before_batch_norm_is_refused_early():
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(SafsError, match="leave one input over"):
+        tune(model, train=data(129, (5,), 2), validation=data(20, (5,), 2))
+
+
+def test_there_is_no_way_to_hand_in_test_images():
+    names = set(inspect.signature(safs.search_and_tune).parameters)
+    assert not any("test" in name for name in names)
+
+
+def test_no_test_image_is_ever_opened(monkeypatch):
+    monkeypatch.setattr(evaluation, "load_test", lambda *_: pytest.fail("test images opened"))
+    tune()
+
+
+# -- masks and pruners --
+
+
+def test_a_module_that_is_sparse_already_keeps_its_zeros():
+    model = small()
+    with torch.no_grad():
+        for layer in (model[0], model[2], model[6], model[8]):
+            layer.weight[layer.weight.abs() < layer.weight.abs().median()] = 0
+    result = tune(model, ratio=None)
+    for name, keep in result.mask.items():
+        assert torch.equal(keep, prunable(model)[name] != 0)
+    assert result.report["pruning"]["method"] == "given"
+    network_is_as_pruned(result)
+
+
+def test_torchs_own_pruning_is_understood_and_left_in_place():
+    model = small()
+    for layer in (model[2], model[6]):
+        torch_prune.l1_unstructured(layer, "weight", amount=0.75)
+    result = tune(model, ratio=None)
+    assert torch.equal(result.mask["2"], model[2].weight_mask.bool())
+    assert bool(result.mask["0"].all())
+    assert torch_prune.is_pruned(model) and model[2].weight_orig.requires_grad
+    network_is_as_pruned(result)
+
+
+def test_a_mask_is_used_as_it_is():
+    mask = pruning.prune(small(), 0.6, "random", rng=np.random.default_rng(0))
+    result = tune(ratio=None, mask=mask)
+    assert all(torch.equal(result.mask[name], keep) for name, keep in mask.items())
+
+
+def test_a_made_up_operator_and_pruner_are_one_decorated_function_each():
+    @safs.operator("leaky", "Leaky ReLU")
+    def leaky(x):
+        return torch.where(x > 0, x, 0.01 * x)
+
+    @safs.PRUNERS.register("smallest")
+    def smallest(network):
+        return {name: -weight.detach().abs() for name, weight in prunable(network).items()}
+
+    try:
+        model = small(last=nn.LeakyReLU())
+        result = tune(model, method="smallest", operators=("leaky", "relu"))
+        assert result.report["default"] == ["elu", "hardswish", "leaky"]
+        weight = model[6].weight.detach().abs()
+        assert weight[result.mask["6"]].max() <= weight[~result.mask["6"]].min()
+        searched = result.report["search"]["evaluations"]
+        assert {gene for row in searched for gene in row["chromosome"]} <= {"leaky", "relu"}
+    finally:
+        safs.OPERATORS.remove("leaky")
+        safs.PRUNERS.remove("smallest")
+
+
+@pytest.mark.parametrize("method", ["random", "snip", "grasp", "synflow"])
+@pytest.mark.parametrize("scope", ["global", "keep_ends"])
+def test_other_pruners_and_scopes(method, scope):
+    budget = safs.Budget(moves=0, search_epochs=1, trials=1, tune_epochs=1)
+    network_is_as_pruned(tune(method=method, scope=scope, budget=budget))
+
+
+# -- adopting a stranger --
+
+
+def test_each_site_keeps_its_own_activation():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = torch.relu(self.a(x))
+            x = nn.functional.gelu(self.b(x)).tanh()
+            return nn.functional.hardtanh(nn.functional.softplus(x), 0.0, 6.0)
+
+    model = Functional()
+    network = adopt.adopt(model, torch.zeros(2, 4))
+    found = [slot.operator for slot in slots.slots(network).values()]
+    assert found == ["relu", "gelu", "tanh", "softplus", "relu6"]
+    x = torch.randn(9, 4)
+    assert torch.allclose(network(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.LeakyReLU(), nn.GELU("tanh"), nn.ELU(alpha=0.5), nn.Softplus(beta=2)]
+)
+def test_an_unknown_activation_is_named_and_may_be_replaced(activation):
+    model = small(last=activation)
+    with pytest.raises(SafsError) as caught:
+        adopt.adopt(model, torch.zeros(2, 1, 12, 12))
+    assert f"_7 ({activation})" in str(caught.value)
+    network = adopt.adopt(model, torch.zeros(2, 1, 12, 12), default="swish")
+    assert slots.slots(network)["_7"].operator == "swish"
+
+
+def test_what_a_trace_cannot_show_is_refused():
+    class Branches(nn.Module):
+        def forward(self, x):
+            return torch.relu(x) if x.sum() > 0 else x
+
+    class Functional(nn.Module):
+        def forward(self, x):
+            return torch.relu(nn.functional.dropout(x, training=self.training))
+
+    for model, message in ((Branches(), "cannot trace Branches"), (Functional(), "freezes")):
+        with pytest.raises(SafsError, match=message):
+            adopt.own_operators(model)
+
+
+def test_layers_that_cannot_be_masked_are_refused():
+    frozen, tied, wide = small(), small(), small().double()
+    frozen[0].weight.requires_grad_(False)
+    tied.insert(3, nn.Conv2d(8, 8, 3, padding=1))
+    tied.insert(4, nn.Conv2d(8, 8, 3, padding=1))
+    tied[4].weight = tied[3].weight
+    computed = small()
+    torch.nn.utils.parametrizations.weight_norm(computed[6])
+    messages = ("'0' are frozen", "'3' and '4' share", "torch.float64", "parametrisation")
+    for model, message in zip((frozen, tied, wide, computed), messages, strict=True):
+        with pytest.raises(SafsError, match=message):
+            adopt.adopt(model, torch.zeros(2, 1, 12, 12, dtype=next(model.parameters()).dtype))
+    with pytest.raises(SafsError, match="no convolution or linear layer"):
+        adopt.adopt(nn.Sequential(nn.ReLU(), nn.Flatten()), torch.zeros(2, 3))
+    with pytest.raises(SafsError, match="has slots already"):
+        adopt.adopt(adopt.adopt(small(), torch.zeros(2, 1, 12, 12)), torch.zeros(2, 1, 12, 12))
+
+
+@pytest.mark.parametrize(
+    ("make", "default"),
+    [
+        (torchvision.models.squeezenet1_1, {"relu"}),
+        (torchvision.models.mobilenet_v3_small, {"relu", "hardswish"}),
+    ],
+)
+def test_torchvisions_networks_at_32_pixels(make, default, tmp_path):
+    torch.manual_seed(0)
+    model = make(weights=None, num_classes=3)
+    parts = {"train": data(6, (3, 32, 32)), "validation": data(6, (3, 32, 32), seed=1)}
+    budget = safs.Budget(moves=0, search_epochs=1, trials=2, tune_epochs=1)
+    result = tune(model, **parts, ratio=0.9, budget=budget)
+    assert set(result.report["default"]) == default
+    network_is_as_pruned(result)
+    result.save(tmp_path)
+    x = parts["train"][0]
+    fresh = safs.load(tmp_path, make(weights=None, num_classes=3))
+    assert torch.equal(fresh(x), result.module(x))
+
+
+# -- does it help --
+
+
+@pytest.mark.slow
+def test_the_example_is_short_and_beats_plain_fine_tuning_on_real_digits(tmp_path):
+    script = ROOT / "examples" / "any_network.py"
+    code = script.read_text().split('"""')[2]
+    assert sum(bool(line.strip()) for line in code.splitlines()) < 20
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, check=True)
+    report = json.loads((tmp_path / "tuned" / "report.json").read_text())
+    assert report["validation"]["tuned"] > report["validation"]["plain"]
+
+
+def test_on_real_digits_it_is_never_worse_than_plain_fine_tuning():
+    digits = load_part("mnist5k", "train", None)
+    few = np.random.default_rng(0).permutation(len(digits.labels))[:900]
+    x = torch.from_numpy(digits.images[few]) / 255
+    y = torch.from_numpy(digits.labels[few])
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Conv2d(6, 12, 3, stride=2), nn.SiLU(),
+        nn.Flatten(), nn.Linear(300, 10),
+    )  # fmt: skip
+    train_densely(model, x[:600], y[:600])
+    recipe = safs.Recipe(lr=0.05, momentum=0.9, batch_size=50)
+    budget = safs.Budget(moves=1, search_epochs=1, trials=4, tune_epochs=2)
+    result = safs.search_and_tune(
+        model, (x[:600], y[:600]), (x[600:], y[600:]), ratio=0.8, budget=budget, recipe=recipe
+    )
+    found = result.report["validation"]
+    assert found["tuned"] >= found["plain"] > 0.5
+    alone = plain_fine_tuning(model, result.mask, (x, y), recipe, epochs=2)
+    assert found["plain"] == alone
+
+
+def train_densely(model, x, y):
+    adam = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for batch in torch.arange(len(x)).repeat(10).split(50):
+        adam.zero_grad()
+        nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+        adam.step()
+
+
+def plain_fine_tuning(model, mask, digits, recipe, epochs):
+    """The model's own activations and the plain recipe, by the training loop alone."""
+    from safs.data import BatchOrder
+    from safs.datasets.base import Augmentation
+    from safs.inputs import fold
+    from safs.training import train
+
+    x, y = digits
+    parts = fold((x[:600], y[:600]), (x[600:], y[600:]), Augmentation(), torch.device("cpu"))
+    network = adopt.adopt(model, x[:2])
+    outcome = train(network, parts, recipe, epochs, BatchOrder(0, 0, "tune"), mask=mask)
+    return outcome.last.validation_accuracy
+
+
+# -- failures, seeds, imports --
+
+
+def test_if_every_trial_diverges_it_says_so(monkeypatch):
+    from safs import two_stages
+    from safs.training import Outcome
+
+    def diverged(*_, **__):
+        return Outcome([], "training loss became nan in epoch 1", 0.0, "dense")
+
+    monkeypatch.setattr(two_stages.training, "train", diverged)
+    with pytest.raises(SafsError, match="every trial failed; the first: training loss became nan"):
+        tune()
+
+
+def test_a_failed_candidate_is_a_row_without_energy(monkeypatch):
+    from safs import two_stages
+
+    real, calls = two_stages.training.train, []
+
+    def first_fails(*arguments, **options):
+        calls.append(arguments)
+        outcome = real(*arguments, **options)
+        if len(calls) in (1, 3):  # the start of the search, and plain fine-tuning
+            object.__setattr__(outcome, "failure", "training loss became inf in epoch 1")
+        return outcome
+
+    monkeypatch.setattr(two_stages.training, "train", first_fails)
+    report = tune().report
+    assert report["search"]["evaluations"][0]["energy"] is None
+    assert report["tuning"]["trials"][0]["cost"] == CRASH_COST and report["tuning"]["best"] > 0
+    assert report["validation"]["plain"] is None
+
+
+@pytest.mark.parametrize(("randomised", "expected"), [(0, 0), (1, 1)])
+def test_an_unfixed_hash_seed_is_warned_of_once(randomised, expected, monkeypatch):
+    flags = SimpleNamespace(hash_randomization=randomised)
+    monkeypatch.setattr(api, "sys", SimpleNamespace(flags=flags))
+    api._warn_of_hash_seed.cache_clear()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        api._warn_of_hash_seed()
+        api._warn_of_hash_seed()
+    assert len(seen) == expected
+
+
+def test_importing_safs_imports_no_torch():
+    code = (
+        "import sys, safs; assert not {'torch', 'numpy'} & set(sys.modules)\n"
+        "assert 'search_and_tune' in dir(safs)\n"
+        "try: safs.serach\n"
+        "except AttributeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "no attribute 'serach'" in done.stdout
+
+
+def test_every_public_name_exists():
+    assert all(getattr(safs, name) is not None for name in safs._PUBLIC)
