@@ -25,7 +25,8 @@ front of batch norm has gradient exactly 0 here and rounding noise there, and th
 of channels that no output depends on are not kept up.
 """
 
-from safs.kernels.binding import EpochSums, SparseNetwork, compile
+from safs.backend import EpochSums
+from safs.kernels.binding import SparseNetwork, compile
 from safs.kernels.build import Unsupported, identity
 
 __all__ = ["EpochSums", "SparseNetwork", "Unsupported", "compile", "identity"]

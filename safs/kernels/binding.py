@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,15 @@ from safs.pruning import Mask
 from safs.spec import Recipe
 
 State = dict[str, Any]
+
+
+class Timing(NamedTuple):
+    """One operation of a training epoch: its layer, what it does, its time and its work."""
+
+    layer: str
+    operation: str
+    seconds: float
+    multiply_adds: int
 
 
 def compile(

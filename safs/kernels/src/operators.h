@@ -1,11 +1,11 @@
 // The operators of safs/operators.py: value and derivative at u, and derivatives with respect to
 // the operator's own parameters p.
 //
-// `shape` tells max pooling what it may assume of f. INCREASING: the largest input wins. VALLEY:
-// falling below some negative u, then rising, and positive exactly for positive u: the largest
-// input wins if it is positive, else the largest or the smallest. ANY: nothing; also taken by
-// operators with flat parts on which the derivative with respect to an own parameter does not
-// vanish, since there the winner among equals matters.
+// `shape` (that is `form`, unless own parameters spoil it) tells max pooling what it may assume of
+// f. INCREASING: the largest input wins. VALLEY: falling below some negative u, then rising, and
+// positive exactly for positive u: the largest input wins if it is positive, else the largest or
+// the smallest. ANY: nothing; also taken by operators with flat parts on which the derivative with
+// respect to an own parameter does not vanish, since there the winner among equals matters.
 #pragma once
 #include "vector.h"
 
@@ -14,13 +14,15 @@ constexpr int MAX_OWN = 4;
 
 struct Identity {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) { f = u; d = splat(1.f); }
 };
 
 struct Relu {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     f = at_least(u, 0.f);
     d = u > 0.f ? splat(1.f) : v8{};
@@ -29,7 +31,8 @@ struct Relu {
 
 struct Relu6 {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     f = at_most(at_least(u, 0.f), 6.f);
     d = ((u > 0.f) & (u < 6.f)) ? splat(1.f) : v8{};
@@ -38,7 +41,8 @@ struct Relu6 {
 
 struct Swish {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return VALLEY; }
+  static constexpr Shape form = VALLEY;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Sigmoid2 s = sigmoid(u);
     f = u * s.value;
@@ -48,6 +52,7 @@ struct Swish {
 
 struct Acon {  // p1, p2, b
   static constexpr int own = 3;
+  static constexpr Shape form = VALLEY;
   static Shape shape(const float* p) {
     return p[0] > 0.f && p[1] == 0.f && p[2] > 0.f ? VALLEY : ANY;
   }
@@ -77,6 +82,7 @@ static inline Softplus2 softplus(v8 u) {
 
 struct TanhSoft1 {  // a
   static constexpr int own = 1;
+  static constexpr Shape form = VALLEY;
   static Shape shape(const float* p) { return p[0] > 0.f ? VALLEY : ANY; }
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {
     const Softplus2 s = softplus(u);
@@ -93,7 +99,8 @@ constexpr float LARGEST_EXPONENT = 87.72283905206835f;  // log(largest float) - 
 
 struct Srs {  // a, b, already held in their bounds
   static constexpr int own = 2;
-  static Shape shape(const float*) { return VALLEY; }
+  static constexpr Shape form = VALLEY;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {
     const v8 e = decay(u, p), r = 1.f / (u * (1.f / p[0]) + e);
     f = u * r;
@@ -114,7 +121,8 @@ struct Srs {  // a, b, already held in their bounds
 
 struct Symlog {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const v8 x = absolute(u), w = 1.f + x;
     d = 1.f / w;
@@ -124,7 +132,8 @@ struct Symlog {
 
 struct Symexp {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const v8 x = absolute(u);
     const Exponential e = exponential(at_most(x, LARGEST_EXPONENT));
@@ -135,7 +144,8 @@ struct Symexp {
 
 struct Tanh {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Tanh2 t = tanh(u);
     f = t.value;
@@ -145,7 +155,8 @@ struct Tanh {
 
 struct Hardswish {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return VALLEY; }
+  static constexpr Shape form = VALLEY;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     f = u * (at_most(at_least(u + 3.f, 0.f), 6.f) * (1.f / 6.f));
     d = u * (1.f / 3.f) + 0.5f;
@@ -155,7 +166,8 @@ struct Hardswish {
 
 struct Elu {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Exponential e = exponential(at_most(u, 0.f));
     f = u > 0.f ? u : expm1(e);
@@ -165,7 +177,8 @@ struct Elu {
 
 struct Gelu {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return VALLEY; }
+  static constexpr Shape form = VALLEY;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Normal2 n = normal(u);
     f = u * n.distribution;
@@ -175,7 +188,8 @@ struct Gelu {
 
 struct Softplus {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Softplus2 s = softplus(u);
     f = s.value;
@@ -185,7 +199,8 @@ struct Softplus {
 
 struct LogSigmoid {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Softplus2 s = softplus(-u);
     f = -s.value;
@@ -195,7 +210,8 @@ struct LogSigmoid {
 
 struct Sigmoid {
   static constexpr int own = 0;
-  static Shape shape(const float*) { return INCREASING; }
+  static constexpr Shape form = INCREASING;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float*, v8& f, v8& d) {
     const Sigmoid2 s = sigmoid(u);
     f = s.value;
@@ -205,7 +221,8 @@ struct Sigmoid {
 
 struct Srelu {  // t_left, a_left, t_right, a_right; the right piece wins where the pieces overlap
   static constexpr int own = 4;
-  static Shape shape(const float*) { return ANY; }
+  static constexpr Shape form = ANY;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {
     const v8 right = p[2] + p[3] * (u - p[2]), left = p[0] + p[1] * (u - p[0]);
     f = u >= p[2] ? right : u <= p[0] ? left : u;
@@ -222,7 +239,8 @@ struct Srelu {  // t_left, a_left, t_right, a_right; the right piece wins where 
 
 struct Prelu {  // slope
   static constexpr int own = 1;
-  static Shape shape(const float*) { return ANY; }
+  static constexpr Shape form = ANY;
+  static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {
     f = u > 0.f ? u : p[0] * u;
     d = u > 0.f ? splat(1.f) : splat(p[0]);
@@ -232,7 +250,8 @@ struct Prelu {  // slope
 
 struct Falu {  // order, steepness, already held in their bounds
   static constexpr int own = 2;
-  static Shape shape(const float*) { return ANY; }
+  static constexpr Shape form = ANY;
+  static Shape shape(const float*) { return form; }
   // With s = sigmoid(k u), t = 1 - s, z = u s: order o <= 1 is z + o s (1 - z), beyond that
   // z + s (1 - z) + (o - 1) s (1 - 2 (z + s (1 - z))).
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {

@@ -107,13 +107,12 @@ static inline v8 or_nan(v8 x, const v8 (&z)[4]) {
   return (v8)((i8)x | ~ordered);
 }
 
-enum Pooling { HIGHEST, LOWEST, FIRST, EITHER, SEARCH };
+// How the winner is found: as the largest z, as the largest or smallest, or by comparing four y.
+enum Pooling { HIGHEST, EITHER, SEARCH };
 
-// How the winner is found: by the largest or smallest z for a monotonic y, by both for a valley.
 static inline Pooling pooling_rule(Shape shape, float alpha, float slope) {
-  if (slope == 0.f) return FIRST;  // all equal
-  if (shape == INCREASING) return slope > 0.f ? HIGHEST : LOWEST;
-  return shape == VALLEY && alpha > 0.f ? EITHER : SEARCH;
+  if (shape == INCREASING && slope > 0.f) return HIGHEST;
+  return shape == VALLEY && alpha > 0.f && slope != 0.f ? EITHER : SEARCH;
 }
 
 template <class F, int RULE>
@@ -144,7 +143,7 @@ static inline Winner pool(const v8 (&z)[4], float alpha, float a, float b, const
     }
     return best;
   }
-  best.z = or_nan(RULE == HIGHEST ? highest(z) : RULE == LOWEST ? lowest(z) : z[0], z);
+  best.z = or_nan(highest(z), z);
   best.position = position_of(best.z, z);
   F::eval(a * best.z + b, own, best.f, best.d);
   return best;
@@ -177,13 +176,12 @@ template <class F> static void activate_pooled(const Stage& s, Place at) {
   for (int64_t j = 0; j < s.varying.count; j++) {
     const int64_t c = s.varying.index[j];
     const float alpha = alpha_of(s), slope = alpha * beta_of(s) * s.a[c];
-    switch (pooling_rule(F::shape(s.own + c * s.own_stride), alpha, slope)) {
-      case HIGHEST: pool_channel<F, HIGHEST>(s, at, c); break;
-      case LOWEST: pool_channel<F, LOWEST>(s, at, c); break;
-      case FIRST: pool_channel<F, FIRST>(s, at, c); break;
-      case EITHER: pool_channel<F, EITHER>(s, at, c); break;
-      case SEARCH: pool_channel<F, SEARCH>(s, at, c); break;
-    }
+    const Pooling rule = pooling_rule(F::shape(s.own + c * s.own_stride), alpha, slope);
+    if constexpr (F::form == INCREASING)
+      if (rule == HIGHEST) pool_channel<F, HIGHEST>(s, at, c);
+    if constexpr (F::form == VALLEY)
+      if (rule == EITHER) pool_channel<F, EITHER>(s, at, c);
+    if (rule == SEARCH) pool_channel<F, SEARCH>(s, at, c);
   }
 }
 
