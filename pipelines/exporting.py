@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import layout, scratch, tasks
-from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.spec import NetworkSpec
 
@@ -65,14 +64,8 @@ def artefact(source: Path) -> Path:
     if not {"profile", "pair", "ratio", "replicate", "method"} <= set(content):
         raise SafsError(f"{source}: neither a record nor the artefact of a training")
     method = content["method"]
-    if method == "dense":
-        stage = "pretrain"
-    elif method in ("vanilla", "srelu"):
-        stage = "baselines"
-    else:
-        stage = "tune" if ARMS[method].tuned else "search"
     ratio = None if method == "dense" else content["ratio"]
-    place = layout.folder(content["profile"], stage, content["pair"], ratio)
+    place = layout.folder(content["profile"], layout.trained_in(method), content["pair"], ratio)
     return place / f"{method}-r{content['replicate']}.json"
 
 

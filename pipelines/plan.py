@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.config import Pair, Study
+from pipelines.engine import layout
 from safs.arms import ARMS
 
 
@@ -48,8 +49,7 @@ def trials(pair: Pair, arm: str) -> int:
 def _runs(pair: Pair, arm: str, stage: str) -> Iterator[tuple[int, int]]:
     """(trainings, epochs each) of one run of an arm in a stage."""
     entry = ARMS[arm]
-    home = "tune" if entry.tuned else "search" if entry.operators == "found" else "baselines"
-    if stage != home:
+    if stage != layout.trained_in(arm):
         return
     if entry.tuned:
         yield trials(pair, arm), pair.tune.epochs

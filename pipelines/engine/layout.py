@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safs.arms import ARMS
+
 SCRATCH = Path("scratch")
 
 
@@ -22,3 +24,18 @@ def record_name(method: str, ratio: float, replicate: int) -> str:
     """File name, without ending, of a run's record."""
     at = "" if method == "dense" else f"-{ratio}"
     return f"{method}{at}-r{replicate}"
+
+
+def trained_in(method: str) -> str:
+    """The stage whose folder holds the final training of a method."""
+    if method == "dense":
+        return "pretrain"
+    arm = ARMS[method]
+    if arm.tuned:
+        return "tune"
+    return "search" if arm.operators == "found" else "baselines"
+
+
+def search_name(method: str) -> str | None:
+    """Name of the search whose chromosome an arm takes, or None if it needs none."""
+    return {"found": "search", "best_single": "singles"}.get(ARMS[method].operators)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pipelines.config import Study
+from pipelines.engine.layout import trained_in
 from pipelines.engine.work import Work, replicates
-from safs.arms import ARMS, chromosome
-
-HERE = tuple(name for name, arm in ARMS.items() if not arm.tuned and arm.operators != "found")
+from safs.arms import chromosome
 
 
 def run(study: Study, pair: str, ratio: float) -> None:
     """Final training of the baseline arms of the profile: ``<arm>-r<replicate>``."""
     spec = study.pairs[pair]
-    arms = [arm for arm in HERE if arm in study.profile.arms]
+    arms = [arm for arm in study.profile.arms if trained_in(arm) == "baselines"]
     total = spec.finetune.epochs * study.profile.replicates * len(arms)
     with Work(study, "baselines", pair, ratio, epochs=total) as work:
 

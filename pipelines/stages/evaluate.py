@@ -93,9 +93,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
 
 def _artefact(work: Work, method: str, ratio: float, replicate: int) -> tuple[Json, Path]:
     """The final training of a run, and where its weights are."""
-    stage = {"dense": "pretrain", "vanilla": "baselines", "srelu": "baselines"}.get(method)
-    stage = stage or ("tune" if ARMS[method].tuned else "search")
-    place = work.folder(stage, None if method == "dense" else ratio)
+    place = work.folder(layout.trained_in(method), None if method == "dense" else ratio)
     path = place / f"{method}-r{replicate}.json"
     return scratch.read_json(path), path.with_suffix(".safetensors")
 
@@ -117,9 +115,8 @@ def _searches(work: Work, method: str, ratio: float, replicate: int) -> Json:
 
 def _traces(method: str) -> dict[str, str | None]:
     """File names of the searches behind an arm, by stage."""
-    arm = ARMS[method]
-    search = {"found": "search", "best_single": "singles"}.get(arm.operators)
-    return {"search": search, "tune": f"{method}-tune" if arm.tuned else None}
+    tune = f"{method}-tune" if ARMS[method].tuned else None
+    return {"search": layout.search_name(method), "tune": tune}
 
 
 def _connectivity(work: Work, ratio: float, replicate: int) -> Json | None:

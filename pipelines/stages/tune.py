@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.config import Study
-from pipelines.engine import scratch, sources
+from pipelines.engine import layout, scratch, sources
 from pipelines.engine.jobs import Job, Result
 from pipelines.engine.scratch import Journal, Json, digest
 from pipelines.engine.work import Start, Work, replicates, spent
@@ -113,7 +113,7 @@ def _operators(work: Work, arm: str, replicate: int, start: Start) -> tuple[str,
         candidates = work.pair.search.operators
         rng = seeds.generator(work.study.profile.seed, "chromosome", replicate)
         return tuple(candidates[i] for i in rng.integers(len(candidates), size=len(start.slots)))
-    artefact = {"found": "search", "best_single": "singles"}.get(source)
+    artefact = layout.search_name(arm)
     if artefact is None:
         return chromosome(arm, start.default)
     if start.failure is not None:

@@ -55,10 +55,15 @@ class Recycler:
 
     What is released may be used again after the next :meth:`barrier`: until then other blocks of
     images still have to pass the operations in between.
+
+    Args:
+        arena: where the memory comes from.
+        largest: floats of the largest map to come.
     """
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: Arena, largest: int) -> None:
         self._arena = arena
+        self._largest = largest
         self._free: list[np.ndarray] = []
         self._waiting: list[np.ndarray] = []
 
@@ -66,7 +71,8 @@ class Recycler:
         """Room for ``count`` floats, with whatever was in it."""
         fitting = [i for i, memory in enumerate(self._free) if memory.size >= count]
         if not fitting:
-            return self._arena.floats(count)
+            # Backward passes go from small maps to large ones: room for any of them serves all.
+            return self._arena.floats(max(count, self._largest))
         return self._free.pop(min(fitting, key=lambda i: self._free[i].size))
 
     def release(self, memory: np.ndarray) -> None:

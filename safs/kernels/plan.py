@@ -74,7 +74,6 @@ class Plan:
         self.mask = {name: keep.cpu().numpy() for name, keep in mask.items()}
         self.parameters = dict(network.named_parameters())
         self.arena = Arena()
-        self.recycler = Recycler(self.arena)
         self.keep: list[Any] = []
         self.tensors: dict[str, Parameter] = {}
         self.buffers: dict[str, dict[str, np.ndarray]] = {}
@@ -141,6 +140,10 @@ class Plan:
             raise Unsupported("sparse kernels: a map is both flattened and padded")
         self.most = max(self._images(s) for s in self._shapes())
         self.capacity = -(-self.batch // self.most) * self.most
+        maps = [x.y.shape for x in self.read.layers if not isinstance(x, _INPUTS) and x.y]
+        # A channel takes up to 32 floats more than its pixels, for each block of at least 8 images.
+        sizes = [channels * (height * width + 4) for channels, height, width in maps]
+        self.recycler = Recycler(self.arena, self.capacity * max(sizes, default=0))
 
     def _shapes(self) -> Iterable[tuple[int, int, int]]:
         for layer in self.read.layers:
@@ -683,6 +686,7 @@ class Plan:
             tensor.weight_sum[0] = rule.beta1 / (1 - rule.beta1)
 
 
+_INPUTS = (graph.Input, graph.Conv)
 _LISTS = ("sums", "forward", "backward")
 
 
