@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup reproduce plan test test-slow lint lock clean
+.PHONY: help setup reproduce plan test test-slow bench-kernels lint lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: setup lint  ## lint, types and all tests but the slow ones
 
 test-slow: setup  ## the tests that take more than a minute
 	$(BIN)/python -m pytest -m slow
+
+bench-kernels: setup  ## time sparse against dense training here, with the roofline
+	$(BIN)/python -m safs.kernels.benchmark --out results/speed
 
 lint: setup
 	$(BIN)/ruff check .

@@ -132,6 +132,8 @@ def train(
         if on_epoch is not None and loop.failure is None:
             on_epoch(Snapshot(loop.epoch, epochs, loop.state))
     chosen.finish()
+    if loop.failure is None and not all(bool(p.isfinite().all()) for p in network.parameters()):
+        loop.failure = f"a parameter was not finite after epoch {loop.epoch}"
     if mask is not None and loop.failure is None:
         _assert_pruned(network, mask)
     return Outcome(loop.history, loop.failure, loop.seconds, chosen.name, notice)

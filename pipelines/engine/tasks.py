@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipelines.config import Prune
     from safs.data import Fold
     from safs.pruned import Pruned
+    from safs.slots import Slot
     from safs.training import Snapshot
 
 WEIGHTS = "weights.safetensors"
@@ -76,7 +77,10 @@ def train(job: Job, files: Files, topic: str) -> Result:
         "backend": outcome.backend,
         "notice": outcome.notice,
         "history": [_finite(asdict(entry)) for entry in outcome.history],
-        "slots": [{"name": name, **slot.describe()} for name, slot in slots(network).items()],
+        "slots": [
+            {"name": name, **_described(slot, outcome.failure)}
+            for name, slot in slots(network).items()
+        ],
         "bits": bit_identity(device, job.backend),
     }
 
@@ -333,6 +337,13 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
+
+
+def _described(slot: Slot, failure: str | None) -> dict[str, Any]:
+    """A slot for the record; a failed run's parameters may be NaN and mean nothing."""
+    if failure is not None:
+        return {"operator": slot.operator, "alpha": None, "beta": None, "own": {}}
+    return slot.describe()
 
 
 def _finite(entry: dict[str, Any]) -> dict[str, Any]:

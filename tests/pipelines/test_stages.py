@@ -211,6 +211,24 @@ def test_a_chromosome_keeps_the_order_of_use(inline, tmp_path, monkeypatch):
     assert [slot.operator for slot in record.slots] == operators and record.status == "ok"
 
 
+def test_a_diverged_run_whose_parameters_are_nan_is_kept(inline, tmp_path, monkeypatch):
+    """SReLU's own parameters become NaN with the weights; JSON has no NaN, the record no value."""
+    monkeypatch.chdir(tmp_path)
+    pretrain.run(study(), PAIR)
+    prune.run(study(), PAIR, RATIO)
+    broken = study()
+    recipe = broken.pairs[PAIR].recipe.model_copy(update={"lr": 1e6})
+    pair = broken.pairs[PAIR].model_copy(update={"recipe": recipe})
+    baselines.run(Study(profile=broken.profile, pairs={PAIR: pair}), PAIR, RATIO)
+    for arm in ("vanilla", "srelu"):
+        path = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/{arm}-r0.json")
+        content = json.loads(path.read_text())
+        assert "loss became" in content["result"]["failure"] and content["weights"] is None
+        assert [slot["operator"] for slot in content["result"]["slots"]] == (
+            ["srelu" if arm == "srelu" else "relu"] * 4
+        )
+
+
 def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkeypatch):
     """The dense training diverges: every run fails, says why, and the tables say so."""
     monkeypatch.chdir(tmp_path)
