@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bench import stats
-from bench.arms import CONFIRMATORY_RATIO
+from bench.arms import ARMS, CONFIRMATORY_RATIO
 from bench.compare import Comparisons, contrast_label
 from bench.context import Context
 from bench.records import Collection
@@ -49,19 +49,27 @@ def _main_rows(comparisons: Comparisons, context: Context) -> pd.DataFrame:
 
 
 def _headlines(comparisons: Comparisons, context: Context) -> Iterator[str]:
-    """One sentence per main comparison."""
+    """One sentence per main comparison, then those with the control arms at the same ratios."""
     shown = _main_rows(comparisons, context)
     if shown.empty:
         yield "No two arms of this profile can be compared."
         return
-    for row in shown.to_dict("records"):
-        where = f"{context.label(row['pair'])} at {ratio_text(row['ratio'])}"
-        yield (
-            f"{where}, {contrast_label(row['contrast'])}: mean difference "
-            f"{number(row['difference'], sign=True)} points over {row['n']} replicates; "
-            f"{row['verdict']} (exact p {p_text(row['p'])}, smallest possible "
-            f"{p_text(row['p_smallest'])})."
-        )
+    yield from (_sentence(row, context) for row in shown.to_dict("records"))
+    ratios = set(shown["ratio"])
+    for row in comparisons.contrasts.frame.to_dict("records"):
+        controls = [name for name in row["contrast"].split("-") if ARMS[name].beyond_paper]
+        if controls and row["ratio"] in ratios:
+            yield f"Control beyond the paper. {_sentence(row, context)}"
+
+
+def _sentence(row: Mapping[Hashable, Any], context: Context) -> str:
+    where = f"{context.label(row['pair'])} at {ratio_text(row['ratio'])}"
+    return (
+        f"{where}, {contrast_label(row['contrast'])}: mean difference "
+        f"{number(row['difference'], sign=True)} points over {row['n']} replicates; "
+        f"{row['verdict']} (exact p {p_text(row['p'])}, smallest possible "
+        f"{p_text(row['p_smallest'])})."
+    )
 
 
 def _limits(collection: Collection, comparisons: Comparisons, context: Context) -> Iterator[str]:
