@@ -26,7 +26,7 @@ plan: setup  ## say what the default profile trains, and how long that takes her
 	$(BIN)/safs-bench plan
 
 test: setup lint  ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 test-slow: setup  ## the tests that take more than a minute
 	$(BIN)/python -m pytest -m slow

@@ -24,7 +24,6 @@ from safs.arms import ARMS
 ROOT = Path(__file__).parents[2]
 PAIR = "lenet5_generated"
 PARAMS, OTHER = "pipelines/profiles/smoke/params.yaml", "pipelines/pairs/lenet5_other.yaml"
-pytestmark = pytest.mark.xdist_group("dvc")
 
 
 class Clone:
