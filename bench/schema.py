@@ -11,7 +11,8 @@ import base64
 import binascii
 import difflib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -113,6 +114,13 @@ class Times(Model):
     tune: Seconds
 
 
+class Memory(Model):
+    """Peak memory of the final training: the ``device``'s, or the resident one of a ``process``."""
+
+    bytes: Count
+    of: Literal["device", "process"]
+
+
 class Device(Model):
     """Where it ran: ``cpu`` or ``cuda``, and the processor's name."""
 
@@ -212,6 +220,7 @@ class Record(Model):
     epochs: Epochs
     trials: Trials
     seconds: Times
+    memory: Memory | None = None
     device: Device
     backend: str
     threads: Positive
@@ -228,7 +237,7 @@ class Record(Model):
     def _consistent(self) -> Self:
         problems = list(_inconsistencies(self))
         if problems:
-            raise ValidationError.from_exception_data("Record", [_detail(p) for p in problems])
+            raise ValidationError.from_exception_data("Record", [detail(p) for p in problems])
         return self
 
     @classmethod
@@ -266,9 +275,26 @@ def validate_file(path: Path) -> list[str]:
     return []
 
 
-def describe(error: ValidationError, source: str) -> list[str]:
-    """One line per problem of ``error``, each starting with ``source`` and the key path."""
-    return [_line(source, dict(detail)) for detail in error.errors(include_url=False)]
+def describe(
+    error: ValidationError, source: str, lines: Mapping[tuple[str, ...], int] | None = None
+) -> list[str]:
+    """One line per problem of ``error``, each starting with ``source`` and the key path.
+
+    ``lines`` are the line numbers of key paths in the file; with it ``source`` gets one.
+    """
+    found = [dict(detail) for detail in error.errors(include_url=False)]
+    return [_line(_at(source, detail, lines), detail) for detail in found]
+
+
+def _at(source: str, detail: dict[str, Any], lines: Mapping[tuple[str, ...], int] | None) -> str:
+    """``source`` with the line of the problem, or of the nearest key around it."""
+    if lines is None:
+        return source
+    told = re.search(r" at line (\d+)", str(detail["msg"]))
+    if told and detail["type"] == "json_invalid":
+        return f"{source}:{told[1]}"
+    path = tuple(str(part) for part in detail["loc"])
+    return f"{source}:{next(lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines)}"
 
 
 def _line(source: str, detail: dict[str, Any]) -> str:
@@ -303,7 +329,8 @@ def _models(root: type[BaseModel]) -> list[type[BaseModel]]:
     return [root, *Model.__subclasses__()]
 
 
-def _detail(problem: Problem) -> InitErrorDetails:
+def detail(problem: Problem) -> InitErrorDetails:
+    """A problem as pydantic reports it."""
     where, value, expected = problem
     text = expected.replace("{", "(").replace("}", ")")
     return InitErrorDetails(type=PydanticCustomError("bench", text), loc=where, input=value)
@@ -380,8 +407,8 @@ def _count_problems(counts: Parameters) -> Iterator[Problem]:
 
 
 def _connectivity_problems(found: Connectivity) -> Iterator[Problem]:
-    known = set(range(found.classes))
-    if not set(found.connected) <= known or len(set(found.connected)) != len(found.connected):
+    known = all(0 <= label < found.classes for label in found.connected)
+    if not known or len(set(found.connected)) != len(found.connected):
         yield (
             ("connectivity", "connected"),
             found.connected,

@@ -1,8 +1,9 @@
 """Parameters, typed and checked before anything runs.
 
 A profile is a folder with a ``params.yaml`` (the repository's root is the default one); each pair
-has a file of its own in ``pipelines/pairs/``. The profile's ``budget`` overrides the pair's
-sections of the same names, so a profile says only in what it differs from the paper.
+has a file of its own in ``pipelines/pairs/``. What a profile's protocol preset says is laid over
+the pair's sections, and then the profile's ``budget``, so that a profile says only in what it
+differs from the paper.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pipelines.engine.sources import ROOT, registered
 from safs.datasets import DATASETS
 from safs.errors import SafsError, did_you_mean
 from safs.operators import OPERATORS
+from safs.protocol import Protocol, Search, Tune
 from safs.search import SEARCHES
-from safs.spec import BackendName, Epochs, NetworkSpec, Protocol, Recipe, Search, Spec, Tune
+from safs.spec import Acceleration, BackendName, Epochs, NetworkSpec, Recipe, Spec
 
 PAIRS = Path("pipelines/pairs")
 PROFILES = Path("pipelines/profiles")
+PRESETS = Path("pipelines/presets")
 PRUNERS = ROOT / "safs/pruners.py"
 
 Ratio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
@@ -44,14 +47,15 @@ class Prune(Spec):
     """How the mask of a (replicate, ratio) is made; see :mod:`safs.pruning`.
 
     ``method`` is a name in ``safs/pruners.py``, ``scope`` says which weights compete with each
-    other. ``images`` is the size of the batch of training images that SNIP and GraSP score on.
-    ``given`` is the file of the method ``given``, relative to the repository's root, in which
-    ``{replicate}`` and ``{ratio}`` are filled in. DVC watches the name only: a changed mask needs a
-    new one.
+    other; the layers that ``spare`` names or matches stay dense. ``images`` is the size of the
+    batch of training images that SNIP and GraSP score on. ``given`` is the file of the method
+    ``given``, relative to the repository's root, in which ``{replicate}`` and ``{ratio}`` are
+    filled in. DVC watches the name only: a changed mask needs a new one.
     """
 
     method: str = "magnitude"
     scope: Literal["layerwise", "global", "keep_ends"] = "layerwise"
+    spare: tuple[str, ...] = ()
     images: Annotated[int, Field(ge=1)] = 256
     given: str | None = None
 
@@ -114,6 +118,7 @@ class Profile(Spec):
     seed: Annotated[int, Field(ge=0)]
     replicates: Annotated[int, Field(ge=1)]
     backend: BackendName = "auto"
+    acceleration: Acceleration = Acceleration()
     protocol: Protocol = Protocol()
     pairs: tuple[str, ...]
     cells: dict[str, Cell]
@@ -148,6 +153,29 @@ class Profile(Spec):
         return sorted(cell.ratio for cell in self.cells.values() if cell.pair == pair)
 
 
+Sections = dict[str, dict[str, Any]]
+
+
+class Preset(Spec):
+    """A named reading of the paper, ``pipelines/presets/<name>.yaml``; ``paper`` changes nothing.
+
+    ``protocol`` are fields of :class:`safs.protocol.Protocol`, ``every`` sections of every pair,
+    and ``published`` sections of the pairs that stand for one of the paper's.
+    """
+
+    protocol: dict[str, str] = Field(default_factory=dict)
+    every: Sections = Field(default_factory=dict)
+    published: dict[str, Sections] = Field(default_factory=dict)
+
+    def sections(self, published: str | None) -> list[Sections]:
+        """What to lay over a pair, in this order."""
+        return [self.every, self.published.get(published or "", {})]
+
+
+PAPER = Preset()
+"""The pairs as they stand."""
+
+
 class Study(Spec):
     """A profile with its pairs resolved: what stages, plans and reports read."""
 
@@ -163,8 +191,12 @@ def load(params_file: Path, root: Path = Path()) -> Study:
     """
     values = _read(root / params_file)
     profile: Profile = _validated(Profile, values, params_file)
+    preset = load_preset(profile.protocol.preset, root)
+    protocol = preset.protocol | profile.protocol.model_dump(exclude_unset=True)
+    profile = profile.model_copy(update={"protocol": Protocol(**protocol)})
     pairs = {
-        name: load_pair(name, profile.budget, root, profile.params_file) for name in profile.pairs
+        name: load_pair(name, profile.budget, root, profile.params_file, preset)
+        for name in profile.pairs
     }
     return Study(profile=profile, pairs=pairs)
 
@@ -174,25 +206,38 @@ def load_pair(
     budget: Mapping[str, Mapping[str, Any]],
     root: Path = Path(),
     asked_by: str = "pairs",
+    preset: Preset = PAPER,
 ) -> Pair:
-    """A pair's file with a profile's budget laid over its sections.
+    """A pair's file with a preset and a profile's budget laid over its sections.
 
     Args:
         name: a file in ``pipelines/pairs/``, without its ending.
         budget: overrides by section; empty for the pair as it stands.
         root: the repository's root.
         asked_by: the file that names the pair, for error messages.
+        preset: overrides by section that come before the budget's.
     """
     known = sorted(path.stem for path in (root / PAIRS).glob("*.yaml"))
     if name not in known:
         raise SafsError(f"{asked_by}: unknown pair {name!r}{did_you_mean(name, known)}")
     file = PAIRS / f"{name}.yaml"
     values = _read(root / file)
-    for section, override in budget.items():
-        values[section] = {**values.get(section, {}), **override}
+    published = (values.get("about") or {}).get("published")
+    for layer in (*preset.sections(published), budget):
+        for section, override in layer.items():
+            values[section] = {**values.get(section, {}), **override}
     source = f"{file} with the budget of {asked_by}" if budget else str(file)
     pair: Pair = _validated(Pair, values, source)
     return pair
+
+
+def load_preset(name: str, root: Path = Path()) -> Preset:
+    """The preset of that name."""
+    if name == "paper":
+        return PAPER
+    file = PRESETS / f"{name}.yaml"
+    preset: Preset = _validated(Preset, _read(root / file), file)
+    return preset
 
 
 def profile_file(name: str, root: Path = Path()) -> Path:

@@ -12,7 +12,7 @@ from pipelines.config import Study
 from pipelines.engine import layout
 from pipelines.engine.scratch import read_json
 from safs.arms import ARMS
-from safs.spec import PROTOCOL_VERSION
+from safs.protocol import PROTOCOL_VERSION
 
 
 def results(study: Study) -> Path:

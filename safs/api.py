@@ -180,6 +180,7 @@ def _mask(
             raise SafsError("no weight of the module is 0; give a ratio, or a mask")
     if mask is not None:
         return pruning.prune(dense, ratio, "given", given=mask)
+    batch = pruning.scoring_batch(fold.train, _SCORING_IMAGES, seed, 0)
     return pruning.prune(
         dense,
         ratio,
@@ -187,8 +188,8 @@ def _mask(
         scope=scope,
         shape=tuple(fold.train.pixels.shape[1:]),
         rng=seeds.generator(seed, "prune", 0),
-        given=None,
-        **pruning.scoring_batch(fold.train, _SCORING_IMAGES, seed, 0),
+        images=batch["images"],
+        labels=batch["labels"],
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from safs.protocol import Protocol
+
 Operators = Literal["default", "relu", "srelu", "found", "random", "best_single"]
 
 
@@ -50,16 +52,22 @@ ARMS: Mapping[str, Arm] = {
 }
 
 
-def chromosome(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+SRELU = {"per_channel": "srelu", "per_layer": "srelu_layer", "as_released": "srelu_released"}
+"""The operator that stands for SReLU under each reading of ``protocol.srelu``."""
+
+
+def chromosome(name: str, default: tuple[str, ...], protocol: Protocol) -> tuple[str, ...]:
     """The operators of an arm that needs no search.
 
     Args:
         name: an arm whose operators are the default ones, ReLU or SReLU.
         default: the dense network's operators, one per slot.
+        protocol: says which SReLU is meant.
     """
     operators = ARMS[name].operators
     if operators == "default":
         return default
     if operators in ("relu", "srelu"):
-        return (operators,) * len(default)
+        chosen = SRELU[protocol.srelu] if operators == "srelu" else operators
+        return (chosen,) * len(default)
     raise ValueError(f"the operators of {name} have to be searched")

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from safs import optimizers, seeds, slots
+from safs.accelerate import Faster
 from safs.backend import EpochSums, State
 from safs.data import BatchOrder, Fold, Images
 from safs.evaluation import Score, score
 from safs.networks import prunable
 from safs.pruning import Mask
-from safs.spec import Recipe
+from safs.spec import Acceleration, Recipe
 
 
 class DenseBackend:
@@ -26,8 +27,15 @@ class DenseBackend:
     name = "dense"
 
     def __init__(
-        self, network: nn.Module, fold: Fold, recipe: Recipe, order: BatchOrder, mask: Mask | None
+        self,
+        network: nn.Module,
+        fold: Fold,
+        recipe: Recipe,
+        order: BatchOrder,
+        mask: Mask | None,
+        acceleration: Acceleration | None = None,
     ) -> None:
+        self.faster = Faster(network, fold.train.labels.device, acceleration or Acceleration())
         self.network, self.fold, self.recipe, self.order = network, fold, recipe, order
         device = fold.train.labels.device
         layers = prunable(network)
@@ -54,8 +62,9 @@ class DenseBackend:
 
     def _step(self, images: Tensor, labels: Tensor, lr: float, totals: _Totals) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        output = self.network(images)
-        loss = functional.cross_entropy(output, labels)
+        with self.faster.autocast():
+            output = self.faster.forward(self.faster.images(images))
+            loss = functional.cross_entropy(output, labels)
         loss.backward()
         for weight, keep in self.masked:
             assert weight.grad is not None

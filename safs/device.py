@@ -77,3 +77,23 @@ def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[s
         except kernels.Unsupported as reason:
             identity["kernels"] = str(reason)
     return identity
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start to watch the memory that :func:`peak_memory` reports."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> dict[str, int | str]:
+    """The most memory in use, in bytes, and of what.
+
+    On CUDA: of torch's allocator since :func:`reset_peak`. On the CPU: resident memory of the whole
+    process since its start, which the system does not let go of.
+    """
+    if device.type == "cuda":
+        return {"bytes": torch.cuda.max_memory_allocated(device), "of": "device"}
+    import resource
+
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"bytes": kilobytes * (1 if platform.system() == "Darwin" else 1024), "of": "process"}

@@ -245,6 +245,33 @@ def srelu(x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: T
     return right.where(x >= t_right, left.where(x <= t_left, x))
 
 
+@operator(
+    "srelu_layer", "SReLU per layer", trains=True, scaled=False,
+    t_left=0.0, a_left=0.0, t_right=1.0, a_right=1.0,
+)  # fmt: skip
+def srelu_layer(
+    x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: Tensor
+) -> Tensor:
+    """SReLU with one set of its four parameters per layer instead of one per channel."""
+    return srelu(x, t_left, a_left, t_right, a_right)
+
+
+@operator(
+    "srelu_released", "SReLU as released", trains=True, scaled=False,
+    t_left=1.0, a_left=1.0, t_right=1.0, a_right=1.0,
+)  # fmt: skip
+def srelu_released(
+    x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: Tensor
+) -> Tensor:
+    """What the code released with SAFS trains as SReLU: per layer, without the offsets.
+
+    Its lines start at 0 at their thresholds instead of continuing the identity, and all parameters
+    start at 1, where it is the linear function ``x - 1``.
+    """
+    right, left = a_right * (x - t_right), a_left * (x - t_left)
+    return right.where(x >= t_right, left.where(x <= t_left, x))
+
+
 @operator("prelu", "PReLU", trains=True, scaled=False, slope=0.25)
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
     """``x`` above 0, ``slope x`` below; He, Zhang, Ren, Sun, "Delving Deep into Rectifiers"."""

@@ -13,7 +13,9 @@ from safs import pruning, slots
 from safs.data import Images
 from safs.pruning import Mask
 
-# SReLU's right threshold starts at this quantile of the pre-activations, at least _T_RIGHT_MIN.
+# SReLU's right threshold starts at this quantile of the pre-activations of its channel, or of its
+# layer, and at least at _T_RIGHT_MIN (Jin et al. 2016).
+_CALIBRATED = {"srelu", "srelu_layer"}
 _T_RIGHT_QUANTILE = 0.9
 _T_RIGHT_MIN = 1e-3
 _CALIBRATION_IMAGES = 512
@@ -49,17 +51,18 @@ class Pruned:
         """
         network = copy.deepcopy(self.dense)
         pruning.apply(self.mask, network)
-        thresholds = _right_thresholds(network, images) if "srelu" in chromosome else {}
+        inputs = _slot_inputs(network, images) if _CALIBRATED & set(chromosome) else {}
         slots.fill(network, chromosome, scaled=scaled, train_own=train_own)
         for name, slot in slots.slots(network).items():
-            if slot.operator == "srelu":
-                slot.own["t_right"].data.copy_(thresholds[name])
+            if slot.operator in _CALIBRATED:
+                threshold = slot.own["t_right"]
+                threshold.data.copy_(_quantile(inputs[name].reshape(len(threshold), -1)))
         return network
 
 
 @torch.no_grad()
-def _right_thresholds(network: nn.Module, images: Images) -> dict[str, Tensor]:
-    """90th percentile per channel of each slot's input in the pruned network (Jin et al. 2016).
+def _slot_inputs(network: nn.Module, images: Images) -> dict[str, Tensor]:
+    """What each slot of the pruned network sees, ``[C, M]``, channels first.
 
     Batch norm uses the statistics of these images; the network itself is left as it was.
     """
@@ -70,7 +73,7 @@ def _right_thresholds(network: nn.Module, images: Images) -> dict[str, Tensor]:
             lambda _, args, name=name: inputs.__setitem__(name, args[0].detach())
         )
     probe(images.normalised(slice(0, _CALIBRATION_IMAGES)))
-    return {name: _quantile(x.transpose(0, 1).flatten(1)) for name, x in inputs.items()}
+    return {name: x.transpose(0, 1).flatten(1) for name, x in inputs.items()}
 
 
 def _quantile(rows: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ compete with each other: :data:`SCOPES`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,14 @@ from torch import Tensor, fx, nn
 from safs import given as given_masks
 from safs import pruners, seeds
 from safs.data import Images
-from safs.errors import SafsError
+from safs.errors import SafsError, did_you_mean
 from safs.networks import prunable
 from safs.pruners import PRUNERS, Scores
 from safs.registry import Registry
 
 __all__ = [
     "PRUNERS", "SCOPES", "Connectivity", "Mask", "Scores", "apply", "check", "connectivity", "kept",
-    "prune", "scoring_batch", "sparsity", "survivors",
+    "prune", "scoring_batch", "spared", "sparsity", "survivors",
 ]  # fmt: skip
 
 Mask = dict[str, Tensor]
@@ -50,6 +51,7 @@ def prune(
     method: str = "magnitude",
     *,
     scope: str = "layerwise",
+    spare: Sequence[str] = (),
     images: Tensor | None = None,
     labels: Tensor | None = None,
     shape: tuple[int, ...] | None = None,
@@ -66,6 +68,8 @@ def prune(
             With the method ``given`` it may be None; otherwise the mask has to have that ratio.
         method: a name in :data:`PRUNERS`.
         scope: a name in :data:`SCOPES`; ``given`` ignores it.
+        spare: layers that stay dense, as names or patterns (``*.fc2``); the ratio is that of the
+            others. ``given`` ignores it.
         images, labels, shape, rng, given: what some methods need, see :mod:`safs.pruners`. Images
             are training images. ``given`` is anything that :func:`safs.given.read` takes.
 
@@ -85,7 +89,21 @@ def prune(
         return _stated(mask, ratio)
     if ratio is None:
         raise SafsError(f"pruning method {method!r} needs a ratio; only 'given' does without")
-    return _rounds(network, ratio, method, scope, wanted)
+    return _rounds(network, ratio, method, scope, wanted, spared(network, spare))
+
+
+def spared(network: nn.Module, patterns: Sequence[str]) -> set[str]:
+    """The prunable layers whose names match one of the patterns.
+
+    Raises:
+        SafsError: a pattern matches no layer.
+    """
+    layers = list(prunable(network))
+    for pattern in patterns:
+        if not fnmatch.filter(layers, pattern):
+            hint = did_you_mean(pattern, layers)
+            raise SafsError(f"spare: no prunable layer matches {pattern!r}{hint}")
+    return {name for pattern in patterns for name in fnmatch.filter(layers, pattern)}
 
 
 def scoring_batch(images: Images, count: int, root: int, replicate: int) -> dict[str, Tensor]:
@@ -102,7 +120,12 @@ def scoring_batch(images: Images, count: int, root: int, replicate: int) -> dict
 
 
 def _rounds(
-    network: nn.Module, ratio: float, method: str, scope: str, wanted: dict[str, Any]
+    network: nn.Module,
+    ratio: float,
+    method: str,
+    scope: str,
+    wanted: dict[str, Any],
+    dense: set[str],
 ) -> Mask:
     """Score and prune, once or in the method's rounds; what is pruned stays pruned."""
     score, allocate = PRUNERS[method], SCOPES[scope]
@@ -116,7 +139,8 @@ def _rounds(
         scores = {name: _finite(method, name, value) for name, value in found.items()}
         for name, keep in mask.items():
             scores[name] = scores[name].masked_fill(~keep, -torch.inf)
-        mask = allocate(network, scores, now)
+        whole = {name: torch.ones_like(scores.pop(name), dtype=torch.bool) for name in dense}
+        mask = allocate(network, scores, now) | whole
         if total > 1:
             apply(mask, probe)
     return mask

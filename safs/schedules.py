@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import (
     ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
+    LambdaLR,
     LinearLR,
     LRScheduler,
     ReduceLROnPlateau,
@@ -71,6 +72,12 @@ def cosine(recipe: Recipe, optimizer: Optimizer, epochs: int) -> LRScheduler:
 def halving(recipe: Recipe, optimizer: Optimizer, epochs: int) -> LRScheduler:
     """``lr 0.5^(epoch // 20)``: VGG-16's schedule in Table 6, which prints ``%`` for ``//``."""
     return StepLR(optimizer, step_size=20, gamma=0.5)
+
+
+@SCHEDULES.register("sawtooth")
+def sawtooth(recipe: Recipe, optimizer: Optimizer, epochs: int) -> LRScheduler:
+    """``lr 0.5^(epoch % 20)``: VGG-16's schedule to the letter of Table 6 (stage 2 has it not)."""
+    return LambdaLR(optimizer, lambda epoch: 0.5 ** (epoch % 20))
 
 
 @SCHEDULES.register("plateau")

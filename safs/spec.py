@@ -1,4 +1,4 @@
-"""Typed, frozen descriptions of what is run: recipes, searches, tunings.
+"""Typed, frozen descriptions of one training: its network, its recipe, how it is computed.
 
 Everything here is plain data (pydantic models without torch), so a description can be checked,
 hashed and stored before anything is trained. Unknown keys are errors.
@@ -12,13 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OptimizerName = Literal["sgd", "adam", "fromage", "tadam"]
 ScheduleName = Literal[
-    "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts"
-]
+    "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts", "sawtooth"
+]  # fmt: skip
 BackendName = Literal["auto", "dense", "sparse"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "adam", "fromage", "tadam")
 SCHEDULES: tuple[ScheduleName, ...] = (
     "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts",
 )  # fmt: skip
+"""The seven schedules that stage 2 chooses among; ``sawtooth`` is a reading of one dense recipe."""
+
+KeptEpoch = Literal["last", "best_validation"]
 
 Epochs = Annotated[int, Field(ge=1, description="number of epochs")]
 
@@ -64,51 +67,15 @@ class NetworkSpec(Spec):
     options: dict[str, int | float | bool | str] = {}
 
 
-class Search(Spec):
-    """Stage 1 (Section 4.2, Eq. 5; Table 4).
+class Acceleration(Spec):
+    """Faster arithmetic for PyTorch's steps; each changes rounding, so each is off by default.
 
-    ``moves`` counts the candidates after the start, so a search evaluates ``moves + 1`` chromosomes
-    for ``epochs`` each. ``fitness`` is what the search minimises: the training loss of the last
-    epoch, or the validation loss or error after it.
+    ``tf32`` rounds the factors of products to 10 bits on CUDA devices that can; ``bf16`` runs the
+    forward pass under bfloat16 autocast; ``channels_last`` changes the layout of images;
+    ``compile`` is torch.compile, with CUDA graphs if so asked. The sparse kernels know none of it.
     """
 
-    algorithm: str = "lahc"
-    history: Annotated[int, Field(ge=1)] = 3
-    moves: Annotated[int, Field(ge=0)]
-    epochs: Epochs
-    fitness: Literal["training_loss", "validation_loss", "validation_error"] = "training_loss"
-    start: Literal["random", "default"] = "random"
-    operators: Annotated[tuple[str, ...], Field(min_length=2)]
-
-    @property
-    def evaluations(self) -> int:
-        """Trainings of one search: the start and every move."""
-        return self.moves + 1
-
-
-class Tune(Spec):
-    """Stage 2 (Section 4.2, Eq. 6; Table 4): SMAC3 over the fine-tuning recipe.
-
-    ``objective`` is the validation accuracy to maximise: the last epoch's, or the best epoch's.
-    ``schedule_for`` says whether every optimiser may have a schedule or only SGD.
-    """
-
-    trials: Annotated[int, Field(ge=1)]
-    epochs: Epochs
-    objective: Literal["last", "best"] = "last"
-    schedule_for: Literal["all", "sgd"] = "all"
-
-
-PROTOCOL_VERSION = 1
-"""Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
-
-
-class Protocol(Spec):
-    """Readings of the paper that hold for a whole profile.
-
-    ``own_parameters`` says when the own parameters of Acon, SRS and TanhSoft-1 are learned: never
-    (Eq. 6 learns only weights, alpha and beta), in stage 2, or in both stages.
-    """
-
-    preset: Literal["paper"] = "paper"
-    own_parameters: Literal["frozen", "stage2", "both"] = "frozen"
+    tf32: bool = False
+    bf16: bool = False
+    channels_last: bool = False
+    compile: Literal["off", "on", "cuda_graphs"] = "off"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from safs.dense import DenseBackend
 from safs.evaluation import Score
 from safs.networks import prunable
 from safs.pruning import Mask
-from safs.spec import BackendName, Recipe
+from safs.spec import Acceleration, BackendName, KeptEpoch, Recipe
 
 Validate = Literal["every", "last"]
 
@@ -58,6 +59,7 @@ class Outcome:
         failure: None, or why the run counts as failed (the reason goes into its record).
         seconds: wall time of the training itself, resumed parts included.
         backend: what did the steps, ``dense`` or ``sparse``.
+        kept: 1-based epoch whose weights the network has; 0 for a failed run.
         notice: why the sparse backend was not used although it was asked for, or None.
     """
 
@@ -65,6 +67,7 @@ class Outcome:
     failure: str | None
     seconds: float
     backend: str
+    kept: int = 0
     notice: str | None = None
 
     @property
@@ -95,7 +98,10 @@ def train(
     *,
     mask: Mask | None = None,
     backend: BackendName = "dense",
+    acceleration: Acceleration | None = None,
     validate: Validate = "last",
+    keep: KeptEpoch = "last",
+    until: int | None = None,
     resume: State | None = None,
     on_epoch: Callable[[Snapshot], None] | None = None,
 ) -> Outcome:
@@ -113,7 +119,11 @@ def train(
         mask: surviving weights; None trains densely.
         backend: who does the steps: PyTorch, or the sparse kernels. ``auto`` takes the kernels for
             a masked network on a CPU. Where they cannot run, PyTorch does and a notice says why.
+        acceleration: how PyTorch computes its steps; None changes no rounding.
         validate: measure validation after every epoch, or only after the last.
+        keep: whose weights the network ends with: the last epoch's, or those of the epoch with the
+            best validation accuracy, the earliest among equals (for this, validate every epoch).
+        until: end after this epoch, as if interrupted; the schedule is that of all ``epochs``.
         resume: a :class:`Snapshot` state of the same training, which then ends as if it had never
             been interrupted.
         on_epoch: called after every epoch.
@@ -123,20 +133,22 @@ def train(
     """
     if mask is not None:
         pruning.apply(mask, network)
-    chosen, notice = _backend(backend, network, fold, recipe, order, mask)
-    loop = _Loop(chosen, fold, recipe, epochs)
+    end = epochs if until is None else min(until, epochs)
+    chosen, notice = _backend(backend, network, fold, recipe, order, mask, acceleration)
+    loop = _Loop(chosen, fold, recipe, epochs, keep)
     if resume is not None:
         loop.load(resume)
-    while loop.epoch < epochs and loop.failure is None:
-        loop.run_epoch(measure=validate == "every" or loop.epoch + 1 == epochs)
+    while loop.epoch < end and loop.failure is None:
+        loop.run_epoch(measure=validate == "every" or loop.epoch + 1 == end)
         if on_epoch is not None and loop.failure is None:
             on_epoch(Snapshot(loop.epoch, epochs, loop.state))
-    chosen.finish()
+    kept = loop.finish()
     if loop.failure is None and not all(bool(p.isfinite().all()) for p in network.parameters()):
         loop.failure = f"a parameter was not finite after epoch {loop.epoch}"
     if mask is not None and loop.failure is None:
         _assert_pruned(network, mask)
-    return Outcome(loop.history, loop.failure, loop.seconds, chosen.name, notice)
+    kept = 0 if loop.failure else kept
+    return Outcome(loop.history, loop.failure, loop.seconds, chosen.name, kept, notice)
 
 
 def _backend(
@@ -146,31 +158,36 @@ def _backend(
     recipe: Recipe,
     order: BatchOrder,
     mask: Mask | None,
+    acceleration: Acceleration | None,
 ) -> tuple[Backend, str | None]:
     """The backend to use, and why it is not the one asked for."""
     on_cpu = fold.train.labels.device.type == "cpu"
     if wanted == "dense" or (wanted == "auto" and (mask is None or not on_cpu)):
-        return DenseBackend(network, fold, recipe, order, mask), None
+        return DenseBackend(network, fold, recipe, order, mask, acceleration), None
     from safs.kernels import Unsupported
     from safs.sparse import SparseBackend
 
     try:
         return SparseBackend(network, fold, recipe, order, mask), None
     except Unsupported as reason:
-        return DenseBackend(network, fold, recipe, order, mask), f"{reason}; trained densely"
+        dense = DenseBackend(network, fold, recipe, order, mask, acceleration)
+        return dense, f"{reason}; trained densely"
 
 
 class _Loop:
     """Epochs, schedule, history and failures, whatever does the steps."""
 
-    def __init__(self, backend: Backend, fold: Fold, recipe: Recipe, epochs: int) -> None:
-        self.backend, self.fold = backend, fold
+    def __init__(
+        self, backend: Backend, fold: Fold, recipe: Recipe, epochs: int, keep: KeptEpoch
+    ) -> None:
+        self.backend, self.fold, self.keep = backend, fold, keep
         # torch's schedulers drive an optimiser; this one exists to hold the learning rate.
         self.rate = torch.optim.SGD([torch.zeros(())], lr=recipe.lr)
         self.schedule = schedules.build(recipe, self.rate, epochs)
         self.epoch, self.seconds = 0, 0.0
         self.failure: str | None = None
         self.history: list[Epoch] = []
+        self.best: State | None = None
 
     def run_epoch(self, measure: bool) -> None:
         started = time.perf_counter()
@@ -185,7 +202,23 @@ class _Loop:
             self.history.append(_entry(self.epoch, lr, sums, score))
             self.rate.step()
             schedules.advance(self.schedule, self.history[-1].train_loss)
+            if self.keep == "best_validation" and score is not None:
+                self._remember(score.top1)
         self.seconds += time.perf_counter() - started
+
+    def _remember(self, accuracy: float) -> None:
+        if self.best is None or accuracy > self.best["accuracy"]:
+            state = copy.deepcopy(self.backend.state())
+            self.best = {"epoch": self.epoch, "accuracy": accuracy, "backend": state}
+
+    def finish(self) -> int:
+        """Leave the weights to keep in the network; returns their epoch."""
+        kept = self.epoch
+        if self.best is not None:
+            self.backend.load(self.best["backend"])
+            kept = self.best["epoch"]
+        self.backend.finish()
+        return kept
 
     def state(self) -> State:
         """Everything a resumed training needs; random streams are functions of the epoch."""
@@ -194,6 +227,7 @@ class _Loop:
             "seconds": self.seconds,
             "history": [asdict(entry) for entry in self.history],
             "backend": self.backend.state(),
+            "best": self.best,
             "rate": self.rate.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
@@ -202,6 +236,7 @@ class _Loop:
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.history = [Epoch(**entry) for entry in state["history"]]
         self.backend.load(state["backend"])
+        self.best = state["best"]
         self.rate.load_state_dict(state["rate"])
         self.schedule.load_state_dict(state["schedule"])
 

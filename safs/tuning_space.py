@@ -99,6 +99,8 @@ def _hyperparameters(default: Values) -> dict[str, Any]:
     def number(name: str, bounds: tuple[float, float], log: bool) -> Any:
         return Float(name, bounds, log=log, default=default.get(name))
 
+    schedules = tuple(dict.fromkeys((*SCHEDULES, str(default["schedule"]))))
+
     return {
         "optimizer": choice("optimizer", OPTIMIZERS),
         "lr": number("lr", LR, log=True),
@@ -106,7 +108,7 @@ def _hyperparameters(default: Values) -> dict[str, Any]:
         "weight_decay": number("weight_decay", WEIGHT_DECAY, log=True),
         "has_momentum": choice("has_momentum", ("off", "on")),
         "momentum": number("momentum", MOMENTUM, log=False),
-        "schedule": choice("schedule", SCHEDULES),
+        "schedule": choice("schedule", schedules),
     }
 
 

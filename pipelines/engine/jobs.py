@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.engine.scratch import digest
 from safs.seeds import Phase
-from safs.spec import BackendName, NetworkSpec, Recipe, Spec
+from safs.spec import Acceleration, BackendName, KeptEpoch, NetworkSpec, Recipe, Spec
 
 
 class Job(Spec):
@@ -15,7 +15,8 @@ class Job(Spec):
 
     ``code`` and ``data`` are fingerprints; ``dense`` and ``mask`` are digests of the files' bytes.
     ``chromosome`` is None for a dense training. ``scaled`` learns alpha and beta, ``train_own`` the
-    own parameters of Acon, SRS and TanhSoft-1.
+    own parameters of Acon, SRS and TanhSoft-1. ``keep`` is the epoch whose weights are left;
+    ``until`` ends a training early, under the schedule of all its epochs.
     """
 
     code: str
@@ -26,9 +27,12 @@ class Job(Spec):
     replicate: int
     phase: Phase
     backend: BackendName
+    acceleration: Acceleration = Acceleration()
     recipe: Recipe
     epochs: int
+    until: int | None = None
     validate_every: bool = False
+    keep: KeptEpoch = "last"
     dense: str | None = None
     mask: str | None = None
     chromosome: tuple[str, ...] | None = None
@@ -55,5 +59,6 @@ class Files(Spec):
 
 
 Result = dict[str, Any]
-"""Plain data: failure (None or reason), seconds, backend, history (a dict per epoch), slots (a list
-in the order of use), bits, and a notice to pass on to the reader, or None."""
+"""Plain data: failure (None or reason), seconds, backend, history (a dict per epoch), kept (the
+1-based epoch of the weights), slots (a list in the order of use), memory, bits, and a notice to
+pass on to the reader, or None."""

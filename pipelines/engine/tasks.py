@@ -48,11 +48,12 @@ def train(job: Job, files: Files, topic: str) -> Result:
         topic: where finished epochs are announced.
     """
     from safs.data import BatchOrder
-    from safs.device import bit_identity
+    from safs.device import bit_identity, peak_memory, reset_peak
     from safs.slots import slots
     from safs.training import train as run
 
     device = _device()
+    reset_peak(device)
     fold = _fold(job.dataset, job.replicate, job.seed, str(device), files.data)
     network, mask = _starting_point(job, files, fold)
     checkpoint = _Checkpoint(files.folder / _CHECKPOINT, topic, job.identity)
@@ -64,7 +65,10 @@ def train(job: Job, files: Files, topic: str) -> Result:
         BatchOrder(job.seed, job.replicate, job.phase),
         mask=mask,
         backend=job.backend,
+        acceleration=job.acceleration,
         validate="every" if job.validate_every else "last",
+        keep=job.keep,
+        until=job.until,
         resume=checkpoint.read(),
         on_epoch=checkpoint,
     )
@@ -77,6 +81,8 @@ def train(job: Job, files: Files, topic: str) -> Result:
         "backend": outcome.backend,
         "notice": outcome.notice,
         "history": [_finite(asdict(entry)) for entry in outcome.history],
+        "kept": outcome.kept,
+        "memory": peak_memory(device),
         "slots": [
             {"name": name, **_described(slot, outcome.failure)}
             for name, slot in slots(network).items()
@@ -117,6 +123,7 @@ def prune(
         ratio,
         settings.method,
         scope=settings.scope,
+        spare=settings.spare,
         shape=DATASETS[dataset].shape,
         rng=seeds.generator(seed, "prune", replicate),
         given=given,

@@ -17,6 +17,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
 
         def one(arm: str, replicate: int) -> None:
             start = work.start(replicate)
-            work.final(arm, replicate, start, chromosome(arm, start.default), spec.recipe)
+            operators = chromosome(arm, start.default, study.profile.protocol)
+            work.final(arm, replicate, start, operators, spec.recipe)
 
         work.each(one, [(arm, r) for r in replicates(study) for arm in arms])

@@ -12,7 +12,7 @@ from pipelines.engine.scratch import Json, digest
 from pipelines.engine.work import Work, replicates, spent
 from safs.arms import ARMS
 from safs.datasets import DATASETS, fold_of
-from safs.spec import PROTOCOL_VERSION
+from safs.protocol import PROTOCOL_VERSION
 
 
 def run(study: Study, pair: str) -> None:
@@ -31,7 +31,8 @@ def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
     target = work.named(f"{name}.json")
     artefact, weights = _artefact(work, method, ratio, replicate)
     record = describe(work, method, ratio, replicate, artefact)
-    identity = digest([{k: v for k, v in record.items() if k != "seconds"}, work.evaluation])
+    lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
+    identity = digest([lasting, work.evaluation])
     if target.exists() and Record.read(target).digests.identity == identity:
         return
     record["digests"]["identity"] = identity
@@ -56,7 +57,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
     job, result = artefact["job"], artefact["result"]
     before = _searches(work, method, ratio, replicate)
     failed = result["failure"] is not None
-    last = result["history"][-1] if result["history"] and not failed else None
+    kept = None if failed else result["history"][result["kept"] - 1]
     dataset = DATASETS[work.pair.dataset.name]
     return {
         "schema": SCHEMA_VERSION,
@@ -71,12 +72,13 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "method": method,
         "status": "failed" if failed else "ok",
         "reason": result["failure"],
-        "validation": last
-        and {"top1": last["validation_accuracy"], "loss": last["validation_loss"]},
-        "train": last and {"loss": last["train_loss"], "accuracy": last["train_accuracy"]},
+        "validation": kept
+        and {"top1": kept["validation_accuracy"], "loss": kept["validation_loss"]},
+        "train": kept and {"loss": kept["train_loss"], "accuracy": kept["train_accuracy"]},
         "epochs": {"final": spent(result), **before["epochs"]},
         "trials": before["trials"],
         "seconds": {"final": result["seconds"], **before["seconds"]},
+        "memory": result["memory"],
         "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
         "backend": result["backend"],
         "threads": int(result["bits"]["threads"]),

@@ -18,7 +18,12 @@ def run(study: Study, pair: str) -> None:
 
         def one(replicate: int) -> None:
             job = work.job(
-                replicate, "dense", spec.recipe, spec.pretrain.epochs, validate_every=True
+                replicate,
+                "dense",
+                spec.recipe,
+                spec.pretrain.epochs,
+                validate_every=True,
+                keep=study.profile.protocol.reported_epoch,
             )
             files = Files(folder=Path(), data=compute.data_directory())
             work.train(f"dense-r{replicate}", job, files)

@@ -12,7 +12,7 @@ from pipelines.engine.scratch import Journal, Json, digest
 from pipelines.engine.work import Start, Work, replicates, spent
 from safs import search, seeds
 from safs.arms import ARMS
-from safs.spec import Search
+from safs.protocol import Search
 
 ARM = "stage1_only"
 
@@ -96,6 +96,7 @@ class _Candidates:
             "search",
             self.work.pair.recipe,
             self.spec.epochs,
+            validate_every=self.spec.fitness == "best_validation_error",
             chromosome=chromosome,
             train_own=self.work.study.profile.protocol.own_parameters == "both",
             **self.start.inputs,
@@ -137,6 +138,8 @@ class _Candidates:
 def _energy(result: Result, spec: Search) -> float:
     if result["failure"] is not None:
         return math.inf
+    if spec.fitness == "best_validation_error":
+        return 1 - max(float(entry["validation_accuracy"]) for entry in result["history"])
     last = result["history"][-1]
     values = {
         "training_loss": last["train_loss"],

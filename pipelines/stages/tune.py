@@ -115,7 +115,7 @@ def _operators(work: Work, arm: str, replicate: int, start: Start) -> tuple[str,
         return tuple(candidates[i] for i in rng.integers(len(candidates), size=len(start.slots)))
     artefact = layout.search_name(arm)
     if artefact is None:
-        return chromosome(arm, start.default)
+        return chromosome(arm, start.default, work.study.profile.protocol)
     if start.failure is not None:
         return start.default
     stage = work.folder("search", work.ratio)

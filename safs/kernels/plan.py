@@ -25,6 +25,7 @@ from safs.spec import Recipe
 CODES = (
     "identity", "relu", "relu6", "acon", "tanhsoft1", "srs", "symlog", "symexp", "swish", "tanh",
     "hardswish", "elu", "gelu", "softplus", "sigmoid", "logsigmoid", "srelu", "prelu", "falu",
+    "srelu_layer", "srelu_released",
 )  # fmt: skip
 # The enumeration `Code` of program.cpp.
 OPERATIONS = (

@@ -1,17 +1,19 @@
 """Every pair file loads, fits its network and data, and holds the paper's recipe and budgets."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bench.paper import pairs as published_pairs
-from pipelines.config import PAIRS, load_pair
+from pipelines.config import PAIRS, load, load_pair, load_preset
 from pipelines.engine.sources import training_code
 from safs import slots
 from safs.datasets import DATASETS
-from safs.networks import NETWORKS, build
+from safs.networks import NETWORKS, build, prunable
 from safs.operators import CANDIDATES
+from safs.pruning import spared
 from safs.tuning_space import config_of, space
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,47 @@ def test_search_and_tune_are_those_of_table_4(name):
     assert search.operators == CANDIDATES
     assert (spec.tune.trials, spec.tune.epochs) == (20, 80)
     assert spec.prune.method == "magnitude"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_can_be_read_as_released(name):
+    preset = load_preset("as_released", ROOT)
+    plain, spec = pair(name), load_pair(name, {}, ROOT, preset=preset)
+    assert spec.search.fitness == "best_validation_error" and spec.search.evaluations in (
+        22,
+        23,
+        24,
+    )
+    assert set(spec.search.operators) - set(CANDIDATES) == {"logsigmoid"}
+    assert (spec.tune.objective, spec.tune.schedule_for, spec.finetune.epochs) == (
+        "best",
+        "sgd",
+        200,
+    )
+    assert (spec.recipe == plain.recipe) is (plain.about.published in (None, "vgg16_cifar10"))
+    space(spec.recipe, seed=0, schedule_for=spec.tune.schedule_for)
+    entry = DATASETS[spec.dataset.name]
+    network = build(spec.network.name, entry.shape, entry.classes, options=spec.network.options)
+    if spec.prune.spare:
+        assert len(prunable(network)) - len(spared(network, spec.prune.spare)) == 65
+
+
+def test_the_budget_of_a_profile_wins_over_its_preset():
+    preset = load_preset("as_released", ROOT)
+    spec = load_pair("lenet5_mnist5k", {"finetune": {"epochs": 3}}, ROOT, preset=preset)
+    assert (spec.finetune.epochs, spec.pretrain.epochs, spec.recipe.optimizer) == (3, 200, "adam")
+
+
+def test_a_switch_wins_over_the_preset(tmp_path):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["protocol"] = {"preset": "as_released", "srelu": "per_layer"}
+    for folder in ("pipelines/pairs", "pipelines/presets"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    protocol = load(Path("params.yaml"), tmp_path).profile.protocol
+    assert (protocol.preset, protocol.srelu, protocol.own_parameters) == (
+        "as_released", "per_layer", "both",
+    )  # fmt: skip
 
 
 def test_only_the_papers_pairs_on_real_data_are_comparable():

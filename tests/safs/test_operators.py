@@ -74,6 +74,8 @@ CLOSED: dict[str, Closed] = {
     "relu": lambda x: (max(x, 0.0), float(x > 0)),
     "logsigmoid": lambda x: (-math.log(1 + math.exp(-x)), sig(-x)),
     "srelu": lambda x: (max(x, 0.0), float(x > 0)),
+    "srelu_layer": lambda x: (max(x, 0.0), float(x > 0)),
+    "srelu_released": lambda x: (x - 1.0, 1.0),
     "prelu": lambda x: (x, 1.0) if x > 0 else (0.25 * x, 0.25),
     "falu": _swish,
 }
@@ -109,7 +111,7 @@ def test_names_and_labels_are_unique_and_published_values_are_as_published() -> 
 
 
 def test_only_the_comparisons_train_by_themselves_and_are_not_scaled() -> None:
-    comparisons = {"srelu", "prelu", "falu"}
+    comparisons = {"srelu", "srelu_layer", "srelu_released", "prelu", "falu"}
     assert {n for n, o in OPERATORS.items() if o.trains} == comparisons
     assert {n for n, o in OPERATORS.items() if not o.scaled} == comparisons
     assert {n for n, o in OPERATORS.items() if o.per_channel} == {"srelu"}

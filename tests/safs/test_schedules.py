@@ -57,7 +57,7 @@ CLOSED: dict[str, Callable[[int, int], float]] = {
 
 
 def test_the_registry_has_the_names_of_the_recipes() -> None:
-    assert tuple(SCHEDULES) == NAMES
+    assert {*NAMES, "sawtooth"} == set(SCHEDULES)
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 9, 80])

@@ -237,6 +237,24 @@ struct Srelu {  // t_left, a_left, t_right, a_right; the right piece wins where 
   }
 };
 
+struct SreluReleased {  // t_left, a_left, t_right, a_right; the lines start at 0 at the thresholds
+  static constexpr int own = 4;
+  static constexpr Shape form = ANY;
+  static Shape shape(const float*) { return form; }
+  static inline void eval(v8 u, const float* p, v8& f, v8& d) {
+    const v8 right = p[3] * (u - p[2]), left = p[1] * (u - p[0]);
+    f = u >= p[2] ? right : u <= p[0] ? left : u;
+    d = u >= p[2] ? splat(p[3]) : u <= p[0] ? splat(p[1]) : splat(1.f);
+  }
+  static inline void own_gradient(v8 u, const float* p, v8* g) {
+    const i8 right = u >= p[2], left = (u <= p[0]) & ~right;
+    g[0] = left ? splat(-p[1]) : v8{};
+    g[1] = left ? u - p[0] : v8{};
+    g[2] = right ? splat(-p[3]) : v8{};
+    g[3] = right ? u - p[2] : v8{};
+  }
+};
+
 struct Prelu {  // slope
   static constexpr int own = 1;
   static constexpr Shape form = ANY;
@@ -303,5 +321,7 @@ template <class Call> static void with_operator(int64_t code, Call f) {
     case 16: f(Srelu{}); break;
     case 17: f(Prelu{}); break;
     case 18: f(Falu{}); break;
+    case 19: f(Srelu{}); break;
+    case 20: f(SreluReleased{}); break;
   }
 }

@@ -1,0 +1,62 @@
+"""Faster arithmetic for the steps of PyTorch, one small function for each way.
+
+Every way changes rounding, so each is off by default and, where it is on, part of a training's
+identity. ``channels_last``, ``bf16`` and ``compile`` are tested on the CPU; what they do on CUDA
+devices, TF32 and CUDA graphs are written from torch's documentation and checked by
+``make check-gpu`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from safs.spec import Acceleration
+
+
+class Faster:
+    """How one network's forward pass is computed; its parameters stay float32.
+
+    Args:
+        network: taken into the memory layout asked for, in place.
+        device: where it lives.
+        options: which ways.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, options: Acceleration) -> None:
+        self.device, self.options = device, options
+        set_tf32(options.tf32)
+        if options.channels_last:
+            network.to(memory_format=torch.channels_last)
+        self.forward: Callable[[Tensor], Tensor] = compiled(network, options)
+
+    def images(self, batch: Tensor) -> Tensor:
+        """A batch ``[B, C, H, W]`` in the memory layout asked for."""
+        if self.options.channels_last and batch.dim() == 4:
+            return batch.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 where the device gains by it, float32 elsewhere."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bf16)
+
+
+def set_tf32(allowed: bool) -> None:
+    """Let CUDA round the factors of matrix products and convolutions to TF32, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def compiled(network: nn.Module, options: Acceleration) -> Callable[[Tensor], Tensor]:
+    """The network's forward pass, through torch.compile if asked for.
+
+    torch captures a step in a CUDA graph by itself in the mode ``reduce-overhead``.
+    """
+    if options.compile == "off":
+        return network
+    mode = "reduce-overhead" if options.compile == "cuda_graphs" else "default"
+    forward: Callable[[Tensor], Tensor] = torch.compile(network, mode=mode)
+    return forward

@@ -1,0 +1,69 @@
+"""Typed, frozen descriptions of the two stages and of how the paper is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from safs.spec import Epochs, KeptEpoch, Spec
+
+Fitness = Literal[
+    "training_loss", "validation_loss", "validation_error", "best_validation_error"
+]  # fmt: skip
+
+
+class Search(Spec):
+    """Stage 1 (Section 4.2, Eq. 5; Table 4).
+
+    ``moves`` counts the candidates after the start, so a search evaluates ``moves + 1`` chromosomes
+    for ``epochs`` each. ``fitness`` is what the search minimises: the training loss of the last
+    epoch, the validation loss or error after it, or the validation error of the best epoch.
+    """
+
+    algorithm: str = "lahc"
+    history: Annotated[int, Field(ge=1)] = 3
+    moves: Annotated[int, Field(ge=0)]
+    epochs: Epochs
+    fitness: Fitness = "training_loss"
+    start: Literal["random", "default"] = "random"
+    operators: Annotated[tuple[str, ...], Field(min_length=2)]
+
+    @property
+    def evaluations(self) -> int:
+        """Trainings of one search: the start and every move."""
+        return self.moves + 1
+
+
+class Tune(Spec):
+    """Stage 2 (Section 4.2, Eq. 6; Table 4): SMAC3 over the fine-tuning recipe.
+
+    ``objective`` is the validation accuracy to maximise: the last epoch's, or the best epoch's.
+    ``schedule_for`` says whether every optimiser may have a schedule or only SGD.
+    """
+
+    trials: Annotated[int, Field(ge=1)]
+    epochs: Epochs
+    objective: Literal["last", "best"] = "last"
+    schedule_for: Literal["all", "sgd"] = "all"
+
+
+PROTOCOL_VERSION = 1
+"""Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
+
+
+class Protocol(Spec):
+    """Readings of the paper that hold for a whole profile.
+
+    ``preset`` is the paper's text, or what the code released with it does; the other fields, where
+    they are given, win over the preset. ``own_parameters`` says when the own parameters of Acon,
+    SRS and TanhSoft-1 are learned: never (Eq. 6 learns only weights, alpha and beta), in stage 2,
+    or in both stages. ``srelu`` says whether SReLU's four parameters belong to a channel (Jin et
+    al. 2016), to a layer, or are those of the released code. ``reported_epoch`` is the epoch of the
+    final training whose weights meet the test images.
+    """
+
+    preset: Literal["paper", "as_released"] = "paper"
+    own_parameters: Literal["frozen", "stage2", "both"] = "frozen"
+    srelu: Literal["per_channel", "per_layer", "as_released"] = "per_channel"
+    reported_epoch: KeptEpoch = "last"
