@@ -15,12 +15,26 @@ class Arm:
     """One way of retraining the pruned network.
 
     ``label`` heads columns, ``description`` explains it in a line, ``beyond_paper`` marks control
-    arms that the paper does not have.
+    arms that the paper does not have. ``operator`` is set for the arms of the activation study
+    (Figure 4a): one operator in every slot. These stand in no table.
     """
 
     label: str
     description: str
     beyond_paper: bool = False
+    operator: str | None = None
+
+
+OPERATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "relu6": "ReLU6", "acon": "Acon", "tanhsoft1": "TanhSoft-1", "srs": "SRS",
+        "symlog": "Symlog", "symexp": "Symexp", "swish": "Swish", "tanh": "Tanh",
+        "hardswish": "HardSwish", "elu": "ELU", "gelu": "GELU", "softplus": "Softplus",
+        "sigmoid": "LogisticSigmoid", "relu": "ReLU", "logsigmoid": "LogSigmoid",
+        "prelu": "PReLU", "falu": "FALU",
+    }
+)  # fmt: skip
+"""Labels of the operators, Table 4's first and in its order."""
 
 
 ARMS: Mapping[str, Arm] = MappingProxyType(
@@ -43,8 +57,12 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
             "Default + HPO (total)", "default activation tuned with the whole budget of SAFS", True
         ),
     }
+    | {
+        f"all_{name}": Arm(label, f"{label} in every slot, the dense recipe", operator=name)
+        for name, label in OPERATORS.items()
+    }
 )
-"""Every arm, in the order in which tables show them."""
+"""Every arm, in the order in which tables show them, then those of the activation study."""
 
 
 @dataclass(frozen=True)

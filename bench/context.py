@@ -47,9 +47,9 @@ class PairInfo(Frozen):
 class Context(Frozen):
     """One profile.
 
-    ``budgets`` are numbers such as epochs and trials; ``notes`` are warnings shown on top of every
-    page; ``deviations`` are one-line departures from the paper; ``parameters`` is the resolved
-    parameter tree, shown as it is.
+    ``budgets`` are numbers such as epochs and trials; ``swept`` are the arms of the activation
+    study; ``notes`` are warnings shown on top of every page; ``deviations`` are one-line departures
+    from the paper; ``parameters`` is the resolved parameter tree, shown as it is.
     """
 
     profile: str
@@ -59,6 +59,7 @@ class Context(Frozen):
     ratios: tuple[float, ...]
     replicates: int = Field(ge=1)
     methods: tuple[str, ...]
+    swept: tuple[str, ...] = ()
     budgets: dict[str, int | float | str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class Context(Frozen):
 
     @model_validator(mode="after")
     def _known_methods(self) -> Context:
-        unknown = [name for name in self.methods if name not in ARMS]
+        unknown = [name for name in (*self.methods, *self.swept) if name not in ARMS]
         if unknown:
             raise ValueError(f"methods among {', '.join(ARMS)}; got {', '.join(unknown)}")
         return self
@@ -86,7 +87,7 @@ class Context(Frozen):
         known: dict[str, set[Any]] = {
             "pair": set(self.pairs),
             "ratio": {0.0, *self.ratios},
-            "method": set(self.methods),
+            "method": {*self.methods, *self.swept},
         }
         for column, values in known.items():
             for found in sorted(set(collection.frame[column]) - values):

@@ -26,10 +26,14 @@ NUMBERS = (
     "top1", "top5", "loss", "images", "validation_top1", "validation_loss", "train_loss",
     "train_accuracy", "connected", "classes", "cap", "epochs_final", "epochs_search",
     "epochs_tune", "epochs", "trials_search", "trials_tune", "seconds_final", "seconds_search",
-    "seconds_tune", "seconds", "total", "nonzero", "prunable", "activation", "compression", "lr",
-    "momentum", "weight_decay",
+    "seconds_tune", "seconds", "total", "nonzero", "prunable", "activation", "compression", "macs",
+    "sparse_macs", "speedup", "memory", "lr", "momentum", "weight_decay",
 )  # fmt: skip
-"""Number columns; NaN where a run has no value. Accuracies and ``cap`` are percent."""
+"""Number columns; NaN where a run has no value. Accuracies and ``cap`` are percent.
+
+``compression`` is dense parameters over non-zero ones, the activations' own among the latter;
+``speedup`` the same of multiply-accumulates; ``memory`` is in bytes.
+"""
 
 TEXTS = (
     "network", "dataset", "operators", "connected_classes", "optimizer", "schedule", "backend",
@@ -188,7 +192,13 @@ def _sizes(record: Record) -> dict[str, Any]:
     if counts := record.parameters:
         found |= {"total": counts.total, "nonzero": counts.nonzero, "prunable": counts.prunable}
         found |= {"activation": counts.activation}
-        found |= {"compression": counts.total / counts.nonzero if counts.nonzero else np.nan}
+        dense = counts.total - counts.activation
+        found |= {"compression": dense / counts.nonzero if counts.nonzero else np.nan}
+    if macs := record.macs:
+        found |= {"macs": macs.dense, "sparse_macs": macs.sparse}
+        found |= {"speedup": macs.dense / macs.sparse if macs.sparse else np.nan}
+    if record.memory:
+        found |= {"memory": record.memory.bytes}
     if reach := record.connectivity:
         found |= {"connected": len(reach.connected), "classes": reach.classes}
         found |= {"cap": 100 * reach.cap}

@@ -145,6 +145,16 @@ class Parameters(Model):
     layers: dict[str, Layer]
 
 
+class Macs(Model):
+    """Multiply-accumulates of convolutions and linear layers for one image (Appendix D).
+
+    ``dense`` are those of the network without its mask, ``sparse`` those of surviving weights.
+    """
+
+    dense: Positive
+    sparse: Count
+
+
 class Connectivity(Model):
     """Classes still reachable from the input and the accuracy that this allows at most."""
 
@@ -225,6 +235,7 @@ class Record(Model):
     backend: str
     threads: Positive
     parameters: Parameters | None = None
+    macs: Macs | None = None
     connectivity: Connectivity | None = None
     slots: list[Slot] = Field(default_factory=list)
     recipe: Recipe | None = None
@@ -294,7 +305,9 @@ def _at(source: str, detail: dict[str, Any], lines: Mapping[tuple[str, ...], int
     if told and detail["type"] == "json_invalid":
         return f"{source}:{told[1]}"
     path = tuple(str(part) for part in detail["loc"])
-    return f"{source}:{next(lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines)}"
+    return (
+        f"{source}:{next(lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines)}"
+    )
 
 
 def _line(source: str, detail: dict[str, Any]) -> str:

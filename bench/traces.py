@@ -7,7 +7,7 @@ failed candidate has no energy (``null``), never 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -90,10 +90,11 @@ class TuneTrace(Trace):
 
 @dataclass(frozen=True)
 class Traces:
-    """All traces of a profile."""
+    """All traces of a profile; ``curves`` is a :func:`curve_frame`."""
 
     search: tuple[SearchTrace, ...] = ()
     tune: tuple[TuneTrace, ...] = ()
+    curves: pd.DataFrame = field(default_factory=lambda: curve_frame(()))
 
 
 def read_all(search: Iterable[Path], tune: Iterable[Path]) -> Traces:
@@ -133,6 +134,34 @@ def search_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
 
 def _energies(trace: SearchTrace) -> list[float | None]:
     return [e.energy if e.status == "ok" else None for e in trace.evaluations]
+
+
+CURVES = (
+    "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "flow",
+    "flow_step", "flow_released",
+)  # fmt: skip
+"""What a final training leaves behind after each epoch. Accuracies are fractions; ``flow`` is the
+mean over steps of lr ||g||^2 (Appendix B), ``flow_step`` that of -g . delta, ``flow_released`` the
+mean absolute gradient of the last batch, as the released code has it."""
+
+
+def curve_frame(
+    histories: Iterable[tuple[tuple[str, float, int, str], Iterable[dict[str, Any]]]],
+) -> pd.DataFrame:
+    """One row per epoch of every final training: pair, ratio, replicate, method, :data:`CURVES`.
+
+    Args:
+        histories: ``((pair, ratio, replicate, method), epochs)``; a value that was not measured or
+            not finite is None and becomes NaN.
+    """
+    keys = ("pair", "ratio", "replicate", "method")
+    rows = [
+        dict(zip(keys, key, strict=True)) | {name: entry[name] for name in CURVES}
+        for key, entries in histories
+        for entry in entries
+    ]
+    frame = pd.DataFrame(rows, columns=[*keys, *CURVES])
+    return frame.astype(dict.fromkeys(("ratio", *CURVES[1:]), "float64"))
 
 
 def operator_frequency(traces: Iterable[SearchTrace]) -> pd.DataFrame:

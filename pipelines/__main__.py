@@ -18,7 +18,7 @@ from pipelines.config import Study, load
 from safs.errors import SafsError
 
 PER_PAIR = ("pretrain", "evaluate")
-PER_CELL = ("prune", "baselines", "search", "tune")
+PER_CELL = ("prune", "baselines", "search", "tune", "activations", "algorithms")
 PER_PROFILE = ("tables", "compare", "report")
 
 

@@ -107,6 +107,45 @@ class Cell(Spec):
     ratio: Ratio
 
 
+class ActivationStudy(Spec):
+    """Figure 4a: the pruned network with one operator everywhere, trained with the dense recipe.
+
+    The network's default operator is the arm ``vanilla`` and need not be listed.
+    """
+
+    operators: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @field_validator("operators")
+    @classmethod
+    def _operators_exist(cls, operators: tuple[str, ...]) -> tuple[str, ...]:
+        known = [arm.operator for arm in ARMS.values() if arm.operator]
+        for name in operators:
+            _known("operator", name, known)
+        return operators
+
+
+class AlgorithmStudy(Spec):
+    """Figure 6: stage 1 by further algorithms, at the budget of the profile's own."""
+
+    algorithms: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @field_validator("algorithms")
+    @classmethod
+    def _algorithms_exist(cls, algorithms: tuple[str, ...]) -> tuple[str, ...]:
+        for name in algorithms:
+            _known("search algorithm", name, SEARCHES)
+        return algorithms
+
+
+class Studies(Spec):
+    """Which studies beside the main comparison run, and in which cells."""
+
+    activations: ActivationStudy = ActivationStudy()
+    algorithms: AlgorithmStudy = AlgorithmStudy()
+
+
 class Profile(Spec):
     """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget."""
 
@@ -123,13 +162,15 @@ class Profile(Spec):
     pairs: tuple[str, ...]
     cells: dict[str, Cell]
     arms: tuple[str, ...]
+    studies: Studies = Studies()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("arms")
     @classmethod
     def _arms_exist(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
         for arm in arms:
-            _known("arm", arm, [name for name in ARMS if name != "dense"])
+            known = [name for name, entry in ARMS.items() if not entry.operator]
+            _known("arm", arm, [name for name in known if name != "dense"])
         return arms
 
     @field_validator("budget")
@@ -146,11 +187,32 @@ class Profile(Spec):
         for pair in self.pairs:
             if not any(cell.pair == pair for cell in self.cells.values()):
                 raise ValueError(f"pair {pair!r} has no cell; add one under cells")
+        for study in (self.studies.activations, self.studies.algorithms):
+            for name in study.cells:
+                _known("cell of a study", name, self.cells)
         return self
 
     def ratios(self, pair: str) -> list[float]:
         """Pruning ratios of a pair, ascending."""
         return sorted(cell.ratio for cell in self.cells.values() if cell.pair == pair)
+
+    def swept(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """The arms of the activation study in a cell."""
+        study = self.studies.activations
+        here = self._studied(study.cells, pair, ratio)
+        return tuple(f"all_{name}" for name in study.operators) if here else ()
+
+    def methods(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """Everything that is trained to the end in a cell: the arms and those of the studies."""
+        return (*self.arms, *self.swept(pair, ratio))
+
+    def algorithms(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """The further algorithms of stage 1 in a cell."""
+        study = self.studies.algorithms
+        return study.algorithms if self._studied(study.cells, pair, ratio) else ()
+
+    def _studied(self, cells: tuple[str, ...], pair: str, ratio: float) -> bool:
+        return any((self.cells[c].pair, self.cells[c].ratio) == (pair, ratio) for c in cells)
 
 
 Sections = dict[str, dict[str, Any]]

@@ -38,7 +38,28 @@ def steps(study: Study) -> list[Step]:
             total = sum(trainings * epochs for trainings, epochs in runs)
             count = sum(trainings for trainings, _ in runs)
             found.append(Step(name, stage, cells * count, cells * total))
+        found += _studies(study, name, pair)
     return found
+
+
+def _studies(study: Study, name: str, pair: Pair) -> list[Step]:
+    """The studies of a pair that the profile asks for."""
+    profile = study.profile
+    swept = sum(len(profile.swept(name, ratio)) for ratio in profile.ratios(name))
+    others = sum(
+        algorithm != pair.search.algorithm
+        for ratio in profile.ratios(name)
+        for algorithm in profile.algorithms(name, ratio)
+    )
+    finals, candidates = (
+        profile.replicates * swept,
+        profile.replicates * others * pair.search.evaluations,
+    )
+    steps = [
+        Step(name, "activations", finals, finals * pair.finetune.epochs),
+        Step(name, "algorithms", candidates, candidates * pair.search.epochs),
+    ]
+    return [step for step in steps if step.trainings]
 
 
 def trials(pair: Pair, arm: str) -> int:

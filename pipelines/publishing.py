@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from bench.context import Context
 from bench.records import Collection, Expected, collect
 from bench.schema import Protocol
-from bench.traces import SearchTrace, Traces, TuneTrace
+from bench.traces import SearchTrace, Traces, TuneTrace, curve_frame
 from pipelines.config import Study
 from pipelines.engine import layout
 from pipelines.engine.scratch import read_json
@@ -26,7 +27,8 @@ def expected(study: Study) -> list[Expected]:
     for pair in study.profile.pairs:
         place = layout.folder(study.profile.profile, "evaluate", pair)
         ratios = study.profile.ratios(pair)
-        cells = [("dense", 0.0), *((arm, x) for x in ratios for arm in study.profile.arms)]
+        pruned = [(arm, x) for x in ratios for arm in study.profile.methods(pair, x)]
+        cells = [("dense", 0.0), *pruned]
         for method, ratio in cells:
             for r in range(study.profile.replicates):
                 path = place / f"{layout.record_name(method, ratio, r)}.json"
@@ -40,20 +42,25 @@ def collection(study: Study) -> Collection:
 
 
 def traces(study: Study) -> Traces:
-    """The traces of stage 1 and stage 2 that the parameters name."""
-    searches, tunings = [], []
+    """What the trainings that the parameters name left behind: searches, tunings, curves."""
+    searches, tunings, curves = [], [], []
     found = any(ARMS[arm].operators == "found" for arm in study.profile.arms)
+    tuned = [arm for arm in study.profile.arms if ARMS[arm].tuned]
     for pair in study.profile.pairs:
         for ratio in study.profile.ratios(pair):
-            search = layout.folder(study.profile.profile, "search", pair, ratio)
-            tune = layout.folder(study.profile.profile, "tune", pair, ratio)
-            tuned = [arm for arm in study.profile.arms if ARMS[arm].tuned]
+            place = partial(layout.folder, study.profile.profile, pair=pair, ratio=ratio)
             for r in range(study.profile.replicates):
-                searches += [search / f"search-r{r}.json"] if found else []
-                tunings += [tune / f"{arm}-tune-r{r}.json" for arm in tuned]
+                searches += [place("search") / f"search-r{r}.json"] if found else []
+                others = study.profile.algorithms(pair, ratio)
+                searches += [place("algorithms") / f"{name}-r{r}.json" for name in others]
+                tunings += [place("tune") / f"{arm}-tune-r{r}.json" for arm in tuned]
+                for arm in study.profile.arms:
+                    path = place(layout.trained_in(arm)) / f"{arm}-r{r}.json"
+                    curves.append(((pair, ratio, r, arm), path))
     return Traces(
         search=tuple(SearchTrace.model_validate(_trace(p)) for p in searches if p.exists()),
         tune=tuple(TuneTrace.model_validate(_trace(p)) for p in tunings if p.exists()),
+        curves=curve_frame((key, _history(path)) for key, path in curves if path.exists()),
     )
 
 
@@ -68,6 +75,7 @@ def context(study: Study) -> Context:
         ratios=tuple(sorted({cell.ratio for cell in profile.cells.values()})),
         replicates=profile.replicates,
         methods=("dense", *profile.arms),
+        swept=tuple(f"all_{name}" for name in profile.studies.activations.operators),
         budgets=_budgets(study),
         notes=tuple(note.strip() for note in profile.notes),
         deviations=DEVIATIONS,
@@ -101,3 +109,8 @@ def _budgets(study: Study) -> dict[str, int | float | str]:
 
 def _trace(path: Path) -> object:
     return read_json(path)["trace"]
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    history: list[dict[str, float]] = read_json(path)["result"]["history"]
+    return history

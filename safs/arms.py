@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from safs.operators import OPERATORS
 from safs.protocol import Protocol
 
-Operators = Literal["default", "relu", "srelu", "found", "random", "best_single"]
+Operators = Literal["default", "relu", "srelu", "found", "random", "best_single", "one"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class Arm:
 
     Attributes:
         operators: the network's default; ReLU or SReLU everywhere; the chromosome that stage 1
-            found; a random one; the best of the chromosomes with one operator everywhere.
+            found; a random one; the best of the chromosomes with one operator everywhere; one
+            given operator everywhere.
+        operator: that operator.
         scaled: alpha and beta are learned.
         tuned: stage 2 chooses the recipe; otherwise the dense recipe is used.
         whole_budget: stage 2 gets as many trials as SAFS has in both stages.
@@ -34,6 +37,7 @@ class Arm:
     tuned: bool = False
     whole_budget: bool = False
     beyond_paper: bool = False
+    operator: str | None = None
 
 
 ARMS: Mapping[str, Arm] = {
@@ -49,7 +53,8 @@ ARMS: Mapping[str, Arm] = {
     "default_hpo_total": Arm(
         "default", scaled=True, tuned=True, whole_budget=True, beyond_paper=True
     ),
-}
+} | {f"all_{name}": Arm("one", operator=name) for name in OPERATORS if not name.startswith("srelu")}
+"""The last ones, one operator everywhere, are those of the activation study (Figure 4a)."""
 
 
 SRELU = {"per_channel": "srelu", "per_layer": "srelu_layer", "as_released": "srelu_released"}
@@ -60,14 +65,15 @@ def chromosome(name: str, default: tuple[str, ...], protocol: Protocol) -> tuple
     """The operators of an arm that needs no search.
 
     Args:
-        name: an arm whose operators are the default ones, ReLU or SReLU.
+        name: an arm whose operators are the default ones, or one operator everywhere.
         default: the dense network's operators, one per slot.
         protocol: says which SReLU is meant.
     """
     operators = ARMS[name].operators
     if operators == "default":
         return default
-    if operators in ("relu", "srelu"):
-        chosen = SRELU[protocol.srelu] if operators == "srelu" else operators
+    everywhere = {"relu": "relu", "srelu": SRELU[protocol.srelu], "one": ARMS[name].operator}
+    chosen = everywhere.get(operators)
+    if chosen is not None:
         return (chosen,) * len(default)
     raise ValueError(f"the operators of {name} have to be searched")

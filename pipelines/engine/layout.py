@@ -31,6 +31,8 @@ def trained_in(method: str) -> str:
     if method == "dense":
         return "pretrain"
     arm = ARMS[method]
+    if arm.operator is not None:
+        return "activations"
     if arm.tuned:
         return "tune"
     return "search" if arm.operators == "found" else "baselines"

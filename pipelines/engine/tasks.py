@@ -162,23 +162,28 @@ def evaluate(
     dataset: str,
     weights: Path,
     chromosome: tuple[str, ...],
-    scaled: bool,
+    learned: dict[str, bool],
     data: Path | None,
 ) -> dict[str, Any]:
-    """Open the test images once for one trained network; count its parameters."""
-    import torch
+    """Open the test images once for one trained network; count what it is made of.
 
-    from safs import evaluation, slots
+    Args:
+        network, dataset, weights: the trained network.
+        chromosome: the operators in its slots.
+        learned: which activation parameters were learned (``scaled``, ``train_own``).
+        data: folder of downloaded data sets.
+    """
+    from safs import compression, evaluation, slots
+    from safs.datasets import DATASETS
     from safs.networks import prunable
 
     device = _device()
     model = empty(network, dataset)
-    slots.fill(model, chromosome, scaled=scaled)
+    slots.fill(model, chromosome, **learned)
     model.load_state_dict(_load(weights))
     result = evaluation.test(model.to(device), dataset, device, data)
-    activation = {id(p) for p in slots.activation_parameters(model)}
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    layers = prunable(model)
+    kept = {name: weight.detach().cpu() != 0 for name, weight in prunable(model).items()}
+    size = compression.account(model, kept, DATASETS[dataset].shape)
     return {
         "test": {
             "images": len(result.correct),
@@ -188,15 +193,15 @@ def evaluate(
             "correct": result.correct.tolist(),
         },
         "parameters": {
-            "total": sum(p.numel() for p in parameters),
-            "nonzero": sum(int(torch.count_nonzero(p)) for p in parameters),
-            "prunable": sum(w.numel() for w in layers.values()),
-            "activation": sum(p.numel() for p in parameters if id(p) in activation),
+            "total": size.parameters + size.activation,
+            "nonzero": size.nonzero + size.activation,
+            "prunable": sum(layer.weights for layer in size.layers),
+            "activation": size.activation,
             "layers": {
-                name: {"total": w.numel(), "kept": int(torch.count_nonzero(w))}
-                for name, w in layers.items()
+                layer.name: {"total": layer.weights, "kept": layer.kept} for layer in size.layers
             },
         },
+        "macs": {"dense": size.macs, "sparse": size.sparse_macs},
     }
 
 

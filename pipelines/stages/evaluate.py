@@ -20,7 +20,7 @@ def run(study: Study, pair: str) -> None:
     with Work(study, "evaluate", pair) as work:
         units: list[tuple[Any, ...]] = [(work, "dense", 0.0, r) for r in replicates(study)]
         for ratio in study.profile.ratios(pair):
-            for arm in study.profile.arms:
+            for arm in study.profile.methods(pair, ratio):
                 units += [(work, arm, ratio, r) for r in replicates(study)]
         work.each(evaluate, units)
 
@@ -43,7 +43,7 @@ def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
             work.pair.dataset.name,
             weights.resolve(),
             _chromosome(artefact),
-            method != "dense" and ARMS[method].scaled,
+            {key: artefact["job"][key] for key in ("scaled", "train_own")},
             compute.data_directory(),
         )
         measured["test"]["correct"] = pack(measured["test"]["correct"])

@@ -75,4 +75,6 @@ def test_plan_of_the_papers_budgets_by_hand():
         "baselines": (80, 8000),
         "search": (40 * 22, 40 * (21 * 80 + 100)),
         "tune": (40 * tuned * 21, 40 * tuned * (20 * 80 + 100)),
+        "activations": (40 * 6, 40 * 6 * 100),
+        "algorithms": (10 * 3 * 21, 10 * 3 * 21 * 80),
     }

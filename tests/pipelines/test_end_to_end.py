@@ -19,9 +19,11 @@ import pytest
 import yaml
 
 from bench.schema import Record, validate_file
-from safs.arms import ARMS
+from safs import arms
 
 ROOT = Path(__file__).parents[2]
+ARMS = {name: arm for name, arm in arms.ARMS.items() if not arm.operator}
+SWEPT = ("all_tanh", "all_prelu")
 PAIR = "lenet5_generated"
 PARAMS, OTHER = "pipelines/profiles/smoke/params.yaml", "pipelines/pairs/lenet5_other.yaml"
 
@@ -115,7 +117,7 @@ def test_every_arm_has_a_valid_record(smoke: Clone) -> None:
     study = yaml.safe_load((smoke.path / "pipelines/profiles/smoke/params.yaml").read_text())
     assert set(study["arms"]) == set(ARMS)
     names = {"dense-r0.json", "dense-r1.json"}
-    names |= {f"{arm}-0.9-r{r}.json" for arm in ARMS for r in (0, 1)}
+    names |= {f"{arm}-0.9-r{r}.json" for arm in (*ARMS, *SWEPT) for r in (0, 1)}
     files = list((smoke.path / "runs/smoke/evaluate" / PAIR).iterdir())
     assert {file.name for file in files} == names
     assert [problem for file in files for problem in validate_file(file)] == []
@@ -168,7 +170,7 @@ def test_results_are_there_and_complete(smoke: Clone) -> None:
             assert (results / f"tables/{name}.{ending}").stat().st_size > 0
     metrics = json.loads((results / "tables/summary.json").read_text())
     runs = metrics["runs"]
-    assert runs["ok"] == runs["expected"] == 2 * (len(ARMS) + 1)
+    assert runs["ok"] == runs["expected"] == 2 * (len(ARMS) + len(SWEPT) + 1)
     page = (results / "report.html").read_text()
     assert page.count("<svg") >= 3 and "http" not in page.replace("http://www.w3.org", "")
 

@@ -10,10 +10,12 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.schema import Record
-from pipelines.config import Study, load
+from pipelines.config import Studies, Study, load
 from pipelines.engine.tasks import empty
 from pipelines.publishing import collection, context, expected, traces
 from pipelines.stages import (
+    activations,
+    algorithms,
     baselines,
     compare,
     evaluate,
@@ -31,14 +33,19 @@ from safs.slots import slots
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_generated", 0.95
 ARMS = ("vanilla", "srelu", "stage1_only", "stage2_only", "safs")
+SWEPT = ("all_tanh", "all_prelu")
 
 
 def study(**recipe: object) -> Study:
     """The smoke profile with few arms at one ratio, its dense recipe changed."""
     whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
     cell = whole.profile.cells[f"{PAIR}-0.90"].model_copy(update={"ratio": RATIO})
+    studies = Studies(
+        activations={"operators": ("tanh", "prelu"), "cells": ("only",)},
+        algorithms={"algorithms": ("lahc", "random"), "cells": ("only",)},
+    )
     profile = whole.profile.model_copy(
-        update={"arms": ARMS, "pairs": (PAIR,), "cells": {"only": cell}}
+        update={"arms": ARMS, "pairs": (PAIR,), "cells": {"only": cell}, "studies": studies}
     )
     pair = whole.pairs[PAIR]
     pair = pair.model_copy(update={"recipe": pair.recipe.model_copy(update=recipe)})
@@ -47,7 +54,7 @@ def study(**recipe: object) -> Study:
 
 def run_all(of: Study) -> None:
     pretrain.run(of, PAIR)
-    for stage in (prune, baselines, search, tune):
+    for stage in (prune, baselines, search, tune, activations, algorithms):
         stage.run(of, PAIR, RATIO)
     evaluate.run(of, PAIR)
 
@@ -86,7 +93,7 @@ def modified() -> dict[str, int]:
 
 
 def test_test_images_are_opened_once_per_method_and_replicate(done):
-    runs = (len(ARMS) + 1) * 2
+    runs = (len(ARMS) + len(SWEPT) + 1) * 2
     assert done.count == runs
     evaluate.run(study(), PAIR)
     assert done.count == runs, "a record that exists is not measured again"
@@ -95,7 +102,7 @@ def test_test_images_are_opened_once_per_method_and_replicate(done):
 def test_every_saved_net_has_exactly_k_weights_per_layer(done):
     """Every final net of every arm, against its replicate's mask, weight by weight."""
     seen = 0
-    for stage in ("baselines", "search", "tune"):
+    for stage in ("baselines", "search", "tune", "activations"):
         for path in Path("runs/smoke", stage, PAIR).rglob("*.safetensors"):
             replicate = path.stem.rpartition("-")[2]
             mask = load_file(f"runs/smoke/prune/{PAIR}/{RATIO}/mask-{replicate}.safetensors")
@@ -106,7 +113,7 @@ def test_every_saved_net_has_exactly_k_weights_per_layer(done):
                 assert not weight[keep == 0].any()
                 assert int(weight.count_nonzero()) == int(keep.sum())
             seen += 1
-    assert seen == len(ARMS) * 2
+    assert seen == (len(ARMS) + len(SWEPT)) * 2
 
 
 def test_stages_that_are_done_do_nothing(done):
@@ -150,9 +157,61 @@ def test_tables_comparisons_and_report_of_these_runs(done):
     report.run(of)
     frame = collection(of).frame
     assert len(frame) == len(expected(of)) and set(frame["status"]) == {"ok"}
-    assert len(traces(of).search) == 2 and len(traces(of).tune) == 2 * 2
-    assert context(of).methods == ("dense", *ARMS)
+    found = traces(of)
+    assert [trace.algorithm for trace in found.search] == ["lahc", "random"] * 2
+    assert len(found.tune) == 2 * 2
+    epochs = of.pairs[PAIR].finetune.epochs
+    assert len(found.curves) == len(ARMS) * 2 * epochs and set(found.curves["method"]) == set(ARMS)
+    assert context(of).methods == ("dense", *ARMS) and context(of).swept == SWEPT
     assert Path("results/smoke/report.html").exists()
+
+
+def test_the_activation_study_fills_every_slot_with_one_operator(done):
+    folder = Path(f"runs/smoke/activations/{PAIR}/{RATIO}")
+    for arm, operator in (("all_tanh", "tanh"), ("all_prelu", "prelu")):
+        content = json.loads((folder / f"{arm}-r0.json").read_text())
+        assert content["job"]["chromosome"] == [operator] * 4
+        assert content["job"]["recipe"] == study().pairs[PAIR].recipe.model_dump(mode="json")
+        record = Record.read(Path(f"runs/smoke/evaluate/{PAIR}/{arm}-{RATIO}-r0.json"))
+        assert record.status == "ok" and {slot.operator for slot in record.slots} == {operator}
+
+
+def test_other_algorithms_start_like_the_profiles_own_and_have_its_budget(done):
+    own = json.loads(Path(f"runs/smoke/search/{PAIR}/{RATIO}/search-r0.json").read_text())
+    folder = Path(f"runs/smoke/algorithms/{PAIR}/{RATIO}")
+    assert sorted(p.name for p in folder.iterdir()) == ["random-r0.json", "random-r1.json"]
+    other = json.loads((folder / "random-r0.json").read_text())
+    first, second = (t["trace"]["evaluations"] for t in (own, other))
+    assert len(first) == len(second)
+    assert first[0] == second[0], "the same start, trained the same way"
+
+
+def test_a_profile_without_studies_trains_none(done, tmp_path, monkeypatch):
+    of = study()
+    of = Study(profile=of.profile.model_copy(update={"studies": Studies()}), pairs=of.pairs)
+    kept = sorted(Path("runs").rglob("dense-*"))
+    for path in [*kept, *Path("runs").rglob("mask-*")]:
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for stage in (activations, algorithms):
+        stage.run(of, PAIR, RATIO)
+        name = stage.__name__.rpartition(".")[2]
+        assert list(Path(f"runs/smoke/{name}/{PAIR}/{RATIO}").iterdir()) == []
+
+
+def test_records_account_for_parameters_and_multiplications(done):
+    record = Record.read(Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r0.json"))
+    srelu = Record.read(Path(f"runs/smoke/evaluate/{PAIR}/srelu-{RATIO}-r0.json"))
+    weights = sum(kept(layer.total, RATIO) for layer in record.parameters.layers.values())
+    assert record.parameters.activation == 2 * 4
+    assert srelu.parameters.activation == 4 * (6 + 16 + 120 + 84)
+    biases = 6 + 16 + 120 + 84 + 10
+    assert record.parameters.nonzero == weights + biases + 8
+    assert record.macs.dense == 25 * 6 * 576 + 25 * 96 * 64 + 256 * 120 + 120 * 84 + 84 * 10
+    assert 0 < record.macs.sparse < 0.06 * record.macs.dense
+    assert record.memory.of == "process" and record.memory.bytes > 2**26
 
 
 def test_the_dense_recipe_is_trial_0_and_the_best_trial_is_trained(done):
@@ -193,6 +252,7 @@ def test_a_chromosome_keeps_the_order_of_use(inline, tmp_path, monkeypatch):
             "pairs": (cell.pair,),
             "cells": {"only": cell},
             "replicates": 1,
+            "studies": Studies(),
         }
     )
     of = Study(profile=profile, pairs={cell.pair: whole.pairs[cell.pair]})

@@ -1,0 +1,22 @@
+"""The activation study (Figure 4a): one operator in every slot, the dense recipe."""
+
+from __future__ import annotations
+
+from pipelines.config import Study
+from pipelines.engine.work import Work, replicates
+from safs.arms import chromosome
+
+
+def run(study: Study, pair: str, ratio: float) -> None:
+    """Final training of the study's arms, ``<arm>-r<replicate>``; none where none is asked for."""
+    spec = study.pairs[pair]
+    arms = study.profile.swept(pair, ratio)
+    total = spec.finetune.epochs * study.profile.replicates * len(arms)
+    with Work(study, "activations", pair, ratio, epochs=total) as work:
+
+        def one(arm: str, replicate: int) -> None:
+            start = work.start(replicate)
+            operators = chromosome(arm, start.default, study.profile.protocol)
+            work.final(arm, replicate, start, operators, spec.recipe)
+
+        work.each(one, [(arm, r) for r in replicates(study) for arm in arms])

@@ -1,0 +1,25 @@
+"""The search comparison (Appendix A, Figure 6): stage 1 by other algorithms at equal budget."""
+
+from __future__ import annotations
+
+from pipelines.config import Study
+from pipelines.engine.work import Work, replicates
+from pipelines.stages.search import find
+
+
+def run(study: Study, pair: str, ratio: float) -> None:
+    """The searches, ``<algorithm>-r<replicate>``; none where the study is not asked for.
+
+    The profile's own algorithm is in the stage ``search`` and not run again. Nothing is trained to
+    the end: what is compared is the fitness that each search reached.
+    """
+    own = study.pairs[pair].search
+    names = [name for name in study.profile.algorithms(pair, ratio) if name != own.algorithm]
+    total = len(names) * study.profile.replicates * own.evaluations * own.epochs
+    with Work(study, "algorithms", pair, ratio, epochs=total) as work:
+
+        def one(name: str, replicate: int) -> None:
+            spec = own.model_copy(update={"algorithm": name})
+            find(work, name, replicate, work.start(replicate), spec)
+
+        work.each(one, [(name, r) for r in replicates(study) for name in names])
