@@ -17,8 +17,8 @@ from bench.errors import BenchError
 from pipelines.config import Study, load
 from safs.errors import SafsError
 
-PER_PAIR = ("pretrain", "evaluate")
-PER_CELL = ("prune", "baselines", "search", "tune", "activations", "algorithms")
+PER_PAIR = ("pretrain", "activations", "algorithms", "readings", "evaluate")
+PER_CELL = ("prune", "baselines", "search", "tune")
 PER_PROFILE = ("tables", "compare", "report")
 
 

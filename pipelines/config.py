@@ -8,7 +8,7 @@ differs from the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -146,6 +146,23 @@ class Studies(Spec):
     algorithms: AlgorithmStudy = AlgorithmStudy()
 
 
+Sections = dict[str, dict[str, Any]]
+
+
+class Reading(Spec):
+    """One reading of the paper beside the profile's own, for one pair and a table of readings.
+
+    ``protocol`` are fields of :class:`safs.protocol.Protocol`, ``sections`` overrides of the pairs'
+    sections, which come before the profile's budget; ``arms`` are those it affects.
+    """
+
+    title: str
+    pair: str
+    protocol: dict[str, str] = Field(default_factory=dict)
+    sections: Sections = Field(default_factory=dict)
+    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Profile(Spec):
     """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget."""
 
@@ -163,6 +180,7 @@ class Profile(Spec):
     cells: dict[str, Cell]
     arms: tuple[str, ...]
     studies: Studies = Studies()
+    readings: dict[str, Reading] = Field(default_factory=dict)
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("arms")
@@ -187,6 +205,10 @@ class Profile(Spec):
         for pair in self.pairs:
             if not any(cell.pair == pair for cell in self.cells.values()):
                 raise ValueError(f"pair {pair!r} has no cell; add one under cells")
+        for name, reading in self.readings.items():
+            _known(f"pair of reading {name}", reading.pair, self.pairs)
+            for arm in reading.arms:
+                _known(f"arm of reading {name}", arm, self.arms)
         for study in (self.studies.activations, self.studies.algorithms):
             for name in study.cells:
                 _known("cell of a study", name, self.cells)
@@ -215,9 +237,6 @@ class Profile(Spec):
         return any((self.cells[c].pair, self.cells[c].ratio) == (pair, ratio) for c in cells)
 
 
-Sections = dict[str, dict[str, Any]]
-
-
 class Preset(Spec):
     """A named reading of the paper, ``pipelines/presets/<name>.yaml``; ``paper`` changes nothing.
 
@@ -229,20 +248,20 @@ class Preset(Spec):
     every: Sections = Field(default_factory=dict)
     published: dict[str, Sections] = Field(default_factory=dict)
 
-    def sections(self, published: str | None) -> list[Sections]:
+    def layers(self, pair: str, root: Path) -> tuple[Sections, Sections]:
         """What to lay over a pair, in this order."""
-        return [self.every, self.published.get(published or "", {})]
-
-
-PAPER = Preset()
-"""The pairs as they stand."""
+        file = root / PAIRS / f"{pair}.yaml"
+        about = _read(file).get("about") if file.is_file() else None
+        published = about.get("published") if isinstance(about, dict) else None
+        return self.every, self.published.get(published or "", {})
 
 
 class Study(Spec):
-    """A profile with its pairs resolved: what stages, plans and reports read."""
+    """A profile with its pairs resolved, and each of its readings as a study of its own."""
 
     profile: Profile
     pairs: dict[str, Pair]
+    readings: dict[str, Study] = Field(default_factory=dict)
 
 
 def load(params_file: Path, root: Path = Path()) -> Study:
@@ -251,52 +270,81 @@ def load(params_file: Path, root: Path = Path()) -> Study:
     Raises:
         SafsError: one line naming file, key, value and what was expected.
     """
-    values = _read(root / params_file)
-    profile: Profile = _validated(Profile, values, params_file)
+    profile: Profile = _validated(Profile, _read(root / params_file), params_file)
+    readings = {name: _reading(profile, name, root) for name in profile.readings}
+    return _resolved(profile, root).model_copy(update={"readings": readings})
+
+
+def _resolved(profile: Profile, root: Path, sections: Sections | None = None) -> Study:
+    """A profile's study: the preset's switches under its own, its pairs under all overrides."""
     preset = load_preset(profile.protocol.preset, root)
     protocol = preset.protocol | profile.protocol.model_dump(exclude_unset=True)
-    profile = profile.model_copy(update={"protocol": Protocol(**protocol)})
     pairs = {
-        name: load_pair(name, profile.budget, root, profile.params_file, preset)
+        name: load_pair(
+            name,
+            (*preset.layers(name, root), sections or {}, profile.budget),
+            root,
+            profile.params_file,
+        )
         for name in profile.pairs
     }
-    return Study(profile=profile, pairs=pairs)
+    checked = _validated(Protocol, protocol, profile.params_file)
+    return Study(profile=profile.model_copy(update={"protocol": checked}), pairs=pairs)
+
+
+def _reading(profile: Profile, name: str, root: Path) -> Study:
+    """A reading as a study, kept in the folder ``readings/<pair>/<name>`` of its profile."""
+    reading = profile.readings[name]
+    where = f"{profile.params_file}: readings.{name}.protocol"
+    protocol = profile.protocol.model_dump(exclude_unset=True) | reading.protocol
+    own = profile.model_copy(
+        update={
+            "profile": f"{profile.profile}/readings/{reading.pair}/{name}",
+            "title": reading.title,
+            "pairs": (reading.pair,),
+            "cells": {key: c for key, c in profile.cells.items() if c.pair == reading.pair},
+            "protocol": _validated(Protocol, protocol, where),
+            "arms": reading.arms,
+            "studies": Studies(),
+            "readings": {},
+        }
+    )
+    return _resolved(own, root, reading.sections)
 
 
 def load_pair(
     name: str,
-    budget: Mapping[str, Mapping[str, Any]],
+    layers: Iterable[Sections] = (),
     root: Path = Path(),
     asked_by: str = "pairs",
-    preset: Preset = PAPER,
 ) -> Pair:
-    """A pair's file with a preset and a profile's budget laid over its sections.
+    """A pair's file with overrides laid over its sections.
 
     Args:
         name: a file in ``pipelines/pairs/``, without its ending.
-        budget: overrides by section; empty for the pair as it stands.
+        layers: overrides by section, the last wins; none for the pair as it stands.
         root: the repository's root.
         asked_by: the file that names the pair, for error messages.
-        preset: overrides by section that come before the budget's.
     """
     known = sorted(path.stem for path in (root / PAIRS).glob("*.yaml"))
     if name not in known:
         raise SafsError(f"{asked_by}: unknown pair {name!r}{did_you_mean(name, known)}")
     file = PAIRS / f"{name}.yaml"
     values = _read(root / file)
-    published = (values.get("about") or {}).get("published")
-    for layer in (*preset.sections(published), budget):
+    overridden = False
+    for layer in layers:
         for section, override in layer.items():
             values[section] = {**values.get(section, {}), **override}
-    source = f"{file} with the budget of {asked_by}" if budget else str(file)
+            overridden = overridden or bool(override)
+    source = f"{file} with what {asked_by} lays over it" if overridden else str(file)
     pair: Pair = _validated(Pair, values, source)
     return pair
 
 
 def load_preset(name: str, root: Path = Path()) -> Preset:
-    """The preset of that name."""
+    """The preset of that name; ``paper`` has no file and changes nothing."""
     if name == "paper":
-        return PAPER
+        return Preset()
     file = PRESETS / f"{name}.yaml"
     preset: Preset = _validated(Preset, _read(root / file), file)
     return preset

@@ -18,7 +18,7 @@ def view() -> Table:
     for column in ("parameters", "slots", "prunable layers"):
         table.add_column(column, justify="right")
     for name in sorted(path.stem for path in PAIRS.glob("*.yaml")):
-        pair = load_pair(name, {})
+        pair = load_pair(name)
         model = empty(pair.network, pair.dataset.name)
         table.add_row(
             name,

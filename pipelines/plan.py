@@ -55,11 +55,18 @@ def _studies(study: Study, name: str, pair: Pair) -> list[Step]:
         profile.replicates * swept,
         profile.replicates * others * pair.search.evaluations,
     )
-    steps = [
+    found = [
         Step(name, "activations", finals, finals * pair.finetune.epochs),
         Step(name, "algorithms", candidates, candidates * pair.search.epochs),
+        _readings(study, name),
     ]
-    return [step for step in steps if step.trainings]
+    return [step for step in found if step.trainings]
+
+
+def _readings(study: Study, name: str) -> Step:
+    """The readings of a pair, at most: what they share with the profile is not trained again."""
+    every = [s for r in study.readings.values() if name in r.pairs for s in steps(r)]
+    return Step(name, "readings", sum(s.trainings for s in every), sum(s.epochs for s in every))
 
 
 def trials(pair: Pair, arm: str) -> int:

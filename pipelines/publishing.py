@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.context import Context
+from bench.readings import Runs, readings
 from bench.records import Collection, Expected, collect
+from bench.render import Table
 from bench.schema import Protocol
 from bench.traces import SearchTrace, Traces, TuneTrace, curve_frame
 from pipelines.config import Study
@@ -39,6 +41,17 @@ def expected(study: Study) -> list[Expected]:
 def collection(study: Study) -> Collection:
     """The records of a study as a tidy frame."""
     return collect(expected(study))
+
+
+def reading_tables(study: Study) -> list[Table]:
+    """The table of readings, if the profile has any."""
+    if not study.readings:
+        return []
+    others = {
+        name: Runs(reading.profile.pairs[0], reading.profile.title, collection(reading))
+        for name, reading in study.readings.items()
+    }
+    return [readings(collection(study), others, context(study))]
 
 
 def traces(study: Study) -> Traces:
@@ -79,7 +92,7 @@ def context(study: Study) -> Context:
         budgets=_budgets(study),
         notes=tuple(note.strip() for note in profile.notes),
         deviations=DEVIATIONS,
-        parameters=study.model_dump(mode="json"),
+        parameters=study.model_dump(mode="json", exclude={"readings"}),
     )
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pipelines.config import Study
+from pipelines.engine import layout
 from pipelines.engine.work import Work, replicates
 from pipelines.stages.search import find
 
 
-def run(study: Study, pair: str, ratio: float) -> None:
-    """The searches, ``<algorithm>-r<replicate>``; none where the study is not asked for.
+def run(study: Study, pair: str) -> None:
+    """The study in every cell of a pair that it names; nothing where it names none."""
+    layout.folder(study.profile.profile, "algorithms", pair).mkdir(parents=True, exist_ok=True)
+    for ratio in study.profile.ratios(pair):
+        cell(study, pair, ratio)
+
+
+def cell(study: Study, pair: str, ratio: float) -> None:
+    """The searches: ``<algorithm>-r<replicate>``.
 
     The profile's own algorithm is in the stage ``search`` and not run again. Nothing is trained to
     the end: what is compared is the fitness that each search reached.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from bench import tables
 from pipelines.config import Study
-from pipelines.publishing import collection, context, results
+from pipelines.publishing import collection, context, reading_tables, results
 
 
 def run(study: Study) -> None:
     """Write ``results/<profile>/`` tables from the records that the parameters name."""
-    tables.write_all(collection(study), context(study), results(study) / "tables")
+    place = results(study) / "tables"
+    tables.write_all(collection(study), context(study), place)
+    for table in reading_tables(study):
+        table.write(place)

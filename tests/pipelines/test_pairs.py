@@ -32,7 +32,7 @@ DENSE = {  # Tables 5-7: lr, momentum, weight decay, schedule, epochs
 
 
 def pair(name):
-    return load_pair(name, {}, ROOT)
+    return load_pair(name, (), ROOT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,7 +78,7 @@ def test_search_and_tune_are_those_of_table_4(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pair_can_be_read_as_released(name):
     preset = load_preset("as_released", ROOT)
-    plain, spec = pair(name), load_pair(name, {}, ROOT, preset=preset)
+    plain, spec = pair(name), load_pair(name, preset.layers(name, ROOT), ROOT)
     assert spec.search.fitness == "best_validation_error" and spec.search.evaluations in (
         22,
         23,
@@ -100,7 +100,8 @@ def test_every_pair_can_be_read_as_released(name):
 
 def test_the_budget_of_a_profile_wins_over_its_preset():
     preset = load_preset("as_released", ROOT)
-    spec = load_pair("lenet5_mnist5k", {"finetune": {"epochs": 3}}, ROOT, preset=preset)
+    layers = (*preset.layers("lenet5_mnist5k", ROOT), {"finetune": {"epochs": 3}})
+    spec = load_pair("lenet5_mnist5k", layers, ROOT)
     assert (spec.finetune.epochs, spec.pretrain.epochs, spec.recipe.optimizer) == (3, 200, "adam")
 
 

@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.schema import Record
-from pipelines.config import Studies, Study, load
+from pipelines.config import Reading, Studies, Study, load
 from pipelines.engine.tasks import empty
-from pipelines.publishing import collection, context, expected, traces
+from pipelines.publishing import collection, context, expected, reading_tables, traces
 from pipelines.stages import (
     activations,
     algorithms,
@@ -21,6 +21,7 @@ from pipelines.stages import (
     evaluate,
     pretrain,
     prune,
+    readings,
     report,
     search,
     tables,
@@ -54,8 +55,10 @@ def study(**recipe: object) -> Study:
 
 def run_all(of: Study) -> None:
     pretrain.run(of, PAIR)
-    for stage in (prune, baselines, search, tune, activations, algorithms):
+    for stage in (prune, baselines, search, tune):
         stage.run(of, PAIR, RATIO)
+    for stage in (activations, algorithms):
+        stage.run(of, PAIR)
     evaluate.run(of, PAIR)
 
 
@@ -196,9 +199,42 @@ def test_a_profile_without_studies_trains_none(done, tmp_path, monkeypatch):
         target.write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
     for stage in (activations, algorithms):
-        stage.run(of, PAIR, RATIO)
+        stage.run(of, PAIR)
         name = stage.__name__.rpartition(".")[2]
         assert list(Path(f"runs/smoke/{name}/{PAIR}/{RATIO}").iterdir()) == []
+
+
+def test_readings_share_what_they_do_not_change(done):
+    """Two readings: one changes what is reported, the other SReLU alone."""
+    reading = Reading(title="t", pair=PAIR, arms=("srelu",))
+    of = study()
+    profile = of.profile.model_copy(update={"readings": {"layer": reading, "best": reading}})
+    readings_of = {}
+    for name, change in (
+        ("layer", {"srelu": "per_layer"}),
+        ("best", {"reported_epoch": "best_validation"}),
+    ):
+        protocol = of.profile.protocol.model_copy(update=change)
+        own = {"profile": f"smoke/readings/{PAIR}/{name}", "protocol": protocol}
+        own |= {"arms": ("srelu",), "studies": Studies()}
+        readings_of[name] = Study(profile=of.profile.model_copy(update=own), pairs=of.pairs)
+    of = Study(profile=profile, pairs=of.pairs, readings=readings_of)
+    readings.run(of, PAIR)
+    base = Path(f"runs/smoke/readings/{PAIR}")
+    assert sorted(p.name for p in base.iterdir()) == ["best", "layer"]
+    whole = json.loads(Path(f"runs/smoke/pretrain/{PAIR}/dense-r0.json").read_text())
+    assert json.loads((base / f"layer/pretrain/{PAIR}/dense-r0.json").read_text()) == whole
+    best = json.loads((base / f"best/pretrain/{PAIR}/dense-r0.json").read_text())
+    assert best["job"]["keep"] == "best_validation"
+    record = Record.read(base / f"layer/evaluate/{PAIR}/srelu-{RATIO}-r0.json")
+    assert {slot.operator for slot in record.slots} == {"srelu_layer"}
+    assert record.parameters.activation == 4 * 4
+    (table,) = reading_tables(of)
+    assert list(table.frame["reading"]) == ["profile", "layer", "best"]
+    assert table.frame["vanilla_mean"].notna().tolist() == [True, False, False]
+    assert table.frame["srelu_mean"].notna().all()
+    readings.run(Study(profile=study().profile, pairs=of.pairs), PAIR)
+    assert list(base.iterdir()) == [], "a reading that is gone leaves nothing behind"
 
 
 def test_records_account_for_parameters_and_multiplications(done):

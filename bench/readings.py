@@ -1,0 +1,116 @@
+"""The table of readings: what becomes of the numbers where the paper can be read in several ways.
+
+A description, not a comparison: it says which reading comes nearest to the printed numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench import paper, stats
+from bench.arms import ARMS, ordered
+from bench.context import Context
+from bench.records import Collection
+from bench.render import ABSENT, Table, number, ratio_text, spread_text, view_of
+
+
+class Runs(NamedTuple):
+    """The runs of a pair under one reading."""
+
+    pair: str
+    title: str
+    runs: Collection
+
+
+def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> Table:
+    """Mean accuracy of every arm under every reading, and how far that is from the paper.
+
+    Args:
+        own: the profile's own runs.
+        others: the readings by name. One has only the arms that it affects; for the distance the
+            others are those of the profile.
+        context: the profile.
+    """
+    rows = [
+        _row(own, reading, context, ratio, name)
+        for pair in context.pairs
+        for ratio in context.ratios
+        for name, reading in {"profile": Runs(pair, "the profile's own", own), **others}.items()
+        if reading.pair == pair
+    ]
+    methods = [name for name in ordered(context.methods) if name != "dense"]
+    printed = [_printed_view(context, pair, methods) for pair in context.pairs]
+    view = [*printed, *(_view(row, context, methods) for row in rows)]
+    caption = (
+        "Percent on the test images: mean ± sample standard deviation over replicates; an empty "
+        "cell is an arm that the reading does not affect. Distance is the mean absolute difference "
+        "to the paper's Table 2 over the arms that it prints. This describes; it compares nothing, "
+        "and where the data set is not the paper's the distance says little."
+    )
+    headings = _headings(methods)
+    return Table(
+        "readings", "Readings of the paper", caption + _nearest(rows, context), pd.DataFrame(rows),
+        view_of(view, headings),
+    )  # fmt: skip
+
+
+def _headings(methods: list[str]) -> list[str]:
+    labels = [ARMS[name].label for name in methods]
+    return ["Pair", "Ratio", "Reading", "n", "Dense", *labels, "Distance"]
+
+
+def _row(
+    own: Collection, reading: Runs, context: Context, ratio: float, name: str
+) -> dict[str, Any]:
+    pair, title, runs = reading
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "reading": name, "title": title}
+    row["n"] = int(runs.select(pair=pair)["replicate"].nunique())
+    gaps = []
+    for method in ordered(context.methods):
+        values = runs.series(pair, ratio, method)
+        row[f"{method}_mean"] = float(values.mean()) if len(values) else np.nan
+        row[f"{method}_sd"] = stats.spread(values.to_numpy())
+        printed = paper.published(context.pairs[pair].published, "table2", method)
+        trained = len(runs.select(pair=pair, method=method))
+        used = values if trained else own.series(pair, ratio, method)
+        if printed and method != "dense" and len(used):
+            gaps.append(abs(float(used.mean()) - printed["top1"]))
+    return row | {"distance": float(np.mean(gaps)) if gaps else np.nan}
+
+
+def _view(row: dict[str, Any], context: Context, methods: list[str]) -> dict[str, str]:
+    texts = (
+        context.label(row["pair"]),
+        ratio_text(row["ratio"]),
+        row["title"],
+        str(row["n"]),
+        *(spread_text(row[f"{name}_mean"], row[f"{name}_sd"]) for name in ("dense", *methods)),
+        number(row["distance"]),
+    )
+    return dict(zip(_headings(methods), texts, strict=True))
+
+
+def _printed_view(context: Context, pair: str, methods: list[str]) -> dict[str, str]:
+    source = context.pairs[pair].published
+    found = (paper.published(source, "table2", name) for name in ("dense", *methods))
+    values = [number(entry["top1"]) if entry else ABSENT for entry in found]
+    texts = (context.label(pair), ABSENT, "printed in the paper", ABSENT, *values, ABSENT)
+    return dict(zip(_headings(methods), texts, strict=True))
+
+
+def _nearest(rows: list[dict[str, Any]], context: Context) -> str:
+    """One sentence per pair: the reading that comes nearest."""
+    found = ""
+    for pair in context.pairs:
+        known = [row for row in rows if row["pair"] == pair and np.isfinite(row["distance"])]
+        if known:
+            row = min(known, key=lambda r: r["distance"])
+            found += (
+                f" Nearest for {context.label(pair)}: {row['title']}, "
+                f"{number(row['distance'])} points away on average."
+            )
+    return found
