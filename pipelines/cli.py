@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines import labs_cli
+
 if TYPE_CHECKING:
     from pipelines.config import Study
 
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--workers", type=int, help="processes that train (default: per core)")
         if name == "plan":
             sub.add_argument("--no-measure", action="store_true", help="count only; needs no torch")
-    text = "check record files against the schema; exit code 2 if one is not valid"
+    text = "check records and lab files against the schema; exit code 2 if one is not valid"
     validate = commands.add_parser("validate", help=text, description=text)
     validate.add_argument("files", nargs="+", type=Path, metavar="FILE")
     validate.set_defaults(command=_validate)
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("source", type=Path, metavar="RECORD_OR_ARTEFACT", help="a run's JSON file")
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to write")
     export.set_defaults(command=_export)
+    labs_cli.register(commands)
     text = "list every pair's network: parameters, slots, prunable layers"
     networks = commands.add_parser("networks", help=text, description=text)
     networks.set_defaults(command=_networks)
@@ -104,9 +107,9 @@ def _show_study(study: Study) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from bench.schema import validate_file
+    from bench.labs.reading import validate
 
-    problems = [line for file in options.files for line in validate_file(file)]
+    problems = [line for file in options.files for line in validate(file)]
     for line in problems:
         print(line, file=sys.stderr)
     if not problems:

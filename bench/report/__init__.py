@@ -18,6 +18,9 @@ from bench.compare import Comparisons
 from bench.context import Context
 from bench.figures import PLOTS, Plot
 from bench.files import write_text
+from bench.labs import view as labs_view
+from bench.labs.forest import TITLE as FOREST
+from bench.labs.view import LabsView
 from bench.paper import contradictions, facts
 from bench.records import Collection
 from bench.render import Table
@@ -38,6 +41,7 @@ HOW_TO_READ = {
     "connectivity": "An accuracy near its cap is limited by the pruning and not by the activation.",
     "cost": "Factors to vanilla compare with the paper's; hours depend on the machine.",
     "failures": "A run without a result is left out of means and comparisons and shown here.",
+    **labs_view.HOW_TO_READ,
 }
 
 
@@ -60,6 +64,7 @@ def render(
     context: Context,
     figures: Mapping[str, Path],
     path: Path,
+    labs: LabsView | None = None,
 ) -> Path:
     """Write the report to ``path``.
 
@@ -70,9 +75,10 @@ def render(
         context: the profile.
         figures: SVG files by name, as :func:`bench.figures.write_all` returns them.
         path: where the HTML goes.
+        labs: what several labs say of this profile, if their files are here.
     """
     found = findings(collection, comparisons, context)
-    return write_text(path, page(collection, comparisons, traces, context, figures, found))
+    return write_text(path, page(collection, comparisons, traces, context, figures, found, labs))
 
 
 def page(
@@ -82,6 +88,7 @@ def page(
     context: Context,
     figures: Mapping[str, Path],
     found: Findings,
+    labs: LabsView | None = None,
 ) -> str:
     """The whole page as HTML; every value is escaped, the figures are inlined."""
     environment = Environment(
@@ -91,7 +98,10 @@ def page(
     return template.render(
         context=context,
         findings=found,
-        sections=sections(collection, comparisons, context, figures),
+        sections=[
+            *sections(collection, comparisons, context, figures),
+            *labs_sections(labs),
+        ],
         arms=[ARMS[name] for name in ordered(context.methods)],
         gain_rules=[(name, rule) for name, rule, _ in GAIN_RULES],
         versions={"schema": SCHEMA_VERSION, "rules": RULES_VERSION},
@@ -126,6 +136,16 @@ def sections(
         _table_section(made["failures"]),
     ]
     return [part for part in parts if part is not None]
+
+
+def labs_sections(labs: LabsView | None) -> list[Section]:
+    """The part on other labs: pooled, the forest plot, each lab; empty where there is none."""
+    if labs is None:
+        return []
+    how = HOW_TO_READ["figure-labs"]
+    plot = Section("figure-labs", FOREST, how, svg=Markup(labs.svg), data="labs_each.csv")
+    pooled, each = map(_table_section, labs.tables)
+    return [pooled, plot, each]
 
 
 def _table_section(table: Table) -> Section:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bench import figures, report
 from bench.compare import compare
+from bench.labs.reading import LABS, by_lab
+from bench.labs.view import view
 from pipelines.config import Study
 from pipelines.publishing import collection, context, results, traces
 
@@ -12,5 +14,9 @@ def run(study: Study) -> None:
     """Write ``results/<profile>/figures`` and ``results/<profile>/report.html``."""
     runs, about, searches = collection(study), context(study), traces(study)
     drawn = figures.write_all(runs, searches, about, results(study) / "figures")
+    labs = by_lab(LABS, about.profile)
+    across = view(labs, about.pairs) if labs else None
+    if across is not None:
+        across.write(results(study) / "figures")
     page = results(study) / "report.html"
-    report.render(runs, compare(runs, about), searches, about, drawn, page)
+    report.render(runs, compare(runs, about), searches, about, drawn, page, across)

@@ -1,0 +1,218 @@
+"""What must agree inside a lab file: each fault as (key path, what stands there, expected)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from bench.errors import BenchError
+from bench.labs.schema import (
+    Budget,
+    Cell,
+    LabFile,
+    LabPair,
+    Run,
+    Trainings,
+    cells_of,
+    data_of,
+    environments_of,
+)
+from bench.records import check_mixing
+from bench.schema import Parameters, Problem, Record
+
+TOLERANCE = 1e-9
+"""Two computations of one number may differ by this much (points, shares)."""
+
+
+def problems(file: LabFile) -> list[Problem]:
+    """All faults; what follows from the runs is checked only once the runs themselves agree."""
+    found = [*_pair_problems(file), *_grid_problems(file)]
+    for place, run in enumerate(file.runs):
+        found += _run_problems(file, run, ("runs", str(place)))
+    found = found or [*_copy_problems(file), *_mixing_problems(file)]
+    return found or [*_summary_problems(file)]
+
+
+def _pair_problems(file: LabFile) -> Iterator[Problem]:
+    wanted = set(file.methods)
+    if len(wanted) != len(file.methods) or "dense" not in wanted:
+        yield ("methods",), file.methods, "distinct methods, dense among them"
+    for name, pair in file.pairs.items():
+        if pair.ratios != sorted(set(pair.ratios)) or not pair.ratios:
+            yield ("pairs", name, "ratios"), pair.ratios, "distinct ratios, ascending"
+        if set(pair.budgets) != wanted:
+            yield ("pairs", name, "budgets"), sorted(pair.budgets), "a budget for each method"
+        for method, budget in pair.budgets.items():
+            for stage, allowed in (("search", budget.search), ("tune", budget.tune)):
+                if (allowed.trainings == 0) != (allowed.epochs == 0):
+                    where = ("pairs", name, "budgets", method, stage, "epochs")
+                    yield where, allowed.epochs, f"epochs for {allowed.trainings} trainings"
+
+
+def _grid_problems(file: LabFile) -> Iterator[Problem]:
+    """Every expected run is there once: none is left out, repeated or added."""
+    size = file.replicates * len(file.methods) * sum(len(p.ratios) for p in file.pairs.values())
+    if size > 10 * len(file.runs) + 1000:
+        yield ("runs",), f"{len(file.runs)} runs", "a run for each replicate, ratio and method"
+        return
+    expected = {
+        (name, 0.0 if method == "dense" else ratio, replicate, method)
+        for name, pair in file.pairs.items()
+        for ratio in pair.ratios
+        for method in file.methods
+        for replicate in range(file.replicates)
+    }
+    seen = set()
+    for place, record in enumerate(file.records):
+        key = (record.pair, record.ratio, record.replicate, record.method)
+        if key in seen:
+            yield ("runs", str(place), "record", "replicate"), record.replicate, "each run once"
+        elif key not in expected:
+            yield (
+                ("runs", str(place), "record"),
+                _words(key),
+                "a pair, ratio, replicate and method that the head of the file names",
+            )
+        seen.add(key)
+    for key in sorted(expected - seen):
+        yield ("runs",), "no run " + _words(key), "every run; a failed one is a record too"
+
+
+def _words(key: tuple[str, float, int, str]) -> str:
+    return "{}/{}/{}/{}".format(*key)
+
+
+def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[Problem]:
+    record, at = run.record, (*where, "record")
+    if record.profile != file.profile:
+        yield (*at, "profile"), record.profile, f"the file's profile {file.profile!r}"
+    if record.protocol != file.protocol:
+        yield (*at, "protocol"), record.protocol.model_dump(), "the file's protocol"
+    for number, slot in enumerate(record.slots):
+        if slot.own:
+            yield (
+                (*at, "slots", str(number), "own"),
+                sorted(slot.own),
+                "{}: a lab file has no weights",
+            )
+    pair = file.pairs.get(record.pair)
+    if pair is None:
+        return
+    if record.parameters is not None:
+        yield from _count_problems(record, record.parameters, pair, (*at, "parameters"))
+    if budget := pair.budgets.get(record.method):
+        yield from _spent_problems(run, budget, where)
+
+
+def _count_problems(
+    record: Record, counts: Parameters, pair: LabPair, at: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Sparsity: the layers' counts against the totals and against the ratio."""
+    total = sum(layer.total for layer in counts.layers.values())
+    pruned = total - sum(layer.kept for layer in counts.layers.values())
+    if counts.prunable != total:
+        yield (*at, "prunable"), counts.prunable, f"{total}, the sum of the layers' totals"
+    if counts.nonzero > counts.total - pruned:
+        expected = f"at most {counts.total - pruned}, the total without {pruned} pruned weights"
+        yield (*at, "nonzero"), counts.nonzero, expected
+    for name, layer in counts.layers.items():
+        wanted = max(1.0, (1 - record.ratio) * layer.total)
+        if pair.layerwise and abs(layer.kept - wanted) > 1:
+            where = (*at, "layers", name, "kept")
+            yield (
+                where,
+                layer.kept,
+                f"{wanted:.0f}, as ratio {record.ratio} of each layer is pruned",
+            )
+
+
+def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterator[Problem]:
+    """Epochs and trainings against the budget; only failures may spend less."""
+    record = run.record
+    ok = record.status == "ok"
+    least = budget.final if ok else 0
+    at = (*where, "record")
+    if not least <= record.epochs.final <= budget.final:
+        yield (*at, "epochs", "final"), record.epochs.final, f"the budget of {budget.final} epochs"
+    for stage in ("search", "tune"):
+        allowed: Trainings = getattr(budget, stage)
+        trainings: int = getattr(record.trials, stage)
+        epochs: int = getattr(record.epochs, stage)
+        failed: int = getattr(run.failed, stage)
+        if trainings != allowed.trainings and (ok or trainings):
+            yield (*at, "trials", stage), trainings, f"the budget of {allowed.trainings} trainings"
+            continue
+        if failed > trainings:
+            yield (*where, "failed", stage), failed, f"at most the {trainings} trainings"
+            continue
+        fewest, most = (trainings - failed) * allowed.epochs, trainings * allowed.epochs
+        if not fewest <= epochs <= most:
+            text = f"{most}" if fewest == most else f"{fewest} to {most}"
+            yield (
+                (*at, "epochs", stage),
+                epochs,
+                f"{text}: {trainings} trainings of {allowed.epochs} epochs, {failed} failed",
+            )
+
+
+def _copy_problems(file: LabFile) -> Iterator[Problem]:
+    """Replicates are runs of their own: no two have the same weights or the same identity."""
+    weights: dict[tuple[str, str], tuple[float, int]] = {}
+    identities: set[str] = set()
+    for place, record in enumerate(file.records):
+        digests, at = record.digests, ("runs", str(place), "record", "digests")
+        if digests.identity in identities:
+            yield (*at, "identity"), digests.identity, "an identity that no other run has"
+        identities.add(digests.identity)
+        if digests.weights is not None:
+            block = (record.ratio, record.replicate)
+            if weights.setdefault((record.pair, digests.weights), block) != block:
+                yield (*at, "weights"), digests.weights, "weights that no other replicate has"
+
+
+def _mixing_problems(file: LabFile) -> Iterator[Problem]:
+    parameters: dict[str, str] = {}
+    for place, record in enumerate(file.records):
+        known = parameters.setdefault(record.pair, record.digests.parameters)
+        if record.digests.parameters != known:
+            at = ("runs", str(place), "record", "digests", "parameters")
+            yield at, record.digests.parameters, f"{known}, as in the pair's other runs"
+    try:
+        check_mixing({(r.pair, r.ratio, r.replicate, r.method): r for r in file.records})
+    except BenchError as error:
+        yield ("runs",), "records that cannot stand together", str(error)
+
+
+def _summary_problems(file: LabFile) -> Iterator[Problem]:
+    """What the head says of the runs, against the runs."""
+    if file.data != data_of(file.records):
+        yield ("data",), file.data, "the checksums of the runs, by data set"
+    if file.environments != environments_of(file.records):
+        yield ("environments",), f"{len(file.environments)} of them", "those of the runs, in order"
+    wanted = cells_of(file.records)
+    if [(c.pair, c.ratio) for c in file.cells] != [(c.pair, c.ratio) for c in wanted]:
+        yield ("cells",), f"{len(file.cells)} cells", "one per pair and ratio, in order"
+        return
+    for place, (cell, truth) in enumerate(zip(file.cells, wanted, strict=True)):
+        yield from _cell_problems(cell, truth, ("cells", str(place)))
+
+
+def _cell_problems(cell: Cell, truth: Cell, at: tuple[str, ...]) -> Iterator[Problem]:
+    if not _close(cell.sparsity, truth.sparsity):
+        yield (*at, "sparsity"), cell.sparsity, f"{truth.sparsity}, from the counts of its runs"
+    if set(cell.gains) != set(truth.gains):
+        yield (*at, "gains"), sorted(cell.gains), f"the contrasts {', '.join(truth.gains)}"
+        return
+    for name, gain in cell.gains.items():
+        real = truth.gains[name]
+        if gain.n != real.n:
+            yield (*at, "gains", name, "n"), gain.n, f"{real.n} replicates with both results"
+        if not _close(gain.mean, real.mean):
+            expected = f"{real.mean}, the mean difference of its runs"
+            yield (*at, "gains", name, "mean"), gain.mean, expected
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=0, abs_tol=TOLERANCE)

@@ -1,0 +1,82 @@
+"""The forest plot: every lab, the pooled effect, and the paper's number, which is not pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bench import style
+from bench.arms import ARMS, contrasts_of
+from bench.compare import contrast_label
+from bench.render import ratio_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TITLE = "Gain of SAFS in every lab"
+HOW_TO_READ = (
+    "A line per lab: its mean paired gain in percentage points and its own 95% interval; a hollow "
+    "mark is not pooled. The diamond is the random-effects mean with its Hartung-Knapp interval. "
+    "The paper's number stands below to compare with; it was printed without a spread and is not "
+    "pooled."
+)
+LAB, POOLED, PAPER = "lab", "pooled", "paper"
+CONFIRMATORY = [contrast.name for contrast in contrasts_of(ARMS) if contrast.confirmatory]
+
+
+def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
+    """The plot as SVG: a row of panels per (pair, confirmatory contrast), a column per ratio.
+
+    Args:
+        frame: the rows of :func:`bench.labs.view.rows`.
+        label: how a pair is called.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    asked = frame[frame["contrast"].isin(CONFIRMATORY)]
+    groups = list(dict.fromkeys(zip(asked["pair"], asked["contrast"], strict=True)))
+    ratios = sorted(set(asked["ratio"]))
+    names = list(dict.fromkeys(asked.sort_values("row", key=_order, kind="stable")["lab"]))
+    with mpl.rc_context(style.RC):
+        height = (0.9 + 0.3 * len(names)) * len(groups)
+        figure = Figure(figsize=(1.4 + 2.7 * len(ratios), height), layout="constrained")
+        axes = figure.subplots(len(groups), len(ratios), squeeze=False)
+        for row, (pair, contrast) in zip(axes, groups, strict=True):
+            for ax, ratio in zip(row, ratios, strict=True):
+                own = (asked["pair"] == pair) & (asked["contrast"] == contrast)
+                rows = asked[own & (asked["ratio"] == ratio)]
+                ax.set_visible(not rows.empty)
+                _panel(ax, rows, names)
+                ax.set_title(f"{label(pair)}, {ratio_text(ratio)}\n{contrast_label(contrast)}")
+            shown = next(ax for ax in row if ax.get_visible())
+            shown.set_yticks(range(len(names)), names)
+        return style.svg(figure, "labs", TITLE, HOW_TO_READ)
+
+
+def _order(rows: pd.Series[str]) -> pd.Series[int]:
+    return rows.map([LAB, POOLED, PAPER].index)
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    for row in rows.itertuples():
+        _mark(ax, row, names.index(str(row.lab)))
+    ax.axvline(0, color=style.INK, linewidth=0.8, linestyle=":")
+    ax.set_yticks([])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlabel("Percentage points")
+    ax.grid(axis="y", visible=False)
+
+
+def _mark(ax: Axes, row: Any, y: int) -> None:
+    """One line: the interval where there is one, and the mean."""
+    place = {LAB: 5, POOLED: 2, PAPER: 7}[row.row]
+    shape = {LAB: "s", POOLED: "D", PAPER: "X"}[row.row]
+    colour = style.colour(place)
+    if row.high == row.high:  # not NaN
+        ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2)
+    if row.gain == row.gain:
+        inside = colour if row.pooled or row.row == POOLED else "none"
+        ax.scatter([row.gain], [y], marker=shape, s=36, edgecolors=colour, color=inside, zorder=3)

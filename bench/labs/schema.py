@@ -1,0 +1,237 @@
+"""The lab file, version 1: everything that one lab found in one profile, without weights.
+
+One JSON object. ``runs`` holds the records as the suite wrote them (:class:`bench.schema.Record`),
+but without the own parameters of activations, which are weights; everything above it is for the
+reviewer and is checked against the runs. Accuracies are fractions, gains percentage points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from bench.arms import contrasts_of
+from bench.schema import Count, Environment, Fraction, Model, Positive, Protocol, Record, detail
+
+VERSION = 1
+"""Version of the format; a reader knows exactly one."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Lab(Model):
+    """Who: a short name (lower-case letters, digits, hyphens) and a line about the set-up."""
+
+    name: Slug
+    description: Annotated[str, Field(max_length=300)]
+
+
+class Trainings(Model):
+    """What a search may spend: ``trainings`` of ``epochs`` each."""
+
+    trainings: Count
+    epochs: Count
+
+
+class Budget(Model):
+    """Epochs of a method's last training, and what its stage 1 and stage 2 may spend."""
+
+    final: Positive
+    search: Trainings
+    tune: Trainings
+
+
+class LabPair(Model):
+    """A (network, data set) pair as it was run.
+
+    Attributes:
+        parameters: digest of the pair's resolved parameters and of the protocol's switches, without
+            the seed: labs are pooled only where it agrees.
+        layerwise: every layer was pruned to the same ratio, so kept weights can be checked.
+        ratios: the pruning ratios, ascending.
+        budgets: what each method may spend.
+    """
+
+    parameters: Sha256
+    layerwise: bool
+    ratios: list[Annotated[float, Field(gt=0, lt=1)]]
+    budgets: dict[str, Budget]
+
+
+class Gain(Model):
+    """Mean paired difference of a contrast in percentage points over ``n`` replicates."""
+
+    n: Count
+    mean: float | None
+
+
+class Cell(Model):
+    """What a (pair, ratio) came to: the mean share of pruned weights, and the gains."""
+
+    pair: Name
+    ratio: float
+    sparsity: Fraction | None
+    gains: dict[str, Gain]
+
+
+class Failed(Model):
+    """Trainings inside stage 1 and stage 2 that failed, and so may have ended early."""
+
+    search: Count
+    tune: Count
+
+
+class Run(Model):
+    """One record, and how many of its searches' trainings failed."""
+
+    failed: Failed
+    record: Record
+
+
+class LabFile(Model):
+    """See the module. ``digest`` seals the rest of the file as :func:`seal` says."""
+
+    lab_file: Annotated[int, Field(ge=VERSION, le=VERSION)]
+    digest: Sha256
+    lab: Lab
+    profile: Name
+    protocol: Protocol
+    seed: Count
+    replicates: Positive
+    methods: list[str]
+    dvc_lock: Sha256
+    data: dict[Name, dict[str, str]]
+    environments: list[Environment]
+    pairs: dict[Name, LabPair]
+    cells: list[Cell]
+    runs: list[Run]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        from bench.labs.checks import problems
+
+        found = [detail(problem) for problem in problems(self)]
+        if found:
+            raise ValidationError.from_exception_data("LabFile", found)
+        return self
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of all runs."""
+        return [run.record for run in self.runs]
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """The file's text from its content without digest, which it computes.
+
+    One line per run, cell, environment and pair, so that a line number finds it.
+    """
+    sealed = {"lab_file": content["lab_file"], "digest": seal(content), **content}
+    return "{\n" + ",\n".join(_entry(*item) for item in sealed.items()) + "\n}\n"
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of all of ``content`` but its ``digest``."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pack_runs(runs: Iterable[Run]) -> dict[str, Any]:
+    """The parts of a lab file that follow from its runs, as plain data."""
+    found = list(runs)
+    records = [run.record for run in found]
+    parts: dict[str, Any] = {
+        "data": data_of(records),
+        "environments": environments_of(records),
+        "cells": cells_of(records),
+    }
+    plain = {key: _plain(value) for key, value in parts.items()}
+    return plain | {"runs": [run.model_dump(mode="json", by_alias=True) for run in found]}
+
+
+def without_weights(record: Record) -> Record:
+    """The record without its activations' own parameters."""
+    slots = [slot.model_copy(update={"own": {}}) for slot in record.slots]
+    return record.model_copy(update={"slots": slots})
+
+
+def data_of(records: Iterable[Record]) -> dict[str, dict[str, str]]:
+    """Checksums by data set."""
+    return {record.dataset: dict(record.digests.data) for record in records}
+
+
+def environments_of(records: Iterable[Record]) -> list[Environment]:
+    """Every distinct environment, in order."""
+    found: dict[str, Environment] = {}
+    for record in records:
+        found.setdefault(record.environment.model_dump_json(), record.environment)
+    return list(found.values())
+
+
+def cells_of(records: Sequence[Record]) -> list[Cell]:
+    """The summary of every (pair, ratio) in order."""
+    keys = sorted({(r.pair, r.ratio) for r in records if r.method != "dense"})
+    methods = {r.method for r in records}
+    return [
+        Cell(
+            pair=pair,
+            ratio=ratio,
+            sparsity=_sparsity(r for r in records if (r.pair, r.ratio) == (pair, ratio)),
+            gains={
+                contrast.name: _gain(differences(records, pair, ratio, contrast.a, contrast.b))
+                for contrast in contrasts_of(methods)
+            },
+        )
+        for pair, ratio in keys
+    ]
+
+
+def differences(
+    records: Iterable[Record], pair: str, ratio: float, a: str, b: str
+) -> dict[int, float]:
+    """Test top-1 of ``a`` minus ``b`` in percentage points, by replicate with both results."""
+    top1 = {
+        (r.method, r.replicate): r.test.top1
+        for r in records
+        if r.test is not None and (r.pair, r.ratio) == (pair, ratio)
+    }
+    replicates = sorted(r for method, r in top1 if method == a and (b, r) in top1)
+    return {r: round(100 * (top1[a, r] - top1[b, r]), 10) for r in replicates}
+
+
+def _gain(found: Mapping[int, float]) -> Gain:
+    mean = round(float(np.mean(list(found.values()))), 10) if found else None
+    return Gain(n=len(found), mean=mean)
+
+
+def _sparsity(records: Iterable[Record]) -> float | None:
+    shares = [
+        1 - sum(layer.kept for layer in r.parameters.layers.values()) / r.parameters.prunable
+        for r in records
+        if r.parameters is not None and r.parameters.prunable
+    ]
+    return round(float(np.mean(shares)), 10) if shares else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [item.model_dump(mode="json", by_alias=True) for item in value]
+    return value
+
+
+def _entry(key: str, value: Any) -> str:
+    name = json.dumps(key)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"{name}: [\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
+    if key == "pairs":
+        lines = (f"{json.dumps(pair)}: {json.dumps(entry)}" for pair, entry in value.items())
+        return f"{name}: {{\n" + ",\n".join(lines) + "\n}"
+    return f"{name}: {json.dumps(value)}"

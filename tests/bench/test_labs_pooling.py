@@ -1,0 +1,195 @@
+"""Pooling labs: coverage, heterogeneity, leave-one-out, verdicts, what is never pooled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import synthetic
+from scipy import stats as scipy_stats
+from synthetic import PAIR
+from synthetic_labs import METHODS, content, lab, sha
+
+from bench.labs import pooling
+from bench.labs.pooling import compare, pool
+from bench.labs.view import terminal, view
+from bench.stats import mean_interval
+
+TRUTH = 5.0
+
+
+def simulate(labs: int, replicates: int, between: float, rng: np.random.Generator):
+    """Differences by lab: the labs' true gains spread by ``between``, replicates by 2 points."""
+    true = TRUTH + between * rng.standard_normal((labs, 1))
+    return list(true + 2 * rng.standard_normal((labs, replicates)))
+
+
+@pytest.mark.parametrize("between", [0.0, 3.0])
+@pytest.mark.parametrize("replicates", [3, 10])
+def test_the_pooled_interval_covers_the_truth(replicates, between):
+    """2,000 simulations of five labs; also I-squared above 0 where there is nothing, and not."""
+    rng = np.random.default_rng(20230905)
+    found = [pool(simulate(5, replicates, between, rng)) for _ in range(2000)]
+    covered = np.mean([f.effect.low <= TRUTH <= f.effect.high for f in found])
+    assert 0.92 <= covered <= 0.97
+    seen = np.mean([f.i2.low > 0 for f in found])
+    assert seen < 0.04 if between == 0 else seen > (0.6 if replicates == 3 else 0.95)
+
+
+def test_with_equal_labs_it_is_the_t_interval_of_their_means():
+    """Equal weights: Hartung and Knapp's interval is Student's over the labs' means."""
+    groups = simulate(5, 4, 3.0, np.random.default_rng(0))
+    by_hand = mean_interval([group.mean() for group in groups])
+    assert pool(groups).effect == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_i_squared_is_that_of_the_f_test():
+    groups = simulate(5, 4, 3.0, np.random.default_rng(1))
+    f = scipy_stats.f_oneway(*groups).statistic
+    assert pool(groups).i2.mean == pytest.approx(100 * (1 - 1 / f))
+    assert (pool(groups).i2.low > 0) == (scipy_stats.f_oneway(*groups).pvalue < 0.025)
+
+
+def test_unequal_labs_weigh_by_their_replicates():
+    rng = np.random.default_rng(2)
+    groups = [5 + 0.1 * rng.standard_normal(n) for n in (3, 3, 200)]
+    groups[2] = groups[2] - groups[2].mean() + 5.0
+    assert abs(pool(groups).effect.mean - 5) < abs(np.mean([g.mean() for g in groups]) - 5) + 1e-9
+
+
+def test_one_lab_and_no_spread_have_no_interval():
+    one = pool([np.array([1.0, 2.0])])
+    flat = pool([np.array([1.0, 1.0])] * 3)
+    assert one.effect.mean == 1.5 and flat.effect.mean == 1.0
+    assert not one.effect.defined and not flat.effect.defined and not flat.i2.defined
+
+
+def three(**planted):
+    return {name: lab(name, seed, **planted) for seed, name in enumerate(("a", "b", "c"))}
+
+
+def confirmatory(labs, contrast="safs-vanilla", ratio=0.99):
+    asked = [q for q in compare(labs).questions if q.contrast.name == contrast]
+    return next(q for q in asked if q.ratio == ratio)
+
+
+def test_three_agreeing_labs_are_consistent():
+    question = confirmatory(three())
+    assert question.verdict.name == pooling.CONSISTENT and question.kind == "confirmatory"
+    assert question.pooled.effect.n == 3 and len(question.counted) == 3
+    assert confirmatory(three(), ratio=0.9).kind == "exploratory"
+
+
+def test_a_planted_difference_is_deviating_and_leaving_it_out_shows_which():
+    labs = three() | {"far": lab("far", 7, gain=0.3)}
+    question = confirmatory(labs)
+    assert question.verdict.name == pooling.DEVIATING
+    widths = {e.lab: e.without.high - e.without.low for e in question.labs}
+    assert min(widths, key=widths.get) == "far"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_labs_get_no_verdict(count):
+    labs = dict(list(three().items())[:count])
+    answer = compare(labs)
+    assert {q.verdict.name for q in answer.questions} == {pooling.NO_VERDICT}
+    assert f"{count} labs: no verdict" in answer.notes[0]
+
+
+def test_identical_labs_count_once():
+    twin = {name: lab(name, 1) for name in ("a", "b", "c")}
+    question = confirmatory(twin)
+    assert question.verdict.name == pooling.IDENTICAL and len(question.counted) == 1
+    assert question.labs[1].why_not == "identical to a image by image"
+    mixed = three() | {"d": lab("d", 2)}
+    assert len(confirmatory(mixed).counted) == 3
+    two = {"a": lab("a", 1), "b": lab("b", 1), "c": lab("c", 2)}
+    assert confirmatory(two).verdict.name == pooling.NO_VERDICT
+
+
+def edited(name: str, seed: int, **head):
+    """A lab whose head and records say something else of protocol or profile."""
+    values = content(name, seed, **head)
+    for run in values["runs"]:
+        run["record"] |= head
+    return pooling.LabFile.model_validate(values | {"digest": sha("any")})
+
+
+def other_data(name: str, seed: int):
+    values = content(name, seed)
+    for run in values["runs"]:
+        run["record"]["digests"]["data"] = {"train": sha("x"), "test": sha("y")}
+    values["data"] = {"mnist5k": {"train": sha("x"), "test": sha("y")}}
+    return pooling.LabFile.model_validate(values | {"digest": sha("any")})
+
+
+def other_parameters(name: str, seed: int):
+    values = content(name, seed)
+    values["pairs"][PAIR]["parameters"] = sha("other")
+    return pooling.LabFile.model_validate(values | {"digest": sha("any")})
+
+
+def other_budget(name: str, seed: int):
+    values = content(name, seed)
+    values["pairs"][PAIR]["budgets"]["vanilla"]["final"] = 10
+    for run in values["runs"]:
+        if run["record"]["method"] == "vanilla":
+            run["record"]["epochs"]["final"] = 10
+    return pooling.LabFile.model_validate(values | {"digest": sha("any")})
+
+
+STRANGERS = [
+    (edited("x", 9, protocol={"version": 2, "preset": "paper"}), "protocol version 2, not 1"),
+    (edited("x", 9, protocol={"version": 1, "preset": "as_released"}), "preset as_released"),
+    (edited("x", 9, profile="mnist5k"), "profile mnist5k, not quick"),
+    (other_data("x", 9), "other data checksum"),
+    (other_parameters("x", 9), "other parameters"),
+    (other_budget("x", 9), "other budget"),
+]
+
+
+@pytest.mark.parametrize(("stranger", "why"), STRANGERS, ids=[why for _, why in STRANGERS])
+def test_what_may_not_be_pooled_is_named(stranger, why):
+    question = confirmatory(three() | {"x": stranger})
+    assert why in question.labs[-1].why_not
+    assert [e.lab for e in question.counted] == ["a", "b", "c"]
+    assert question.pooled == confirmatory(three()).pooled
+    alone = confirmatory({"a": lab("a", 1), "x": stranger, "y": stranger})
+    assert alone.verdict.name == pooling.INCOMPARABLE
+
+
+def test_labs_of_one_seed_are_said_to_share_it():
+    labs = {"a": lab("a", 1), "b": lab("b", 1, gain=0.07)}
+    assert any("a and b have the root seed 1" in note for note in compare(labs).notes)
+
+
+def test_the_papers_number_stands_beside_and_is_never_pooled(tmp_path):
+    shown = view(three(), synthetic.context().pairs)
+    each = shown.tables[1].frame
+    printed = each[each["row"] == "paper"]
+    assert list(printed["gain"]) == [15.53] and not printed["pooled"].any()
+    assert printed["low"].isna().all() and "without a spread" in printed["why_not"].iloc[0]
+    without = view(three(), {}).tables
+    assert without[0].frame.equals(shown.tables[0].frame)
+    assert len(without[1].frame) == len(each) - 1
+
+
+def test_tables_plot_and_terminal(tmp_path):
+    from rich.console import Console
+
+    shown = view(three(), synthetic.context().pairs)
+    paths = shown.write(tmp_path)
+    assert {"labs.csv", "labs_each.csv", "labs.svg"} <= set(paths)
+    assert shown.svg == view(three(), synthetic.context().pairs).svg
+    assert all(f">{name}<" in shown.svg for name in ("a", "b", "c", "Pooled", "Paper"))
+    pooled, each = shown.tables
+    assert len(pooled.frame) == 2 * 2 and len(each.frame) == 4 * (3 + 1) + 1
+    console = Console(width=220, record=True, file=(tmp_path / "out").open("w"))
+    console.print(terminal(shown))
+    text = console.export_text()
+    assert "consistent" in text and "+15.53" in text and "never pooled" not in text
+
+
+def test_contrasts_are_those_of_the_methods():
+    names = {q.contrast.name for q in compare(three()).questions}
+    assert set(METHODS) == {"dense", "vanilla", "srelu", "safs"}
+    assert names == {"safs-vanilla", "safs-srelu"}
