@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup reproduce plan test test-slow bench-kernels lint lock clean
+.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels lint lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -31,8 +31,12 @@ test: setup lint  ## lint, types and all tests but the slow ones
 test-slow: setup  ## the tests that take more than a minute
 	$(BIN)/python -m pytest -m slow
 
+check-gpu: setup  ## the acceptance run for a machine with a CUDA device
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "check-gpu: torch sees no CUDA device here")'
+	$(BIN)/python -m pytest -m cuda tests -rs -v
+
 bench-kernels: setup  ## time sparse against dense training here, with the roofline
-	$(BIN)/python -m safs.kernels.benchmark --out results/speed
+	$(BIN)/python -m safs.kernels.benchmark --out results/speed/kernels.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ not installed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 1 a stage failed, 2 bad input."""
     options = _parser().parse_args(arguments)
+    if getattr(options, "data_dir", None) is not None:
+        os.environ["SAFS_DATA"] = str(options.data_dir.resolve())
     try:
         code: int = options.command(options)
     except ValueError as error:
@@ -53,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("profile", nargs="?", default=None, help="default: the root params.yaml")
         sub.set_defaults(command=command)
+        if name != "show":
+            where = "folder of downloaded data sets (default: SAFS_DATA, else data)"
+            sub.add_argument("--data-dir", type=Path, metavar="FOLDER", help=where)
         if name == "run":
             sub.add_argument("--workers", type=int, help="processes that train (default: per core)")
         if name == "plan":
@@ -88,11 +94,13 @@ def _plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pipelines.engine import compute
-    from pipelines.plan_view import measure, view
+    from pipelines.plan_view import beside_table3, measure, view
 
     study = _study(options.profile)
     seconds = {} if options.no_measure else measure(study)
     Console().print(view(study, seconds, compute.worker_count()))
+    if seconds:
+        Console().print(beside_table3(study, seconds))
     return 0
 
 

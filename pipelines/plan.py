@@ -8,6 +8,27 @@ from dataclasses import dataclass
 from pipelines.config import Pair, Study
 from pipelines.engine import layout
 from safs.arms import ARMS
+from safs.datasets import DATASETS, load_part
+
+STAGES = ("baselines", "search", "tune")
+"""The stages that train the arms of a cell."""
+
+OFFICIAL_SIZES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000,
+                  "imagenet16": 1_281_167}  # fmt: skip
+"""Training images of the data sets that have to be downloaded: a plan does without the files."""
+
+
+def training_images(dataset: str) -> int:
+    """Images that a replicate trains on: the training part without its validation fold."""
+    size = OFFICIAL_SIZES.get(dataset) or len(load_part(dataset, "train").labels)
+    return size - size // DATASETS[dataset].folds
+
+
+def run_epochs(pair: Pair, arm: str) -> int:
+    """Epochs of one replicate of an arm at one ratio, its searches included (Table 3)."""
+    every = [run for stage in STAGES for run in _runs(pair, arm, stage)]
+    every += _shared(pair, (arm,))
+    return sum(trainings * epochs for trainings, epochs in every)
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,7 @@ def steps(study: Study) -> list[Step]:
         cells = len(study.profile.ratios(name)) * study.profile.replicates
         dense = study.profile.replicates
         found.append(Step(name, "pretrain", dense, dense * pair.pretrain.epochs))
-        for stage in ("baselines", "search", "tune"):
+        for stage in STAGES:
             runs = [run for arm in study.profile.arms for run in _runs(pair, arm, stage)]
             runs += _shared(pair, study.profile.arms) if stage == "search" else []
             total = sum(trainings * epochs for trainings, epochs in runs)

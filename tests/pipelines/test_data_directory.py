@@ -1,0 +1,87 @@
+"""A pair whose data lie in a data directory runs from there alone, through every stage."""
+
+import gzip
+import hashlib
+import struct
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import cli
+from pipelines.config import Study, load
+from pipelines.publishing import collection
+from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
+from safs.datasets import DATASETS, base
+from safs.datasets.generated import templates
+from safs.datasets.mnist import FASHION_MNIST_SOURCE, fashion_mnist
+
+ROOT = Path(__file__).parents[2]
+PAIR, RATIO = "lenet5_fashion_mnist", 0.99
+
+
+def official_files(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Four small files in the official format; returns their checksums."""
+    folder.mkdir(parents=True)
+    sums = {}
+    for prefix, part in (("train", "train"), ("t10k", "test")):
+        arrays = templates(part, (1, 28, 28), 10)
+        images, labels = arrays.images[:240, 0], arrays.labels[:240].astype(np.uint8)
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+            content = header + values.tobytes()
+            name = f"{prefix}-{kind}-ubyte"
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            sums[name] = (hashlib.md5(content).hexdigest(),)
+    return sums
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A data directory with files of our own, whose checksums the loader is told."""
+    sums = official_files(tmp_path / "elsewhere/FashionMNIST/raw")
+    source = replace(FASHION_MNIST_SOURCE, files=sums, download=None)
+    known = replace(DATASETS["fashion_mnist"], load=partial(fashion_mnist.load, source=source))
+    monkeypatch.setitem(DATASETS._entries, "fashion_mnist", known)
+    base.load_part.cache_clear()
+    yield tmp_path / "elsewhere"
+    base.load_part.cache_clear()
+
+
+def test_fashion_mnist_runs_from_the_data_directory_alone(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAFS_DATA", str(data))
+    monkeypatch.setenv("SAFS_WORKERS", "0")
+    whole = load(Path("pipelines/profiles/fashion_mnist/params.yaml"), ROOT)
+    pair = whole.pairs[PAIR]
+    short = pair.pretrain.model_copy(update={"epochs": 1})
+    pair = pair.model_copy(
+        update={
+            "pretrain": short,
+            "finetune": short,
+            "search": pair.search.model_copy(update={"moves": 1, "epochs": 1}),
+            "tune": pair.tune.model_copy(update={"trials": 2, "epochs": 1}),
+        }
+    )
+    of = Study(profile=whole.profile.model_copy(update={"replicates": 1}), pairs={PAIR: pair})
+    pretrain.run(of, PAIR)
+    for stage in (prune, baselines, search, tune):
+        stage.run(of, PAIR, RATIO)
+    evaluate.run(of, PAIR)
+    frame = collection(of).frame
+    assert len(frame) == 6 and set(frame["status"]) == {"ok"}
+    assert set(frame["dataset"]) == {"fashion_mnist"} and set(frame["images"]) == {60}
+
+
+def test_missing_data_is_one_line_before_anything_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SAFS_DATA", "")  # restored afterwards: the command sets it
+    base.load_part.cache_clear()
+    where = tmp_path / "nothing"
+    assert cli.main(["run", "fashion_mnist", "--data-dir", str(where)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "FashionMNIST/raw" in error and str(where) in error and "train-images" in error
+    assert not (ROOT / "runs/fashion_mnist").exists()

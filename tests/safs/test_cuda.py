@@ -1,0 +1,142 @@
+"""The acceptance run for a machine with a CUDA device: `make check-gpu`.
+
+Nothing here has run yet where this suite was written, as there was no such device; each test says
+what its author expects of one.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from safs import evaluation, pruning
+from safs.data import BatchOrder, Fold, Images, load_fold
+from safs.datasets import DATASETS
+from safs.device import bit_identity, peak_memory, pick, prepare, reset_peak
+from safs.networks import build, prunable
+from safs.spec import OPTIMIZERS, Acceleration, Recipe
+from safs.training import train
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here"),
+]
+ORDER = BatchOrder(1, 0, "final")
+RECIPE = Recipe(lr=0.05, momentum=0.9, batch_size=64)
+NETWORKS = {
+    "lenet5": ((1, 28, 28), 10),
+    "vgg16": ((3, 32, 32), 10),
+    "resnet18": ((3, 32, 32), 10),
+    "efficientnet_b0": ((3, 16, 16), 1000),
+}
+
+
+@pytest.fixture(scope="module")
+def device():
+    chosen = pick("cuda")
+    prepare(chosen)
+    return chosen
+
+
+def lenet(device, ratio=0.9):
+    network = build("lenet5", (1, 28, 28), 10)
+    return network.to(device), pruning.prune(network, ratio)
+
+
+def digits(device, count=1280):
+    fold = load_fold("mnist5k", 0, 1, device)
+    few = slice(0, count)
+    part = fold.train
+    images = Images(part.pixels[few], part.labels[few], part.mean, part.std)
+    return Fold(images, fold.validation, fold.augmentation, fold.classes)
+
+
+def noise(device, shape, classes, count=64):
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (count, *shape), dtype=np.uint8))
+    labels = torch.from_numpy(rng.integers(0, classes, count))
+    centre = torch.full((shape[0], 1, 1), 0.5)
+    images = Images(*(part.to(device) for part in (pixels, labels, centre, centre)))
+    return Fold(images, images, DATASETS["generated_imagenet16"].augmentation, classes)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_a_masked_step(device, name):
+    shape, classes = NETWORKS[name]
+    network = build(name, shape, classes)
+    mask = pruning.prune(network, 0.9)
+    reset_peak(device)
+    recipe = Recipe(lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64)
+    fold = noise(device, shape, classes)
+    outcome = train(network.to(device), fold, recipe, 1, ORDER, mask=mask, backend="auto")
+    assert outcome.failure is None and outcome.backend == "dense"
+    assert pruning.survivors(network) == {layer: int(k.sum()) for layer, k in mask.items()}
+    memory = peak_memory(device)
+    weights = sum(4 * w.numel() for w in prunable(network).values())
+    assert memory["of"] == "device" and memory["bytes"] > weights
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_twice_the_same_is_bit_identical(device, optimizer):
+    recipe = Recipe(optimizer=optimizer, lr=0.01, batch_size=64)
+    runs = []
+    for _ in range(2):
+        network, mask = lenet(device)
+        outcome = train(network, digits(device), recipe, 2, ORDER, mask=mask)
+        runs.append((outcome.history, copy.deepcopy(network.state_dict())))
+    assert runs[0][0] == runs[1][0]
+    assert all(torch.equal(runs[0][1][name], value) for name, value in runs[1][1].items())
+
+
+def test_the_device_agrees_with_the_cpu(device):
+    """Same images, same order, same start; only the arithmetic differs."""
+    outcomes = []
+    for place in (device, torch.device("cpu")):
+        network, mask = lenet(place)
+        outcomes.append(train(network, digits(place), RECIPE, 3, ORDER, mask=mask))
+    ours, reference = ([entry.train_loss for entry in o.history] for o in outcomes)
+    assert ours == pytest.approx(reference, rel=1e-3)
+
+
+def test_a_resumed_training_ends_bit_for_bit(device):
+    states = []
+    network, mask = lenet(device)
+    whole = train(
+        network, digits(device), RECIPE, 4, ORDER, mask=mask,
+        on_epoch=lambda snapshot: states.append(copy.deepcopy(snapshot.state())),
+    )  # fmt: skip
+    again, mask = lenet(device)
+    resumed = train(again, digits(device), RECIPE, 4, ORDER, mask=mask, resume=states[1])
+    assert resumed.history == whole.history
+    weights = network.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in again.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tf32": True}, {"bf16": True}, {"channels_last": True}, {"compile": "on"},
+     {"compile": "cuda_graphs"}],
+    ids=str,
+)  # fmt: skip
+def test_faster_arithmetic_learns_as_well(device, options):
+    network, mask = lenet(device)
+    plain = train(network, digits(device), RECIPE, 3, ORDER, mask=mask)
+    network, mask = lenet(device)
+    how = Acceleration(**options)
+    faster = train(network, digits(device), RECIPE, 3, ORDER, mask=mask, acceleration=how)
+    assert faster.failure is None
+    assert faster.last.train_loss == pytest.approx(plain.last.train_loss, rel=0.05)
+    assert pruning.survivors(network) == {name: int(k.sum()) for name, k in mask.items()}
+
+
+def test_test_images_are_scored_on_the_device(device):
+    network, _ = lenet(device)
+    result = evaluation.test(network, "mnist5k", device)
+    reference = evaluation.test(network.cpu(), "mnist5k", torch.device("cpu"))
+    assert abs(result.top1 - reference.top1) <= 0.002
+
+
+def test_what_decides_the_bits_names_the_device(device):
+    identity = bit_identity(device)
+    assert identity["device"] == "cuda" and identity["processor"]
