@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels lint lock clean
+.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels bench-workers lint lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -37,6 +37,9 @@ check-gpu: setup  ## the acceptance run for a machine with a CUDA device
 
 bench-kernels: setup  ## time sparse against dense training here, with the roofline
 	$(BIN)/python -m safs.kernels.benchmark --out results/speed/kernels.json
+
+bench-workers: setup  ## time two workers against one, on an idle machine
+	$(BIN)/python -m pipelines.speedup
 
 lint: setup
 	$(BIN)/ruff check .

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--data-dir", type=Path, metavar="FOLDER", help=where)
         if name == "run":
             sub.add_argument("--workers", type=int, help="processes that train (default: per core)")
+            sub.add_argument("--jobs", type=int, default=1, help="stages side by side (default: 1)")
         if name == "plan":
             sub.add_argument("--no-measure", action="store_true", help="count only; needs no torch")
     text = "check records and lab files against the schema; exit code 2 if one is not valid"
@@ -86,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.launch import launch
 
     study = _study(options.profile)
-    code = launch(study, options.workers)
+    code = launch(study, options.workers, options.jobs)
     return code or _show_study(study)
 
 

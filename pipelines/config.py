@@ -251,7 +251,7 @@ class Preset(Spec):
     def layers(self, pair: str, root: Path) -> tuple[Sections, Sections]:
         """What to lay over a pair, in this order."""
         file = root / PAIRS / f"{pair}.yaml"
-        about = _read(file).get("about") if file.is_file() else None
+        about = read_yaml(file).get("about") if file.is_file() else None
         published = about.get("published") if isinstance(about, dict) else None
         return self.every, self.published.get(published or "", {})
 
@@ -270,7 +270,7 @@ def load(params_file: Path, root: Path = Path()) -> Study:
     Raises:
         SafsError: one line naming file, key, value and what was expected.
     """
-    profile: Profile = _validated(Profile, _read(root / params_file), params_file)
+    profile: Profile = validated(Profile, read_yaml(root / params_file), params_file)
     readings = {name: _reading(profile, name, root) for name in profile.readings}
     return _resolved(profile, root).model_copy(update={"readings": readings})
 
@@ -288,7 +288,7 @@ def _resolved(profile: Profile, root: Path, sections: Sections | None = None) ->
         )
         for name in profile.pairs
     }
-    checked = _validated(Protocol, protocol, profile.params_file)
+    checked = validated(Protocol, protocol, profile.params_file)
     return Study(profile=profile.model_copy(update={"protocol": checked}), pairs=pairs)
 
 
@@ -303,7 +303,7 @@ def _reading(profile: Profile, name: str, root: Path) -> Study:
             "title": reading.title,
             "pairs": (reading.pair,),
             "cells": {key: c for key, c in profile.cells.items() if c.pair == reading.pair},
-            "protocol": _validated(Protocol, protocol, where),
+            "protocol": validated(Protocol, protocol, where),
             "arms": reading.arms,
             "studies": Studies(),
             "readings": {},
@@ -330,14 +330,14 @@ def load_pair(
     if name not in known:
         raise SafsError(f"{asked_by}: unknown pair {name!r}{did_you_mean(name, known)}")
     file = PAIRS / f"{name}.yaml"
-    values = _read(root / file)
+    values = read_yaml(root / file)
     overridden = False
     for layer in layers:
         for section, override in layer.items():
             values[section] = {**values.get(section, {}), **override}
             overridden = overridden or bool(override)
     source = f"{file} with what {asked_by} lays over it" if overridden else str(file)
-    pair: Pair = _validated(Pair, values, source)
+    pair: Pair = validated(Pair, values, source)
     return pair
 
 
@@ -346,23 +346,24 @@ def load_preset(name: str, root: Path = Path()) -> Preset:
     if name == "paper":
         return Preset()
     file = PRESETS / f"{name}.yaml"
-    preset: Preset = _validated(Preset, _read(root / file), file)
+    preset: Preset = validated(Preset, read_yaml(root / file), file)
     return preset
 
 
 def profile_file(name: str, root: Path = Path()) -> Path:
     """The params file of a profile by name: the root's own, or one under ``pipelines/profiles``."""
     default = Path("params.yaml")
-    if _read(root / default).get("profile") == name:
+    if read_yaml(root / default).get("profile") == name:
         return default
     known = sorted(path.name for path in (root / PROFILES).iterdir() if path.is_dir())
     if name not in known:
-        known = [str(_read(root / default).get("profile")), *known]
+        known = [str(read_yaml(root / default).get("profile")), *known]
         raise SafsError(f"unknown profile {name!r}{did_you_mean(name, known)}")
     return PROFILES / name / "params.yaml"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file; anything else is an error of one line."""
     if not path.is_file():
         raise SafsError(f"{path}: no such file")
     try:
@@ -374,7 +375,8 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _validated(model: type[Any], values: Mapping[str, Any], source: object) -> Any:
+def validated(model: type[Any], values: Mapping[str, Any], source: object) -> Any:
+    """Values as a model; an error has one line per problem, each naming ``source`` and the key."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Run a profile through DVC, with one set of workers that lives as long as the run."""
+"""Run a profile through DVC, stage by stage or side by side."""
 
 from __future__ import annotations
 
@@ -10,43 +10,60 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipelines import side_by_side
 from pipelines.config import Study
-from pipelines.engine import compute
+from pipelines.engine import compute, scratch
 from pipelines.engine.progress import clock
 from pipelines.publishing import collection, context, results
 from safs.datasets import load_part
+from safs.errors import SafsError
 
 DVC = (sys.executable, "-m", "dvc")
 
 
-def launch(study: Study, workers: int | None = None) -> int:
+def launch(study: Study, workers: int | None = None, jobs: int = 1) -> int:
     """Reproduce a profile; returns DVC's exit code.
 
-    The workers import torch once and serve every stage. A plain ``dvc repro`` gives the same
-    results; there each stage starts workers of its own.
+    The same as a plain ``dvc repro``, but that data and settings are checked before anything starts
+    and that what a dead worker left undone is tried again.
+
+    Args:
+        study: the profile.
+        workers: processes that train; by default what file and environment say.
+        jobs: stages that run side by side, where they are independent.
+
+    Raises:
+        SafsError: settings or data are not valid, or ``jobs`` is less than 1.
     """
+    if jobs < 1:
+        raise SafsError(f"--jobs: {jobs}: expected 1 or more")
+    if workers is not None:
+        os.environ["SAFS_WORKERS"] = str(workers)
     preflight(study)
     started = time.monotonic()
-    own = None
+    forget_the_dead(Path("runs") / study.profile.profile)
+    target = str(Path(study.profile.params_file).with_name("dvc.yaml"))
     environment = {**os.environ, "PATH": _path(), "PYTHONHASHSEED": "0"}
-    if "DASK_SCHEDULER_ADDRESS" not in os.environ:
-        count = compute.worker_count() if workers is None else workers
-        own = compute.cluster(count)
-        environment["DASK_SCHEDULER_ADDRESS"] = own.scheduler_address
-    try:
-        target = str(Path(study.profile.params_file).with_name("dvc.yaml"))
+    if jobs > 1:
+        code = side_by_side.run(target, jobs, environment)
+    else:
         code = subprocess.call([*DVC, "repro", "--quiet", target], env=environment)
-    finally:
-        if own is not None:
-            own.close()
     print(f"{study.profile.profile}: {clock(time.monotonic() - started)}", file=sys.stderr)
     return code
 
 
 def preflight(study: Study) -> None:
-    """Read every data set that the study needs, so that a missing one is reported at once."""
+    """Check the settings and read every data set, so that what is missing is reported at once."""
+    compute.settings()
     for pair in study.pairs.values():
         load_part(pair.dataset.name, "train", compute.data_directory())
+
+
+def forget_the_dead(runs: Path) -> None:
+    """Remove the artefacts of trainings whose workers died, so that DVC runs their stages again."""
+    for path in runs.rglob("*.json"):
+        if compute.died(scratch.read_json(path)):
+            path.unlink()
 
 
 def show(study: Study) -> int:

@@ -8,6 +8,7 @@ reuses nothing, and a clone that pulled the folder reads it back.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -204,17 +205,7 @@ class Work:
         name = f"{arm}-r{replicate}"
         if failure is None:
             return self.train(name, job, start.files())
-        result = {
-            "failure": failure,
-            "seconds": 0.0,
-            "backend": "none",
-            "history": [],
-            "kept": 0,
-            "memory": None,
-            "slots": [],
-            "bits": self.bits,
-        }
-        content = {"job": job.model_dump(mode="json"), "result": result}
+        content = {"job": job.model_dump(mode="json"), "result": self._untrained(failure)}
         identity = scratch.digest([job.identity, failure])
         return self.keep(name, identity, lambda place: content, job.epochs)
 
@@ -234,16 +225,38 @@ class Work:
         if result is None:
             there = files.model_copy(update={"folder": journal.path.parent / job.identity[:16]})
             result = self._trained(job, there)
-            journal.add(job.identity, result)
-            if there.folder.exists():
-                there.folder.rmdir()
+            if not compute.died(result):
+                journal.add(job.identity, result)
+                shutil.rmtree(there.folder, ignore_errors=True)
         self.progress.finished(job.identity, job.epochs, kept=kept)
         return result
 
     def _trained(self, job: Job, files: Files) -> Result:
-        result: Result = self.pool.run(tasks.train, job, files, self.pool.topic)
+        """One training; if its worker dies, and the next one too, its result is a failure.
+
+        Such a failure counts as a failed run but never as finished work: a rerun tries again.
+        """
+        try:
+            result: Result = self.pool.run(tasks.train, job, files, self.pool.topic)
+        except compute.WorkerDied as death:
+            self.progress.notice(f"{death}; the workers' logs are in scratch/logs")
+            return self._untrained(str(death))
         self.progress.notice(result["notice"])
         return result
+
+    def _untrained(self, failure: str) -> Result:
+        """The result of a training that did not take place."""
+        return {
+            "failure": failure,
+            "seconds": 0.0,
+            "backend": "none",
+            "notice": None,
+            "history": [],
+            "kept": 0,
+            "memory": None,
+            "slots": [],
+            "bits": self.bits,
+        }
 
     def start(self, replicate: int) -> Start:
         """The pruned checkpoint of a replicate, made by the stages before."""
@@ -287,7 +300,7 @@ def _valid(path: Path, weights: Path, identity: str) -> Json | None:
     if not path.exists():
         return None
     content = scratch.read_json(path)
-    if content.get("identity") != identity:
+    if content.get("identity") != identity or compute.died(content):
         return None
     expected = content.get("weights")
     if expected is not None and (not weights.exists() or scratch.file_digest(weights) != expected):

@@ -1,0 +1,49 @@
+"""Where work runs: in this process, on local workers, on a Dask cluster, or in SLURM jobs.
+
+Nothing here changes a parameter, a digest or (on one kind of processor) a bit of a result, so it is
+steered by a file that is not in git and by the environment (:mod:`.settings`), never by parameters.
+A stage has a :class:`Pool`; a process of its own, the :mod:`.keeper`, owns the workers and lives
+from the first stage that trains to a minute after the last. ``docs/RUNNING.md`` is the manual.
+"""
+
+from typing import Any
+
+from pipelines.engine.compute.pool import (
+    DIED,
+    Abandoned,
+    Pool,
+    WorkerDied,
+    announce,
+    died,
+    worker_number,
+)
+from pipelines.engine.compute.settings import (
+    Compute,
+    data_directory,
+    device_name,
+    settings,
+    worker_count,
+)
+
+__all__ = [
+    "DIED",
+    "Abandoned",
+    "Compute",
+    "Pool",
+    "WorkerDied",
+    "announce",
+    "cluster",
+    "data_directory",
+    "device_name",
+    "died",
+    "settings",
+    "worker_count",
+    "worker_number",
+]
+
+
+def cluster(workers: int) -> Any:
+    """A local cluster of single-threaded workers, to be closed by the caller."""
+    from pipelines.engine.compute import clusters
+
+    return clusters.local(workers)

@@ -1,0 +1,160 @@
+"""A stage's way to its workers: it starts or finds them with the first task."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipelines.engine.compute.settings import Compute, settings
+from safs.errors import SafsError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+T = TypeVar("T")
+
+DIED = "its worker died twice"
+
+_inline_listeners: dict[str, Callable[[str, int], None]] = {}
+
+
+class WorkerDied(RuntimeError):
+    """A task's worker died, and so did the one that tried it again; the message says how."""
+
+
+def died(content: object) -> bool:
+    """Whether plain data tell of a failure that is a dead worker's: such work is not finished."""
+    return DIED in json.dumps(content)
+
+
+class Abandoned(Exception):
+    """Nobody waits for a task's result any more: its stage has died."""
+
+
+class Pool:
+    """Runs tasks on workers that are there with the first task, so a finished stage needs none.
+
+    Args:
+        listen: called with ``(identity, epoch)`` whenever a training finishes an epoch.
+        where: what to run on; by default what file and environment say.
+
+    Raises:
+        SafsError: file or environment are not valid.
+    """
+
+    def __init__(self, listen: Callable[[str, int], None], where: Compute | None = None) -> None:
+        self.topic = f"safs-{os.getpid()}-{id(self)}"
+        self.where = settings() if where is None else where
+        self._listen = listen
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._inline: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _inline_listeners.pop(self.topic, None)
+        if self._inline is not None:
+            self._inline.shutdown()
+        if self._client is not None:
+            self._client.close()
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run one task on a worker and wait for its result.
+
+        A task whose worker dies is tried once more, and so is one whose scheduler dies.
+
+        Raises:
+            WorkerDied: the second worker died too.
+        """
+        if self.where.kind == "local" and not self.where.count:
+            return self._here().submit(function, *arguments).result()
+        from concurrent.futures import CancelledError
+
+        client = self._connected()
+        try:
+            return _result(client, function, *arguments)
+        except CancelledError:
+            return _result(self._connected(instead_of=client), function, *arguments)
+
+    def _here(self) -> ThreadPoolExecutor:
+        """One thread of this process that runs the tasks."""
+        with self._lock:
+            if self._inline is None:
+                _inline_listeners[self.topic] = self._listen
+                self._inline = ThreadPoolExecutor(max_workers=1)
+            return self._inline
+
+    def _connected(self, instead_of: Client | None = None) -> Client:
+        """The client of this stage, opened if there is none or if the one given is lost."""
+        with self._lock:
+            lost = self._client is instead_of
+            if self._client is not None and lost:
+                self._client.close()
+            if self._client is None or lost:
+                self._client = self._connect()
+                self._client.subscribe_topic(self.topic, lambda event: self._listen(*event[1]))
+            return self._client
+
+    def _connect(self) -> Client:
+        from pipelines.engine.compute import clusters, keeper
+
+        if self.where.address is None:
+            clusters.check(self.where)
+            return keeper.connect(self.where)
+        try:
+            return keeper.client(self.where.address)
+        except (OSError, ValueError) as error:
+            where, why = self.where.address, " ".join(str(error).split())
+            raise SafsError(f"address: {where!r}: no Dask scheduler answers ({why})") from None
+
+
+def _result(client: Client, function: Callable[..., T], *arguments: Any) -> T:
+    from distributed.scheduler import KilledWorker
+
+    from pipelines.engine.compute import clusters, keeper
+
+    try:
+        result: T = client.submit(function, *arguments, pure=False).result()
+    except KilledWorker as error:
+        worker = error.last_worker
+        log = clusters.log_of(keeper.logs(), worker.name, worker.pid)
+        raise WorkerDied(f"{DIED}: {clusters.last_words(log)}") from None
+    return result
+
+
+def announce(topic: str, identity: str, epoch: int) -> None:
+    """Tell the stage, from inside a task, that a training has finished an epoch.
+
+    Raises:
+        Abandoned: the stage is gone; the task should end.
+    """
+    listener = _inline_listeners.get(topic)
+    if listener is not None:
+        listener(identity, epoch)
+        return
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(topic, (identity, epoch))
+    task = worker.state.tasks.get(worker.get_current_task())
+    if task is None or task.state == "cancelled":
+        raise Abandoned(identity)
+
+
+def worker_number() -> int:
+    """The number of the worker a task runs on; 0 where there are no workers."""
+    from distributed import get_worker
+
+    try:
+        name = str(get_worker().name)
+    except ValueError:
+        return 0
+    digits = re.findall(r"\d+", name)
+    return int(digits[-1]) if digits else 0

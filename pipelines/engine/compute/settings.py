@@ -1,0 +1,150 @@
+"""Where work runs, as told by a file and by the environment.
+
+``compute.yaml`` in the repository's root (not in git), or the file that ``SAFS_COMPUTE`` names, is
+a :class:`Compute`. The environment is laid over it:
+
+``DASK_SCHEDULER_ADDRESS``  use this running Dask cluster (the files must be on a shared disk);
+``SAFS_WORKERS``            number of workers; 0 runs everything in the stage's own process;
+``SAFS_DEVICE``             auto, cpu, cuda or cuda:N;
+``SAFS_DATA``               folder of downloaded data sets;
+``SAFS_IDLE_SECONDS``       how long workers without work stay.
+
+Nothing here changes a parameter, a digest or (on one kind of processor) a bit of a result.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipelines.config import read_yaml, validated
+from safs.spec import Spec
+
+FILE = Path("compute.yaml")
+_ENVIRONMENT = {
+    "SAFS_WORKERS": "workers",
+    "SAFS_DEVICE": "device",
+    "SAFS_IDLE_SECONDS": "idle_seconds",
+}
+
+
+def _like(pattern: str, expected: str) -> AfterValidator:
+    """A text of a form that errors describe in words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r}: expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Slurm(Spec):
+    """The jobs that workers run in, one core per worker.
+
+    ``workers_per_job`` workers share a job; with GPUs ask for as many in ``directives``, e.g.
+    ``--gres=gpu:1``. ``cpus`` is the number of cores of a job (default: one per worker), ``memory``
+    that of a job, ``walltime`` is ``hh:mm:ss``; a job that ends is replaced. ``interface`` is the
+    network interface that both the workers and this machine's scheduler are reached by.
+    ``prologue`` are shell lines in front of the workers, e.g. ``module load``.
+    """
+
+    memory: str
+    walltime: Annotated[str, _like(r"\d+:[0-5]\d:[0-5]\d", "hh:mm:ss")]
+    queue: str | None = None
+    account: str | None = None
+    workers_per_job: Count = 1
+    cpus: Count | None = None
+    interface: str | None = None
+    directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+
+
+class Compute(Spec):
+    """What trains: local processes, a running Dask cluster, or jobs of a SLURM queue.
+
+    ``workers`` is their number (default: one per GPU, else one per core); a running cluster has its
+    own. Workers without work leave after ``idle_seconds``.
+    """
+
+    kind: Literal["local", "address", "slurm"] = "local"
+    workers: Annotated[int, Field(ge=0)] | None = None
+    device: Annotated[str, _like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] = "auto"
+    idle_seconds: Annotated[float, Field(gt=0)] = 60.0
+    address: str | None = None
+    slurm: Slurm | None = None
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Compute:
+        for section in ("address", "slurm"):
+            if (self.kind == section) != (getattr(self, section) is not None):
+                raise ValueError(f"kind {section} and the key {section} go together")
+        if self.kind == "slurm" and not self.workers:
+            raise ValueError("kind slurm needs workers: how many, 1 or more")
+        return self
+
+    @property
+    def count(self) -> int:
+        """Workers of this run; 0 for the stage's own process."""
+        return default_workers(self.device) if self.workers is None else self.workers
+
+
+def settings() -> Compute:
+    """What file and environment say.
+
+    Raises:
+        SafsError: one line per problem, naming file or variable, key, value and what was expected.
+    """
+    told = os.environ.get("SAFS_COMPUTE")
+    file = Path(told) if told else FILE
+    values: dict[str, Any] = read_yaml(file) if told or file.is_file() else {}
+    source = [str(file)] if values else []
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if address:
+        values = {k: v for k, v in values.items() if k not in ("workers", "slurm")}
+        values |= {"kind": "address", "address": address}
+        source.append("DASK_SCHEDULER_ADDRESS")
+    for name, key in _ENVIRONMENT.items():
+        if name in os.environ:
+            values[key] = os.environ[name]
+            source.append(name)
+    found: Compute = validated(Compute, values, " with ".join(source))
+    return found
+
+
+def worker_count() -> int:
+    """Workers that a run has here."""
+    return settings().count
+
+
+def device_name() -> str:
+    """The device asked for: auto, cpu, cuda or cuda:N."""
+    return settings().device
+
+
+def data_directory() -> Path | None:
+    """Where downloaded data sets lie (``SAFS_DATA``)."""
+    value = os.environ.get("SAFS_DATA")
+    return Path(value) if value else None
+
+
+def default_workers(device: str, machine: Path = Path("/dev")) -> int:
+    """One worker per GPU that this process may use, else one per core.
+
+    Args:
+        device: the device asked for.
+        machine: where the GPUs' device files are.
+    """
+    gpus = [p for p in machine.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = len(gpus) if visible is None else len([v for v in visible.split(",") if v.strip()])
+    if gpus and count and device in ("auto", "cuda"):
+        return count
+    return 1 if device.startswith("cuda:") else len(os.sched_getaffinity(0))

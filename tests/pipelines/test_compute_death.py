@@ -1,0 +1,106 @@
+"""A training whose worker dies twice is a failed row, and never finished work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import Studies, Study, load
+from pipelines.engine import compute
+from pipelines.launch import forget_the_dead
+from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
+
+ROOT = Path(__file__).parents[2]
+PAIR, RATIO = "lenet5_generated", 0.9
+REASON = "its worker died twice: killed by signal 9 (SIGKILL)"
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path) -> Study:
+    """The smoke profile's LeNet-5 with three arms and one replicate, trained in this process."""
+    monkeypatch.setenv("SAFS_WORKERS", "0")
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
+    profile = whole.profile.model_copy(
+        update={
+            "pairs": (PAIR,),
+            "cells": {"only": whole.profile.cells[f"{PAIR}-0.90"]},
+            "studies": Studies(),
+            "arms": ("vanilla", "stage1_only", "safs"),
+            "replicates": 1,
+        }
+    )
+    monkeypatch.chdir(tmp_path)
+    return Study(profile=profile, pairs={PAIR: whole.pairs[PAIR]})
+
+
+@pytest.fixture
+def deaths(monkeypatch):
+    """Trainings to lose: the test puts ``(phase, number)`` into it."""
+    lost: set[tuple[str, int]] = set()
+    seen: dict[str, int] = {}
+    run = compute.Pool.run
+
+    def dying(pool, function, *arguments):
+        if function.__name__ == "train":
+            phase = arguments[0].phase
+            seen[phase] = seen.get(phase, -1) + 1
+            if (phase, seen[phase]) in lost:
+                raise compute.WorkerDied(REASON)
+        return run(pool, function, *arguments)
+
+    monkeypatch.setattr(compute.Pool, "run", dying)
+    return lost
+
+
+def run_all(study: Study) -> None:
+    pretrain.run(study, PAIR)
+    for stage in (prune, baselines, search, tune):
+        stage.run(study, PAIR, RATIO)
+    evaluate.run(study, PAIR)
+
+
+def content(stage: str, name: str) -> dict:
+    at = "" if stage == "evaluate" else f"{RATIO}/"
+    return json.loads(Path(f"runs/smoke/{stage}/{PAIR}/{at}{name}.json").read_text())
+
+
+def test_the_pipeline_goes_on_and_a_rerun_tries_again(study, deaths, capsys):
+    """The final training of vanilla and one candidate of the search die with their workers."""
+    deaths |= {("final", 0), ("search", 1)}
+    run_all(study)
+    assert f"baselines {PAIR} 0.90: {REASON}" in capsys.readouterr().err
+    record = content("evaluate", f"vanilla-{RATIO}-r0")
+    assert (record["status"], record["reason"]) == ("failed", REASON)
+    assert content("evaluate", f"safs-{RATIO}-r0")["status"] == "ok"
+    rows = content("search", "search-r0")["trace"]["evaluations"]
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert rows[1]["reason"] == REASON
+    run_all(study)
+    assert content("evaluate", f"vanilla-{RATIO}-r0")["status"] == "ok"
+    rows = content("search", "search-r0")["trace"]["evaluations"]
+    assert [row["status"] for row in rows] == ["ok", "ok", "ok"]
+
+
+def test_only_what_died_is_trained_again(study, deaths, monkeypatch):
+    deaths |= {("search", 1)}
+    run_all(study)
+    finished = content("baselines", "vanilla-r0")
+    journal = next(Path("scratch/search").glob("*/journal.jsonl"))
+    before = journal.read_text()
+    assert len(before.splitlines()) == 2, "the lost candidate is not in the journal"
+    search.run(study, PAIR, RATIO)
+    assert journal.read_text().startswith(before)
+    baselines.run(study, PAIR, RATIO)
+    assert content("baselines", "vanilla-r0") == finished
+
+
+def test_the_launcher_has_dvc_run_the_stages_of_the_dead_again(study, deaths):
+    deaths |= {("final", 0)}
+    run_all(study)
+    kept = Path(f"runs/smoke/search/{PAIR}/{RATIO}/stage1_only-r0.json")
+    forget_the_dead(Path("runs/smoke"))
+    assert not Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r0.json").exists()
+    assert kept.exists()

@@ -1,0 +1,179 @@
+"""Where work runs: the file, the environment over it, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.engine import compute
+from pipelines.engine.compute import clusters
+from pipelines.engine.compute.settings import default_workers
+from safs.errors import SafsError
+
+SLURM = {"memory": "4GB", "walltime": "02:00:00"}
+VARIABLES = (
+    "SAFS_COMPUTE",
+    "SAFS_WORKERS",
+    "SAFS_DEVICE",
+    "SAFS_DATA",
+    "SAFS_IDLE_SECONDS",
+    "DASK_SCHEDULER_ADDRESS",
+)
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """An empty folder and none of the variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(**values) -> None:
+    Path("compute.yaml").write_text(yaml.safe_dump(values))
+
+
+def test_without_a_file_work_is_local():
+    found = compute.settings()
+    assert (found.kind, found.workers, found.device) == ("local", None, "auto")
+    assert compute.worker_count() == default_workers("auto") >= 1
+
+
+def test_the_environment_is_laid_over_the_file(monkeypatch):
+    write(workers=7, device="cpu")
+    assert (compute.worker_count(), compute.device_name()) == (7, "cpu")
+    monkeypatch.setenv("SAFS_WORKERS", "3")
+    monkeypatch.setenv("SAFS_DEVICE", "cuda:1")
+    assert (compute.worker_count(), compute.device_name()) == (3, "cuda:1")
+
+
+def test_a_schedulers_address_wins(monkeypatch):
+    write(kind="slurm", workers=4, slurm=SLURM)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://10.0.0.1:8786")
+    found = compute.settings()
+    assert (found.kind, found.address, found.slurm) == ("address", "tcp://10.0.0.1:8786", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"kind": "slrum"}, "compute.yaml: kind: 'slrum': input should be 'local', 'address' or"),
+        ({"wrokers": 2}, "compute.yaml: unknown key 'wrokers'; did you mean 'workers'?"),
+        ({"workers": -1}, "compute.yaml: workers: -1: input should be greater than or equal to 0"),
+        ({"device": "gpu"}, "compute.yaml: device: 'gpu': expected auto, cpu, cuda or cuda:N"),
+        ({"kind": "address"}, "compute.yaml: kind address and the key address go together"),
+        ({"slurm": SLURM}, "compute.yaml: kind slurm and the key slurm go together"),
+        ({"kind": "slurm", "slurm": SLURM}, "compute.yaml: kind slurm needs workers"),
+        (
+            {"kind": "slurm", "workers": 2, "slurm": {**SLURM, "partition": "gpu"}},
+            "compute.yaml: unknown key 'slurm.partition'",
+        ),
+        (
+            {"kind": "slurm", "workers": 2, "slurm": {**SLURM, "walltime": "2h"}},
+            "compute.yaml: slurm.walltime: '2h': expected hh:mm:ss",
+        ),
+        (
+            {"kind": "slurm", "workers": 2, "slurm": {"walltime": "01:00:00"}},
+            "compute.yaml: missing key 'slurm.memory'",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_line(values, expected):
+    write(**values)
+    with pytest.raises(SafsError) as error:
+        compute.settings()
+    assert str(error.value).startswith(expected) and "\n" not in str(error.value)
+
+
+def test_a_wrong_variable_is_named(monkeypatch):
+    monkeypatch.setenv("SAFS_WORKERS", "two")
+    with pytest.raises(SafsError, match=r"SAFS_WORKERS.*: workers: 'two': input should be a valid"):
+        compute.Pool(lambda identity, epoch: None)
+
+
+def test_a_file_that_is_named_must_exist(monkeypatch):
+    monkeypatch.setenv("SAFS_COMPUTE", "elsewhere.yaml")
+    with pytest.raises(SafsError, match=r"elsewhere\.yaml: no such file"):
+        compute.settings()
+
+
+def test_one_worker_per_gpu_that_is_visible(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert default_workers("auto", tmp_path) == default_workers("cuda", tmp_path) == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert default_workers("auto", tmp_path) == 2
+    assert default_workers("cuda:0", tmp_path) == 1
+    cores = default_workers("cpu", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert default_workers("auto", tmp_path) == cores == default_workers("auto", tmp_path / "none")
+
+
+def test_an_address_where_nothing_answers_is_one_line():
+    where = compute.Compute(kind="address", address="udp:nowhere")
+    with (
+        compute.Pool(lambda identity, epoch: None, where) as pool,
+        pytest.raises(
+            SafsError, match="address: 'udp:nowhere': no Dask scheduler answers"
+        ) as error,
+    ):
+        pool.run(int)
+    assert "\n" not in str(error.value)
+
+
+def test_the_slurm_job_script(monkeypatch, tmp_path):
+    """The script as sbatch gets it: one core per worker, the environment, the user's lines."""
+    monkeypatch.setenv("SAFS_DATA", "/data/sets of images")
+    where = compute.Compute(
+        kind="slurm",
+        workers=8,
+        device="cuda",
+        slurm={
+            "memory": "16GB",
+            "walltime": "02:30:00",
+            "queue": "gpu",
+            "account": "abc",
+            "workers_per_job": 4,
+            "directives": ["--gres=gpu:4"],
+            "prologue": ["module load cuda"],
+        },
+    )
+    with clusters.in_jobs(where, tmp_path / "logs") as cluster:
+        script = cluster.job_script()
+    lines = script.splitlines()
+    header = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
+    assert header == [
+        "-J safs",
+        f"-e {tmp_path}/logs/safs-%J.err",
+        f"-o {tmp_path}/logs/safs-%J.out",
+        "-p gpu",
+        "-A abc",
+        "-n 1",
+        "--cpus-per-task=4",
+        "--mem=15G",
+        "-t 02:30:00",
+        "--gres=gpu:4",
+    ]
+    body = [line for line in lines if line and not line.startswith("#")]
+    assert body[0] == f"cd {tmp_path}"
+    assert "export SAFS_DEVICE=cuda" in body and "export SAFS_DATA='/data/sets of images'" in body
+    assert "export PYTHONHASHSEED=0" in body
+    assert body[-2] == "module load cuda"
+    assert re.match(rf"{sys.executable} -m distributed.cli.dask_worker tcp://\S+ ", body[-1])
+    for option in ("--nthreads 1 ", "--nworkers 4 ", "--lifetime 8700s "):
+        assert option in body[-1]
+
+
+def test_a_machine_without_slurm_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    where = compute.Compute(kind="slurm", workers=1, slurm=SLURM)
+    with (
+        compute.Pool(lambda identity, epoch: None, where) as pool,
+        pytest.raises(SafsError, match="there is no command sbatch on this machine"),
+    ):
+        pool.run(int)

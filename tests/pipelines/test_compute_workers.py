@@ -1,0 +1,224 @@
+"""Workers of their own process: shared by stages, left by the idle, and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipelines.engine import compute
+from pipelines.engine.compute import keeper
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """An empty checkout with two workers at most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("checkout"))
+        for name in ("DASK_SCHEDULER_ADDRESS", "SAFS_COMPUTE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
+        patch.setenv("SAFS_WORKERS", "2")
+        patch.setenv("SAFS_IDLE_SECONDS", "3")
+        yield Path.cwd()
+
+
+@pytest.fixture
+def pool(place):
+    with compute.Pool(lambda identity, epoch: None) as opened:
+        yield opened
+
+
+def note(folder: Path, name: str) -> list[str]:
+    """Write down, on a worker, that a task was run; returns who ran it so far."""
+    with (folder / name).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return (folder / name).read_text().split()
+
+
+def steady(folder: Path, name: str, seconds: float) -> int:
+    note(folder, name)
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def deadly(folder: Path, name: str, deaths: int) -> int:
+    """Kills its worker as often as told."""
+    if len(note(folder, name)) <= deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(note(folder, name)) - 1
+
+
+def wait_for(condition, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def keepers(place: Path) -> set[int]:
+    """Processes of the keepers that say they are there."""
+    found = place.glob("scratch/workers/*/keeper.json")
+    return {json.loads(path.read_text())["pid"] for path in found}
+
+
+def test_stages_share_two_workers(pool, place):
+    """A second stage finds the workers of the first, both of which worked at a time."""
+    with ThreadPoolExecutor() as threads:
+        tasks = [threads.submit(pool.run, steady, place, f"share{i}", 0.5) for i in range(4)]
+        first = {task.result() for task in tasks}
+    assert len(first) == 2 and os.getpid() not in first
+    with compute.Pool(lambda identity, epoch: None) as other:
+        assert other.run(os.getpid) in first
+    assert len(keepers(place)) == 1
+
+
+def test_other_code_or_settings_get_other_workers(place, monkeypatch):
+    wanted = compute.settings()
+    key = keeper._key(wanted)
+    assert keeper._key(wanted) == key
+    assert keeper._key(wanted.model_copy(update={"workers": 1})) != key
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert keeper._key(wanted) != key
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(keeper, "_code", lambda: {"safs/training.py": "edited"})
+    assert keeper._key(wanted) != key
+
+
+def test_a_worker_killed_in_the_middle_costs_its_task_only(pool, place):
+    with ThreadPoolExecutor() as threads:
+        killed = threads.submit(pool.run, deadly, place, "once", 1)
+        others = [threads.submit(pool.run, steady, place, f"other{i}", 0.3) for i in range(6)]
+        assert killed.result() == 2, "tried once more"
+        for task in others:
+            task.result()
+    for i in range(6):
+        assert len((place / f"other{i}").read_text().split()) == 1, "run once"
+
+
+def test_a_task_whose_workers_die_twice_says_how(pool, place):
+    with pytest.raises(compute.WorkerDied) as death:
+        pool.run(deadly, place, "twice", 9)
+    assert str(death.value) == "its worker died twice: killed by signal 9 (SIGKILL)"
+    assert len((place / "twice").read_text().split()) == 2
+    assert pool.run(int, "7") == 7, "the workers are there again"
+    for process in (place / "twice").read_text().split():
+        (log,) = place.glob(f"scratch/logs/worker-*-{process}.log")
+        assert log.read_text() == "killed by signal 9 (SIGKILL)\n"
+
+
+def test_a_killed_scheduler_costs_the_tasks_in_flight_only(pool, place):
+    assert pool.run(steady, place, "before", 0.0)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(pool.run, steady, place, "running", 1.5)
+        wait_for((place / "running").exists)
+        (process,) = keepers(place)
+        os.kill(process, signal.SIGKILL)
+        assert running.result()
+    assert len((place / "running").read_text().split()) == 2, "run again on new workers"
+    assert len((place / "before").read_text().split()) == 1
+    assert keepers(place) and process not in keepers(place)
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from pipelines.engine import compute
+
+def endless(topic, folder):
+    epoch = 0
+    try:
+        while epoch < 600:
+            epoch += 1
+            compute.announce(topic, "endless", epoch)
+            time.sleep(0.05)
+    except compute.Abandoned:
+        Path(folder, "abandoned").touch()
+        raise
+
+def listen(identity, epoch):
+    Path(sys.argv[1], "epochs").write_text(str(epoch))
+
+with compute.Pool(listen) as pool:
+    pool.run(endless, pool.topic, sys.argv[1])
+"""
+
+
+def test_a_killed_stage_frees_its_workers(place):
+    """Its training ends at the next epoch; the next stage has the workers to itself."""
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(place)])
+    wait_for((place / "epochs").exists)
+    driver.kill()
+    driver.wait()
+    wait_for((place / "abandoned").exists, 10)
+
+
+def test_idle_workers_leave(place):
+    with compute.Pool(lambda identity, epoch: None) as pool:
+        worker = pool.run(os.getpid)
+        (process,) = keepers(place)
+    wait_for(lambda: not keepers(place))
+    wait_for(lambda: not Path(f"/proc/{worker}").exists() and not _runs(process))
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there and no zombie of this one."""
+    try:
+        return os.waitpid(process, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return Path(f"/proc/{process}").exists()
+
+
+def test_stages_that_start_at_once_share_one_keeper(place):
+    found: list[int] = []
+
+    def stage() -> None:
+        with compute.Pool(lambda identity, epoch: None) as pool:
+            pool.run(int)
+            found.extend(keepers(place))
+
+    threads = [threading.Thread(target=stage) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3 and len(set(found)) == 1
+
+
+SBATCH = """#!/bin/sh
+cp "$1" {folder}/job.sh
+setsid bash {folder}/job.sh > "{folder}/job.out" 2>&1 &
+echo "Submitted batch job $!"
+"""
+
+
+def test_slurm_jobs_serve_a_stage(place, tmp_path, monkeypatch):
+    """With an sbatch that runs the script at once: the jobs' workers do the work and log."""
+    for name, text in (
+        ("sbatch", SBATCH.format(folder=tmp_path)),
+        ("scancel", '#!/bin/sh\nkill -TERM -- "-$1"\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SAFS_WORKERS", "1")
+    monkeypatch.setenv("SAFS_COMPUTE", str(tmp_path / "compute.yaml"))
+    (tmp_path / "compute.yaml").write_text(
+        "kind: slurm\ndevice: cpu\nslurm: {memory: 1GB, walltime: '01:00:00'}\n"
+    )
+    with compute.Pool(lambda identity, epoch: None) as pool:
+        worker = pool.run(os.getpid)
+        assert pool.run(os.getenv, "SAFS_DEVICE") == "cpu"
+        assert pool.run(os.getcwd) == str(place)
+        assert list(place.glob(f"scratch/logs/worker-SLURMCluster-0-{worker}.log"))
+    wait_for(lambda: not Path(f"/proc/{worker}").exists(), 60)
