@@ -171,6 +171,18 @@ def test_idle_workers_leave(place):
     wait_for(lambda: not Path(f"/proc/{worker}").exists() and not _runs(process))
 
 
+def test_a_stage_that_comes_while_a_keeper_leaves_waits_for_its_own(place):
+    """A leaving keeper has taken back its address and holds its lock until its workers are gone."""
+    wait_for(lambda: not keepers(place))
+    folder = place / "scratch/workers" / keeper._key(compute.settings())
+    with compute.Pool(lambda identity, epoch: None) as pool, ThreadPoolExecutor() as threads:
+        with keeper._locked(folder / "alive"):
+            coming = threads.submit(pool.run, int, "7")
+            time.sleep(3)
+            assert not coming.done()
+        assert coming.result() == 7
+
+
 def _runs(process: int) -> bool:
     """Whether a process is there and no zombie of this one."""
     try:

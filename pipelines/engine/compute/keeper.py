@@ -137,12 +137,11 @@ def keep(folder: Path, place: Path) -> None:
 
     wanted = settings()
     os.environ["SAFS_DEVICE"] = wanted.device
-    with (folder / "alive").open("a") as alive:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with clusters.start(wanted, place) as cluster:
-            described = {"address": cluster.scheduler_address, "pid": os.getpid()}
-            scratch.write_json(folder / "keeper.json", described)
-            _wait(folder, cluster.scheduler, wanted.idle_seconds)
+    # A keeper that is about to leave holds the lock until its workers are gone.
+    with _locked(folder / "alive"), clusters.start(wanted, place) as cluster:
+        described = {"address": cluster.scheduler_address, "pid": os.getpid()}
+        scratch.write_json(folder / "keeper.json", described)
+        _wait(folder, cluster.scheduler, wanted.idle_seconds)
 
 
 def _wait(folder: Path, scheduler: Any, idle_seconds: float) -> None:
