@@ -79,12 +79,12 @@ class Clone:
         (self.path / file).write_text(yaml.safe_dump(values, sort_keys=False))
 
     def records(self, profile: str = "smoke") -> dict[str, dict]:
-        """Every record without what may differ between two runs: times and environment."""
+        """Every record without what may differ between runs: time, memory, environment."""
         found = {}
         folder = self.path / "runs" / profile / "evaluate"
         for path in sorted(folder.rglob("*.json")):
             record = json.loads(path.read_text())
-            del record["seconds"], record["environment"]
+            del record["seconds"], record["memory"], record["environment"]
             found[path.relative_to(folder).as_posix()] = record
         return found
 
