@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels bench-workers lint lock clean
+.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels bench-workers bench bench-full lint lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,10 +26,10 @@ plan: setup  ## say what the default profile trains, and how long that takes her
 	$(BIN)/safs-bench plan
 
 test: setup lint  ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not bench" --numprocesses auto --dist loadfile
 
 test-slow: setup  ## the tests that take more than a minute
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not bench"
 
 check-gpu: setup  ## the acceptance run for a machine with a CUDA device
 	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "check-gpu: torch sees no CUDA device here")'
@@ -40,6 +40,12 @@ bench-kernels: setup  ## time sparse against dense training here, with the roofl
 
 bench-workers: setup  ## time two workers against one, on an idle machine
 	$(BIN)/python -m pipelines.speedup
+
+bench: setup  ## time an epoch of every phase (quiet machine, under 5 minutes), for safs-bench cost
+	$(BIN)/python -m pytest tests/benchmarks -m "bench and not slow" --benchmark-json scratch/bench.json
+
+bench-full: setup  ## the same with every phase of the large networks
+	$(BIN)/python -m pytest tests/benchmarks -m bench --benchmark-json scratch/bench.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import labs_cli
+from pipelines import cost_cli, labs_cli
 
 if TYPE_CHECKING:
     from pipelines.config import Study
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where to write")
     export.set_defaults(command=_export)
     labs_cli.register(commands)
+    cost_cli.register(commands)
     text = "list every pair's network: parameters, slots, prunable layers"
     networks = commands.add_parser("networks", help=text, description=text)
     networks.set_defaults(command=_networks)

@@ -1,0 +1,1 @@
+"""What the experiment costs: measured, extrapolated, beside the paper's Table 3, and over time."""

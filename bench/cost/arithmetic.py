@@ -1,0 +1,110 @@
+"""The paper's Table 3 recomputed from its Tables 4 to 7, under every reading of what it covers.
+
+Tables 5 to 7 print the GPU hours of a dense training and its epochs, so the hours of one epoch;
+Table 4 and the released code say how many epochs a search has. Which of them Table 3 adds up is not
+said, and no single reading fits it throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from bench import paper
+from bench.render import ABSENT, Table, number, view_of
+
+STAGE_2_TRIALS = 20
+"""Trials of stage 2 in the released code; the paper prints none."""
+FITS = 0.15
+"""A reading fits a printed number if it is off by no more than this share of it."""
+
+Epochs = Callable[[int, int, int], int]
+"""Epochs of a reading, given those of stage 1, of stage 2 and of the final training."""
+
+SAFS: dict[str, Epochs] = {
+    "stage 1, one fold": lambda one, two, final: one,
+    "stage 1, three folds": lambda one, two, final: 3 * one,
+    "both stages and the final training, one fold": lambda one, two, final: one + two + final,
+    "stage 1 in three folds, stage 2 and final in one": lambda one, two, final: (
+        3 * one + two + final
+    ),
+    "everything in three folds": lambda one, two, final: 3 * (one + two + final),
+}
+VANILLA: dict[str, Epochs] = {
+    "one fold": lambda one, two, final: final,
+    "three folds": lambda one, two, final: 3 * final,
+}
+HEADINGS = (
+    "Pair", "Method", "Printed hours", "Hours of an epoch", "Implied epochs", "Reading", "Hours",
+    "Off by", "Fits",
+)  # fmt: skip
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row per pair, method and reading; ``off`` is relative to the printed hours."""
+    facts = paper.facts()
+    search = facts["settings"]["search"]
+    one = search["iterations"] * search["epochs_per_candidate"]
+    two = STAGE_2_TRIALS * search["epochs_per_candidate"]
+    found = []
+    for pair, printed in facts["cost"]["values"].items():
+        dense = facts["settings"]["dense"][pair]
+        epoch = dense["hours"] / dense["epochs"]
+        for method, readings in (("safs", SAFS), ("vanilla", VANILLA)):
+            for name, epochs in readings.items():
+                hours = epochs(one, two, dense["epochs"]) * epoch
+                off = hours / printed[method] - 1
+                found.append(
+                    {"pair": pair, "method": method, "printed": printed[method], "epoch": epoch}
+                    | {"implied": printed[method] / epoch, "reading": name, "hours": hours}
+                    | {"off": off, "fits": abs(off) <= FITS}
+                )
+    return found
+
+
+def table() -> Table:
+    """Every reading beside the printed hours, and where none fits."""
+    found = rows()
+    view = view_of((_view(row) for row in found), HEADINGS)
+    caption = (
+        "Hours are epochs times the hours of one dense epoch (Tables 5 to 7); a reading fits if it "
+        f"is off by at most {100 * FITS:.0f} %. Stage 2 has the released code's "
+        f"{STAGE_2_TRIALS} trials, as the paper prints none. {misfits(found)}"
+    )
+    title = "The paper's Table 3 from its Tables 4 to 7"
+    return Table("table3", title, caption, pd.DataFrame(found), view)
+
+
+def misfits(found: list[dict[str, Any]]) -> str:
+    """One sentence on the numbers that no reading fits, and one on what fits throughout."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in found:
+        groups.setdefault((row["pair"], row["method"]), []).append(row)
+    none = [" ".join(key) for key, each in groups.items() if not any(r["fits"] for r in each)]
+    text = f"No reading fits {', '.join(none)}." if none else "Every number has a reading."
+    for method, readings in (("safs", SAFS), ("vanilla", VANILLA)):
+        throughout = [
+            name
+            for name in readings
+            if all(r["fits"] for r in found if (r["method"], r["reading"]) == (method, name))
+        ]
+        if not throughout:
+            text += f" No single reading fits all pairs' {method} hours."
+    return text
+
+
+def _view(row: dict[str, Any]) -> dict[str, str]:
+    texts = (
+        row["pair"],
+        row["method"],
+        number(row["printed"]),
+        number(row["epoch"], 4),
+        number(row["implied"], 0),
+        row["reading"],
+        number(row["hours"]),
+        f"{100 * row['off']:+.0f} %",
+        "yes" if row["fits"] else ABSENT,
+    )
+    return dict(zip(HEADINGS, texts, strict=True))

@@ -1,0 +1,84 @@
+"""Energy counters of the machine, where it lets anybody read them.
+
+Linux shows those of Intel and AMD packages under ``/sys/class/powercap`` (mostly to root only),
+NVIDIA's driver those of its devices through the package nvidia-ml-py. A virtual machine usually
+shows neither, and then energy is not measured, never 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+class Meter:
+    """Joules between two readings.
+
+    Attributes:
+        source: which counters are read, for people; "not measured" where there are none.
+    """
+
+    def __init__(self, powercap: Path = POWERCAP) -> None:
+        found = sorted(powercap.glob("*-rapl:?")) if powercap.is_dir() else []
+        self._packages = [place for place in found if _value(place / "energy_uj") is not None]
+        self._devices = _nvml()
+        sources = (("RAPL", self._packages), ("NVML", self._devices))
+        named = [name for name, counters in sources if counters]
+        self.source = " and ".join(named) or "not measured"
+        self._start: list[float] = self._read()
+
+    def restart(self) -> None:
+        """Take the present readings as the start."""
+        self._start = self._read()
+
+    def joules(self) -> float | None:
+        """Energy since the start; None where nothing can be read."""
+        now = self._read()
+        if not now:
+            return None
+        spans = [_span(place) for place in self._packages] + [0.0] * len(self._devices)
+        used = zip(self._start, now, spans, strict=True)
+        return sum(b - a if b >= a else b - a + span for a, b, span in used)
+
+    def _read(self) -> list[float]:
+        packages = [_value(place / "energy_uj") for place in self._packages]
+        microjoules = [0.0 if value is None else value for value in packages]
+        return [value / 1e6 for value in microjoules] + [read() for read in self._devices]
+
+
+def _value(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _span(place: Path) -> float:
+    """Where a counter starts again from 0, in joules."""
+    return (_value(place / "max_energy_range_uj") or 0.0) / 1e6
+
+
+def _nvml() -> list[_Device]:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        devices = [_Device(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
+        for device in devices:
+            device()
+    except Exception:  # no package, no driver, or a device that does not count
+        return []
+    return devices
+
+
+class _Device:
+    """The total energy of one NVIDIA device since its driver was loaded, in joules."""
+
+    def __init__(self, nvml: object, index: int) -> None:
+        self._nvml: object = nvml
+        self._handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
+
+    def __call__(self) -> float:
+        read = self._nvml.nvmlDeviceGetTotalEnergyConsumption  # type: ignore[attr-defined]
+        return float(read(self._handle)) / 1e3

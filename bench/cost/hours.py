@@ -1,0 +1,158 @@
+"""Hours: those that the records measured beside those that follow from timed epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import paper
+from bench.arms import ARMS, CONFIRMATORY_RATIO
+from bench.context import Context
+from bench.cost.steps import Step, by_key
+from bench.records import Collection
+from bench.render import ABSENT, Table, number, ratio_text, view_of
+
+METHODS = ("vanilla", "srelu", "safs")
+A4000_WATTS = 140.0
+"""Board power of the RTX A4000, on which the paper's hours and its CO2 were counted."""
+HEADINGS = (
+    "Pair", "Ratio", "Method", "Epochs", "Hours measured", "Hours extrapolated", "Error",
+    "SAFS / vanilla", "kWh", "kg CO2", "Paper hours", "Paper SAFS / vanilla", "Paper kg CO2",
+)  # fmt: skip
+
+
+def table(
+    collection: Collection, context: Context, steps: list[Step], watts: float | None = None
+) -> Table:
+    """Table 3: hours per replicate of vanilla, SReLU and SAFS, and what they come to.
+
+    Args:
+        collection: the records of a profile.
+        context: the profile.
+        steps: timed epochs; without any, nothing is extrapolated.
+        watts: power of the device, for a modelled energy where none was measured.
+    """
+    rows = [
+        _row(collection, context, steps, pair, ratio, method, watts)
+        for pair in context.pairs
+        for ratio in context.ratios
+        for method in METHODS
+        if method in context.methods
+    ]
+    view = view_of((_view(row, context) for row in rows), HEADINGS)
+    caption = (
+        "Mean per replicate, without dense training and pruning. Measured: seconds of the runs' "
+        "own trainings. Extrapolated: their epochs times the median seconds of a timed epoch of "
+        f"the phase. Energy: {_energy_words(rows, watts)} CO2 of the paper: its 1.45 kg a day; "
+        f"ours: energy at the intensity that follows from it for a board of {A4000_WATTS:.0f} W "
+        f"({intensity():.2f} kg/kWh), so modelled wherever it is printed."
+    )
+    return Table("hours", "What it costs (the paper's Table 3)", caption, pd.DataFrame(rows), view)
+
+
+def intensity() -> float:
+    """kg CO2 per kWh that the paper's 1.45 kg a day imply on its device."""
+    per_day: float = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
+    return per_day / (24 * A4000_WATTS / 1000)
+
+
+def extrapolated(
+    steps: list[Step], pair: str, ratio: float, epochs: dict[str, float]
+) -> tuple[float, float | None]:
+    """Seconds and joules of some epochs per phase (final, search, tune); NaN where none was timed.
+
+    The sparse kernels count where they were timed, PyTorch otherwise.
+    """
+    known = by_key(steps)
+    seconds, joules = 0.0, 0.0
+    measured = True
+    for phase, count in epochs.items():
+        if not count:
+            continue
+        options = (known.get((pair, phase, ratio, backend)) for backend in ("sparse", "dense"))
+        step = next((found for found in options if found is not None), None)
+        if step is None:
+            return np.nan, None
+        seconds += count * step.seconds
+        measured = measured and step.joules is not None
+        joules += count * (step.joules or 0.0)
+    return seconds, joules if measured else None
+
+
+def _row(
+    collection: Collection,
+    context: Context,
+    steps: list[Step],
+    pair: str,
+    ratio: float,
+    method: str,
+    watts: float | None,
+) -> dict[str, Any]:
+    def mean(column: str, of: str = method) -> float:
+        values = collection.series(pair, ratio, of, column)
+        return float(values.mean()) if len(values) else np.nan
+
+    phases = ("final", "search", "tune")
+    epochs = {phase: mean(f"epochs_{phase}") for phase in phases}
+    known = {phase: 0.0 if np.isnan(count) else count for phase, count in epochs.items()}
+    seconds, joules = extrapolated(steps, pair, ratio, known)
+    measured = mean("seconds")
+    printed = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
+    kwh, source = _energy(joules, measured, watts)
+    per_day = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
+    hours = printed.get(method, np.nan)
+    return {
+        "pair": pair,
+        "ratio": ratio,
+        "method": method,
+        "epochs": mean("epochs"),
+        "hours": measured / 3600,
+        "hours_extrapolated": seconds / 3600,
+        "error": seconds / measured - 1 if measured > 0 else np.nan,
+        "factor": measured / mean("seconds", "vanilla") if method == "safs" else np.nan,
+        "kwh": kwh,
+        "energy": source,
+        "co2": kwh * intensity(),
+        "paper_hours": hours,
+        "paper_factor": printed["safs"] / printed["vanilla"] if method == "safs" and printed
+        else np.nan,
+        "paper_co2": hours / 24 * per_day,
+    }  # fmt: skip
+
+
+def _energy(joules: float | None, seconds: float, watts: float | None) -> tuple[float, str]:
+    """kWh of a replicate, and whether they were measured, modelled or not measured."""
+    if joules is not None and joules > 0:
+        return joules / 3.6e6, "measured"
+    if watts is not None:
+        return watts * seconds / 3.6e6, "modelled"
+    return np.nan, "not measured"
+
+
+def _energy_words(rows: list[dict[str, Any]], watts: float | None) -> str:
+    sources = sorted({row["energy"] for row in rows})
+    words = ", ".join(sources) or "not measured"
+    return f"{words} ({watts:g} W given)." if "modelled" in sources else f"{words}."
+
+
+def _view(row: dict[str, Any], context: Context) -> dict[str, str]:
+    energy = number(row["kwh"], 5) if np.isfinite(row["kwh"]) else "not measured"
+    error = f"{100 * row['error']:+.0f} %" if np.isfinite(row["error"]) else ABSENT
+    texts = (
+        context.label(row["pair"]),
+        ratio_text(row["ratio"]),
+        ARMS[row["method"]].label,
+        number(row["epochs"], 0),
+        number(row["hours"], 4),
+        number(row["hours_extrapolated"], 4),
+        error,
+        number(row["factor"], 1),
+        energy,
+        number(row["co2"], 5),
+        number(row["paper_hours"]),
+        number(row["paper_factor"], 1),
+        number(row["paper_co2"]),
+    )
+    return dict(zip(HEADINGS, texts, strict=True))

@@ -1,0 +1,97 @@
+"""Measured epochs: what ``make bench`` leaves behind, and what follows from it.
+
+One entry is a phase of a pair on a backend: the seconds of one epoch, as the training loop counts
+them, over several rounds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import BenchError
+
+Phase = Literal["dense", "final", "search", "tune", "evaluation"]
+MEBIBYTE = 2**20
+
+
+class Step(BaseModel):
+    """One timed phase.
+
+    ``epoch_seconds`` are those of one whole epoch in each round, scaled up where the round had
+    fewer images than the protocol's epoch (``images`` of ``epoch_images``); for ``evaluation`` an
+    epoch is one pass over as many images. ``protocol_epochs`` is how many the pair's protocol has
+    for one replicate at one ratio. ``joules`` are those of such an epoch, None where not measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    pair: str
+    phase: Phase
+    ratio: Annotated[float, Field(ge=0, lt=1)]
+    backend: Literal["dense", "sparse"]
+    images: Annotated[int, Field(ge=1)]
+    epoch_images: Annotated[int, Field(ge=1)]
+    epoch_seconds: Annotated[tuple[float, ...], Field(min_length=1)]
+    protocol_epochs: Annotated[int, Field(ge=0)]
+    peak_memory: Annotated[int, Field(ge=0)] | None = None
+    joules: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, float, str]:
+        """(pair, phase, ratio, backend)."""
+        return (self.pair, self.phase, self.ratio, self.backend)
+
+    @property
+    def seconds(self) -> float:
+        """Median seconds of an epoch."""
+        return float(np.median(self.epoch_seconds))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """First and third quartile of the seconds of an epoch."""
+        low, high = np.quantile(self.epoch_seconds, [0.25, 0.75])
+        return float(low), float(high)
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.epoch_images / self.seconds
+
+    @property
+    def hours(self) -> float:
+        """Extrapolated device hours of the protocol's epochs of this phase."""
+        return self.protocol_epochs * self.seconds / 3600
+
+
+def read(path: Path) -> list[Step]:
+    """The steps in a JSON file of pytest-benchmark.
+
+    Raises:
+        BenchError: the file is not there, is not such a file, or an entry is not a step.
+    """
+    try:
+        content: Any = json.loads(path.read_text())
+        entries = [entry["extra_info"] for entry in content["benchmarks"]]
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}; make bench writes it") from None
+    except (ValueError, KeyError, TypeError):
+        raise BenchError(f"{path}: not a file of pytest-benchmark") from None
+    return [_step(entry, path) for entry in entries]
+
+
+def _step(entry: Any, path: Path) -> Step:
+    try:
+        return Step.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"{path}: extra_info.{where}: {first['msg']}") from None
+
+
+def by_key(steps: list[Step]) -> dict[tuple[str, str, float, str], Step]:
+    """Steps by pair, phase, ratio and backend; the last of several counts."""
+    return {step.key: step for step in steps}

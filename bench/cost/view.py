@@ -1,0 +1,129 @@
+"""Cost entries as tables for the terminal and as a trend plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench import style
+from bench.cost.history import Entry, worsened
+from bench.cost.steps import MEBIBYTE, Step, by_key
+from bench.files import write_text
+from bench.render import ABSENT, Table, number, ratio_text, view_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEP_HEADINGS = (
+    "Pair", "Phase", "Ratio", "Backend", "s/epoch", "Quartiles", "Images/s", "Epochs", "Hours",
+    "Peak MiB", "Wh/epoch",
+)  # fmt: skip
+DIFF_HEADINGS = ("What", "Before", "After", "After / before", "")
+
+
+def steps_table(steps: Sequence[Step]) -> Table:
+    """Every timed phase and the hours that its protocol's epochs take at that speed."""
+    rows = [
+        dict(zip(("pair", "phase", "ratio", "backend"), step.key, strict=True))
+        | {"seconds": step.seconds, "low": step.quartiles[0], "high": step.quartiles[1]}
+        | {"samples_per_second": step.samples_per_second, "epochs": step.protocol_epochs}
+        | {"hours": step.hours, "peak_memory": step.peak_memory, "joules": step.joules}
+        for step in steps
+    ]
+    caption = (
+        "Median and quartiles of the seconds of one epoch on one worker; epochs and hours are "
+        "those of one replicate at one ratio. Peak memory on a CPU is that of the whole process."
+    )
+    view = view_of((_step_view(step) for step in steps), STEP_HEADINGS)
+    return Table("steps", "Timed epochs", caption, pd.DataFrame(rows), view)
+
+
+def _step_view(step: Step) -> dict[str, str]:
+    low, high = step.quartiles
+    texts = (
+        step.pair,
+        step.phase,
+        ratio_text(step.ratio),
+        step.backend,
+        f"{step.seconds:.3g}",
+        f"{low:.3g} to {high:.3g}",
+        number(step.samples_per_second, 0),
+        str(step.protocol_epochs),
+        f"{step.hours:.3g}",
+        ABSENT if step.peak_memory is None else number(step.peak_memory / MEBIBYTE, 0),
+        "not measured" if step.joules is None else number(step.joules / 3600, 3),
+    )
+    return dict(zip(STEP_HEADINGS, texts, strict=True))
+
+
+def diff_table(before: Entry, after: Entry) -> Table:
+    """Ratios and seconds of two entries; only ratios compare across machines and loads."""
+    worse = {new.name for _, new in worsened(before, after)}
+    old = {ratio.name: ratio.value for ratio in before.ratios}
+    rows = [
+        {"what": r.name, "before": old[r.name], "after": r.value, "worse": r.name in worse}
+        for r in after.ratios
+        if r.name in old
+    ]
+    same = before.machine.digest == after.machine.digest
+    first, second = by_key(list(before.steps)), by_key(list(after.steps))
+    rows += [
+        {"what": "s/epoch " + " ".join(f"{part}" for part in key)}
+        | {"before": first[key].seconds, "after": second[key].seconds, "worse": False}
+        for key in second
+        if same and key in first
+    ]
+    view = view_of((_diff_view(row) for row in rows), DIFF_HEADINGS)
+    caption = (
+        f"{before.name} against {after.name}. A ratio is worse if it grew by more than the "
+        "noise of both entries. "
+        + (
+            "Seconds move with the load of the machine."
+            if same
+            else "The machines differ, so seconds are not shown."
+        )
+    )
+    return Table("diff", "Cost before and after", caption, pd.DataFrame(rows), view)
+
+
+def _diff_view(row: dict[str, object]) -> dict[str, str]:
+    before, after = float(str(row["before"])), float(str(row["after"]))
+    texts = (
+        str(row["what"]), f"{before:.4g}", f"{after:.4g}", f"{after / before:.3f}",
+        "worse" if row["worse"] else "",
+    )  # fmt: skip
+    return dict(zip(DIFF_HEADINGS, texts, strict=True))
+
+
+def trend(entries: Sequence[Entry], path: Path) -> Path:
+    """Every ratio over the entries, oldest first, with its noise, as SVG."""
+    import matplotlib as mpl
+
+    title = "Cost ratios over time"
+    words = "Each point is a ratio within one run of the benchmarks; bars are its noise."
+    with mpl.rc_context(style.RC):
+        return write_text(path, style.svg(_drawn(entries), "cost-trend", title, words))
+
+
+def _drawn(entries: Sequence[Entry]) -> Figure:
+    from matplotlib.figure import Figure
+
+    names = sorted({ratio.name for entry in entries for ratio in entry.ratios})
+    kinds = sorted({name.split()[0] for name in names})
+    figure = Figure(figsize=(7, 2.8 * max(1, len(kinds))), layout="constrained")
+    axes = figure.subplots(len(kinds) or 1, 1, squeeze=False)[:, 0]
+    for ax, kind in zip(axes, kinds, strict=False):
+        for name in (n for n in names if n.startswith(kind)):
+            found = [(i, r) for i, e in enumerate(entries) for r in e.ratios if r.name == name]
+            at, values = [i for i, _ in found], [r.value for _, r in found]
+            noise = [[r.value - r.low for _, r in found], [r.high - r.value for _, r in found]]
+            label = name.removeprefix(kind).strip()
+            ax.errorbar(at, values, yerr=noise, marker="o", capsize=2, label=label)
+        ax.set_yscale("log")
+        ax.set_ylabel(kind)
+        ax.set_xticks(range(len(entries)), [entry.commit[:7] for entry in entries], rotation=30)
+        ax.legend(fontsize="x-small", ncols=2)
+    return figure

@@ -1,0 +1,179 @@
+"""Cost: the paper's arithmetic, extrapolated hours, energy, history and its gate."""
+
+import json
+
+import numpy as np
+import pytest
+from synthetic import PAIR, collection, context
+
+from bench.cost import arithmetic, energy, history, hours, view
+from bench.cost.steps import Step, read
+from bench.errors import BenchError
+
+MACHINE = history.Machine(cpu="a processor", cores=2, platform="Linux")
+
+
+def step(phase="final", ratio=0.99, backend="sparse", seconds=(0.1, 0.1, 0.1), **more):
+    values = {"pair": PAIR, "phase": phase, "ratio": ratio, "backend": backend}
+    values |= {"images": 100, "epoch_images": 100, "epoch_seconds": tuple(seconds)}
+    counts = {"final": 20, "search": 84, "tune": 80, "dense": 40, "evaluation": 0}
+    return Step(**(values | {"protocol_epochs": counts[phase]} | more))
+
+
+def entry(scale=1.0, noise=0.01, **more):
+    """Sparse steps of ``scale`` times .1 s against dense ones of 5 s, both as noisy."""
+    around = [1 + noise * z for z in (-1, -0.5, 0, 0.5, 1)]
+    sparse = [0.1 * scale * x for x in around]
+    steps = [step(phase, seconds=sparse) for phase in ("final", "search", "tune")]
+    steps.append(step(backend="dense", seconds=[5 * x for x in around]))
+    values = {"commit": "a" * 10, "when": "2026-01-01T00:00:00+00:00", "machine": MACHINE}
+    values |= {"steps": tuple(steps), "ratios": history.ratios(steps)}
+    return history.Entry(**(values | more))
+
+
+def test_table_3_by_hand():
+    """LeNet-5: .16 hours for 100 epochs, so 20 candidates of 80 epochs take 2.56 hours."""
+    rows = {(r["pair"], r["method"], r["reading"]): r for r in arithmetic.rows()}
+    one = rows["lenet5_mnist", "safs", "stage 1, one fold"]
+    assert one["hours"] == pytest.approx(1600 * 0.0016) and one["implied"] == pytest.approx(4000)
+    both = rows["resnet18_cifar10", "safs", "both stages and the final training, one fold"]
+    assert both["hours"] == pytest.approx((1600 + 1600 + 200) * 0.02) and both["fits"]
+    vgg = rows["vgg16_cifar10", "vanilla", "three folds"]
+    assert vgg["hours"] == pytest.approx(3.75) and vgg["fits"]
+    assert not any(
+        row["fits"] for key, row in rows.items() if key[0] == "efficientnetb0_imagenet16"
+    )
+
+
+def test_table_3_says_where_it_does_not_fit():
+    caption = arithmetic.table().caption
+    assert "efficientnetb0_imagenet16 safs" in caption and "resnet18_cifar10 vanilla" in caption
+    assert "No single reading fits all pairs' safs hours." in caption
+    assert "No single reading fits all pairs' vanilla hours." in caption
+
+
+def test_hours_are_extrapolated_from_epochs_and_the_error_is_printed(tmp_path):
+    """Synthetic records took .1 s an epoch; steps of .12 s overestimate them by a fifth."""
+    steps = [step(phase, seconds=(0.12,) * 3) for phase in ("final", "search", "tune")]
+    table = hours.table(collection(tmp_path), context(), steps)
+    row = table.frame.query("ratio == 0.99 and method == 'safs'").iloc[0]
+    assert row["hours"] == pytest.approx(18.4 / 3600)
+    assert row["hours_extrapolated"] == pytest.approx(0.12 * 184 / 3600)
+    assert row["error"] == pytest.approx(0.2) and "+20 %" in table.markdown()
+    assert row["factor"] == pytest.approx(184 / 20) and row["paper_factor"] == pytest.approx(40)
+    assert row["paper_co2"] == pytest.approx(6.4 / 24 * 1.45)
+    other = table.frame.query("ratio == 0.9 and method == 'safs'").iloc[0]
+    assert np.isnan(other["hours_extrapolated"]), "nothing was timed at this ratio"
+
+
+def test_energy_is_measured_modelled_or_not_measured_never_0(tmp_path):
+    runs, about = collection(tmp_path), context()
+    bare = [step(phase) for phase in ("final", "search", "tune")]
+    counted = [step(phase, joules=36.0) for phase in ("final", "search", "tune")]
+
+    def of(steps, watts=None):
+        table = hours.table(runs, about, steps, watts)
+        return table.frame.query("ratio == 0.99 and method == 'safs'").iloc[0], table.markdown()
+
+    row, text = of(bare)
+    assert np.isnan(row["kwh"]) and row["energy"] == "not measured" and "not measured" in text
+    row, _ = of(counted)
+    assert row["energy"] == "measured" and row["kwh"] == pytest.approx(36 * 184 / 3.6e6)
+    row, text = of(bare, watts=90.0)
+    assert row["energy"] == "modelled" and row["kwh"] == pytest.approx(90 * 18.4 / 3.6e6)
+    assert "90 W given" in text
+    assert hours.intensity() == pytest.approx(1.45 / 3.36)
+
+
+def test_a_meter_reads_counters_and_their_overflow(tmp_path):
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    (package / "max_energy_range_uj").write_text("100000000\n")
+    (package / "energy_uj").write_text("90000000\n")
+    meter = energy.Meter(tmp_path)
+    assert meter.source == "RAPL"
+    (package / "energy_uj").write_text("95000000\n")
+    assert meter.joules() == pytest.approx(5.0)
+    (package / "energy_uj").write_text("10000000\n")
+    assert meter.joules() == pytest.approx(20.0), "the counter started again from 0"
+
+
+def test_without_counters_energy_is_not_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "_nvml", list)
+    meter = energy.Meter(tmp_path / "nothing")
+    assert meter.source == "not measured" and meter.joules() is None
+
+
+def test_steps_are_read_from_pytest_benchmark(tmp_path):
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps({"benchmarks": [{"extra_info": step().model_dump(mode="json")}]}))
+    assert read(path) == [step()]
+    path.write_text(json.dumps({"benchmarks": [{"extra_info": {"pair": "x"}}]}))
+    with pytest.raises(BenchError, match=r"extra_info\.phase"):
+        read(path)
+    path.write_text("{}")
+    with pytest.raises(BenchError, match="not a file of pytest-benchmark"):
+        read(path)
+    with pytest.raises(BenchError, match="make bench writes it"):
+        read(tmp_path / "absent.json")
+
+
+def test_an_entry_is_written_and_read_again(tmp_path):
+    made = entry()
+    path = made.write(tmp_path)
+    assert path.name == f"aaaaaaaaaa-{MACHINE.digest}.json" and history.read(path) == made
+    assert history.read_all(tmp_path) == [made]
+    names = {ratio.name for ratio in made.ratios}
+    assert names == {f"sparse/dense {PAIR} final 0.99", f"SAFS/vanilla {PAIR} 0.99"}
+    whole = next(r for r in made.ratios if r.name.startswith("SAFS"))
+    assert whole.value == pytest.approx(184 / 20) and whole.low < whole.value < whole.high
+
+
+@pytest.mark.parametrize(
+    ("scale", "noise", "fails"),
+    [
+        (1.0, 0.01, False),
+        (1.01, 0.01, False),
+        (1.3, 0.01, True),
+        (1.3, 0.8, False),
+        (0.7, 0.01, False),
+    ],
+)
+def test_the_gate_fails_beyond_noise_only(scale, noise, fails):
+    worse = history.worsened(entry(noise=noise), entry(scale, noise))
+    assert bool(worse) is fails
+
+
+def test_a_machine_twice_as_slow_worsens_nothing():
+    before, after = entry(), entry()
+    slower = tuple(
+        s.model_copy(update={"epoch_seconds": tuple(2 * x for x in s.epoch_seconds)})
+        for s in after.steps
+    )
+    after = after.model_copy(update={"steps": slower, "ratios": history.ratios(slower)})
+    assert history.worsened(before, after) == []
+    assert "worse" not in view.diff_table(before, after).view[""].tolist()
+
+
+def test_seconds_of_different_machines_are_not_compared():
+    other = history.Machine(cpu="another", cores=64, platform="Linux")
+    table = view.diff_table(entry(), entry(machine=other))
+    assert not table.frame["what"].str.startswith("s/epoch").any()
+    assert table.frame["what"].str.startswith("sparse/dense").any()
+    same = view.diff_table(entry(), entry())
+    assert same.frame["what"].str.startswith("s/epoch").any()
+
+
+def test_the_trend_is_drawn(tmp_path):
+    entries = [entry(), entry(1.2, commit="b" * 10)]
+    text = view.trend(entries, tmp_path / "trend.svg").read_text()
+    assert text.startswith("<?xml") or "<svg" in text
+    assert "aaaaaaa" in text or "path" in text
+
+
+def test_steps_become_hours_and_speed():
+    table = view.steps_table([step(seconds=(0.5, 0.4, 0.6), peak_memory=2**20)])
+    row = table.frame.iloc[0]
+    assert row["seconds"] == 0.5 and row["samples_per_second"] == 200
+    assert row["hours"] == pytest.approx(20 * 0.5 / 3600)
+    assert "not measured" in table.markdown()

@@ -1,0 +1,183 @@
+"""Timed epochs of every phase of every pair: `make bench`, or `make bench-full`.
+
+A round is a training through the production loop; what counts is the seconds that the loop itself
+counts for an epoch, as in the runs' records. `safs-bench cost` reads the JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from bench.cost.energy import Meter
+from pipelines.config import PAIRS, Pair, load_pair
+from pipelines.engine import tasks
+from pipelines.plan import training_images
+from safs import pruning, slots
+from safs.data import BatchOrder, Fold, load_fold
+from safs.device import peak_memory, pick, prepare, reset_peak
+from safs.evaluation import score
+from safs.pruned import Pruned
+from safs.spec import Recipe
+from safs.training import train
+
+pytestmark = pytest.mark.bench
+SMALL = "lenet5_mnist5k"
+LARGE = ("vgg16_cifar10", "resnet18_cifar10", "efficientnetb0_imagenet16", "resnet18_imagenet16")
+ROUNDS = 5
+FEW = 32
+"""Images of a round of the large networks; a second of dense ResNet-18 is about eight of them."""
+ORDER = BatchOrder(1, 0, "final")
+MIXED = (
+    ("relu6", "symlog", "swish", "gelu"),
+    ("tanh", "srs", "elu", "hardswish"),
+    ("acon", "softplus", "tanhsoft1", "sigmoid"),
+)
+"""Chromosomes that hold twelve of the thirteen candidates once (Symexp diverges too often)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pair, what is timed of it, and how often its protocol does that."""
+
+    pair: str
+    phase: str
+    ratio: float
+    backend: str
+
+    @property
+    def spec(self) -> Pair:
+        return load_pair(self.pair)
+
+    @property
+    def epochs(self) -> int:
+        spec = self.spec
+        counts = {
+            "dense": spec.pretrain.epochs,
+            "final": spec.finetune.epochs,
+            "search": spec.search.evaluations * spec.search.epochs,
+            "tune": spec.tune.trials * spec.tune.epochs,
+            "evaluation": 0,
+        }
+        return counts[self.phase]
+
+
+def cases() -> list[object]:
+    """LeNet-5 in full; of the others what a minute each allows, the rest marked slow."""
+    small = [Case(SMALL, "dense", 0.0, "dense"), Case(SMALL, "evaluation", 0.0, "dense")]
+    for ratio in (0.90, 0.95, 0.99):
+        small += [Case(SMALL, phase, ratio, "sparse") for phase in ("final", "search", "tune")]
+        small += [Case(SMALL, "final", ratio, "dense")]
+    found: list[object] = [pytest.param(case, id=_id(case)) for case in small]
+    for pair in LARGE:
+        quick = [Case(pair, "final", 0.99, "dense"), Case(pair, "final", 0.99, "sparse")]
+        rest = [Case(pair, "dense", 0.0, "dense"), Case(pair, "evaluation", 0.0, "dense")]
+        rest += [Case(pair, phase, 0.99, "sparse") for phase in ("search", "tune")]
+        rest += [Case(pair, "final", ratio, "sparse") for ratio in (0.90, 0.95)]
+        found += [pytest.param(case, id=_id(case)) for case in quick]
+        found += [pytest.param(case, id=_id(case), marks=pytest.mark.slow) for case in rest]
+    return found
+
+
+def _id(case: Case) -> str:
+    at = f"-{case.ratio:g}" if case.ratio else ""
+    return f"{case.pair}-{case.phase}{at}-{case.backend}"
+
+
+def fold_of(case: Case, device: torch.device) -> Fold:
+    """The real fold of MNIST-5k; noise of the right shape for what would have to be downloaded."""
+    if case.pair == SMALL:
+        return load_fold("mnist5k", 0, 1, device)
+    return tasks._random_fold(case.spec.dataset.name, FEW, device)
+
+
+class Round:
+    """One training, or one evaluation, of a case; remembers the seconds of its epochs."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.device = case, pick("auto")
+        prepare(self.device)
+        self.fold = fold_of(case, self.device)
+        dense = tasks.empty(case.spec.network, case.spec.dataset.name).to(self.device)
+        self.default = [slot.operator for slot in slots.slots(dense).values()]
+        mask = pruning.prune(dense, case.ratio) if case.ratio else None
+        self.dense, self.mask = dense, mask
+        self.count = 0
+        self.epoch_seconds: list[float] = []
+
+    def __call__(self) -> None:
+        if self.case.phase == "evaluation":
+            import time
+
+            started = time.perf_counter()
+            score(self.dense, self.fold.train)
+            self.epoch_seconds.append(time.perf_counter() - started)
+            return
+        epochs = 6 if self.case.pair == SMALL and self.case.ratio else 1
+        fold, every = self.fold, self.case.phase in ("final", "dense")
+        if not every:
+            fold = replace(fold, validation=_one(fold.validation))
+        outcome = train(
+            self._network(), fold, self._recipe(), epochs, ORDER, mask=self.mask,
+            backend=self.case.backend, validate="every" if every else "last",
+        )  # fmt: skip
+        assert outcome.failure is None and outcome.backend == self.case.backend, outcome
+        self.epoch_seconds.append(outcome.seconds / epochs)
+        self.count += 1
+
+    def _network(self) -> torch.nn.Module:
+        if self.mask is None:
+            return tasks.empty(self.case.spec.network, self.case.spec.dataset.name).to(self.device)
+        pruned = Pruned(self.dense, self.mask)
+        genes = self.default
+        if self.case.phase != "final":
+            chosen = MIXED[self.count % len(MIXED)]
+            genes = [chosen[i % len(chosen)] for i in range(len(self.default))]
+        return pruned.network(genes, self.fold.train, scaled=self.case.phase == "tune")
+
+    def _recipe(self) -> Recipe:
+        """The pair's own, at a rate that cannot diverge; trials take turns with Adam."""
+        batch = self.case.spec.recipe.batch_size
+        if self.case.phase == "tune" and self.count % 2:
+            return Recipe(optimizer="adam", lr=1e-5, weight_decay=1e-4, batch_size=batch)
+        return self.case.spec.recipe.model_copy(update={"lr": 1e-5})
+
+
+def _one(images):
+    return replace(images, pixels=images.pixels[:1], labels=images.labels[:1])
+
+
+@pytest.mark.parametrize("case", cases())
+def test_epoch(benchmark, case):
+    timed = Round(case)
+    timed()  # compiles kernels, fills caches
+    timed.epoch_seconds.clear()
+    reset_peak(timed.device)
+    meter = Meter()
+    meter.restart()
+    rounds = ROUNDS if case.pair == SMALL else 3
+    benchmark.pedantic(timed, rounds=rounds, iterations=1)
+    joules = meter.joules()
+    images, whole = len(timed.fold.train), training_images(case.spec.dataset.name)
+    scale = whole / images
+    seconds = [scale * value for value in timed.epoch_seconds]
+    share = sum(timed.epoch_seconds) / benchmark.stats.stats.total
+    benchmark.extra_info.update(
+        pair=case.pair,
+        phase=case.phase,
+        ratio=case.ratio,
+        backend=case.backend,
+        images=images,
+        epoch_images=whole,
+        epoch_seconds=seconds,
+        protocol_epochs=case.epochs,
+        peak_memory=peak_memory(timed.device)["bytes"],
+        joules=None if joules is None else scale * joules * share / rounds,
+    )
+
+
+def test_the_cases_cover_every_phase_of_the_papers_pairs():
+    names = {case.values[0].pair for case in cases()}
+    assert names == {SMALL, *LARGE} and all((PAIRS / f"{name}.yaml").exists() for name in names)
