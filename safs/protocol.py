@@ -48,6 +48,32 @@ class Tune(Spec):
     schedule_for: Literal["all", "sgd"] = "all"
 
 
+class Fast(Spec):
+    """The cheap search beside the faithful one, the paper's future work: the arm ``safs_fast``.
+
+    Both stages have as many candidates as :class:`Search` and :class:`Tune` say, but train them in
+    a successive halving. ``rungs`` are fractions of the stage's epochs: all candidates are trained
+    to the first, the best ``1 / eta`` of them on to the next, and so on; the schedule is that of
+    all epochs. In stage 1 ``predictor`` (:mod:`safs.predictors`) chooses the most promising of
+    ``screen`` moves before any is trained, on a batch of ``images`` training images; with
+    ``screen`` 1 it has no say. ``warm_start`` says whether a pruning ratio starts from what was
+    found at the next lower one.
+    """
+
+    rungs: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
+    ] = (0.05, 0.15, 0.4)  # fmt: skip
+    eta: Annotated[int, Field(ge=2)] = 3
+    predictor: str = "snip"
+    screen: Annotated[int, Field(ge=1)] = 4
+    images: Annotated[int, Field(ge=8)] = 64
+    warm_start: bool = True
+
+    def epochs(self, whole: int) -> tuple[int, ...]:
+        """The rungs of a training of ``whole`` epochs, ascending and each at least one epoch."""
+        return tuple(sorted({max(1, round(part * whole)) for part in self.rungs}))
+
+
 PROTOCOL_VERSION = 1
 """Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
 
