@@ -45,6 +45,7 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "stage1_only": Arm("Stage 1", "activations found by the search, the dense recipe"),
         "stage2_only": Arm("Stage 2", "ReLU, learned alpha and beta, tuned recipe"),
         "safs": Arm("SAFS", "activations found, learned alpha and beta, tuned recipe"),
+        "safs_fast": Arm("SAFS fast", "as SAFS, both stages by successive halving", True),
         "default_hpo": Arm("Default + HPO", "default activation, tuned recipe", True),
         "srelu_hpo": Arm("SReLU + HPO", "SReLU, tuned recipe", True),
         "random_hpo": Arm(
@@ -97,6 +98,7 @@ CONTRASTS: tuple[Contrast, ...] = (
     Contrast("safs", "random_hpo", "does the search beat a random choice?"),
     Contrast("safs", "best_single_hpo", "does a choice per layer beat one for all layers?"),
     Contrast("safs", "default_hpo_total", "does SAFS beat tuning with its whole budget?"),
+    Contrast("safs_fast", "safs", "what does the cheap search lose?"),
 )
 """Confirmatory contrasts first; the others are exploratory and made where both arms were run."""
 

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from pipelines.config import Study, load
 from safs.errors import SafsError
 
-PER_PAIR = ("pretrain", "activations", "algorithms", "readings", "evaluate")
+PER_PAIR = ("pretrain", "activations", "algorithms", "fast", "readings", "evaluate")
 PER_CELL = ("prune", "baselines", "search", "tune")
 PER_PROFILE = ("tables", "compare", "report")
 

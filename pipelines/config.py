@@ -21,7 +21,7 @@ from pipelines.engine.sources import ROOT, registered
 from safs.datasets import DATASETS
 from safs.errors import SafsError, did_you_mean
 from safs.operators import OPERATORS
-from safs.protocol import Protocol, Search, Tune
+from safs.protocol import Fast, Protocol, Search, Tune
 from safs.search import SEARCHES
 from safs.spec import Acceleration, BackendName, Epochs, NetworkSpec, Recipe, Spec
 
@@ -29,6 +29,7 @@ PAIRS = Path("pipelines/pairs")
 PROFILES = Path("pipelines/profiles")
 PRESETS = Path("pipelines/presets")
 PRUNERS = ROOT / "safs/pruners.py"
+PREDICTORS = ROOT / "safs/predictors.py"
 
 Ratio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
 
@@ -89,6 +90,7 @@ class Pair(Spec):
     finetune: Training
     search: Search
     tune: Tune
+    fast: Fast = Fast()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Pair:
@@ -97,6 +99,7 @@ class Pair(Spec):
         _known("search algorithm", self.search.algorithm, SEARCHES)
         for name in self.search.operators:
             _known("operator", name, OPERATORS)
+        _known("predictor", self.fast.predictor, registered(PREDICTORS, "PREDICTORS.register"))
         return self
 
 
@@ -195,7 +198,7 @@ class Profile(Spec):
     @classmethod
     def _budget_sections(cls, budget: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for section in budget:
-            _known("budget section", section, ("pretrain", "finetune", "search", "tune"))
+            _known("budget section", section, ("pretrain", "finetune", "search", "tune", "fast"))
         return budget
 
     @model_validator(mode="after")

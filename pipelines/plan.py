@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.config import Pair, Study
 from pipelines.engine import layout
 from safs.arms import ARMS
 from safs.datasets import DATASETS, load_part
+from safs.search.halving import planned
 
-STAGES = ("baselines", "search", "tune")
+STAGES = ("baselines", "search", "tune", "fast")
 """The stages that train the arms of a cell."""
 
 OFFICIAL_SIZES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000,
@@ -100,9 +102,22 @@ def _runs(pair: Pair, arm: str, stage: str) -> Iterator[tuple[int, int]]:
     entry = ARMS[arm]
     if stage != layout.trained_in(arm):
         return
-    if entry.tuned:
+    if stage == "fast":
+        yield from halvings(pair, "search")
+        yield from halvings(pair, "tune")
+    elif entry.tuned:
         yield trials(pair, arm), pair.tune.epochs
     yield 1, pair.finetune.epochs
+
+
+def halvings(pair: Pair, stage: Literal["search", "tune"]) -> list[tuple[int, int]]:
+    """(trainings, epochs each) of a stage of the cheap search; a continued one counts again."""
+    sizes = {
+        "search": (pair.search.evaluations, pair.search.epochs),
+        "tune": (pair.tune.trials, pair.tune.epochs),
+    }
+    candidates, epochs = sizes[stage]
+    return planned(candidates, pair.fast.epochs(epochs), pair.fast.eta)
 
 
 def _shared(pair: Pair, arms: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from bench.context import Context
+from bench.predictors import Predictions
+from bench.predictors import table as predictors
 from bench.readings import Runs, readings
 from bench.records import Collection, Expected, collect
 from bench.render import Table
@@ -54,11 +56,25 @@ def reading_tables(study: Study) -> list[Table]:
     return [readings(collection(study), others, context(study))]
 
 
+def predictor_tables(study: Study) -> list[Table]:
+    """How well predictors rank candidates, where the cheap search ran beside the faithful one."""
+    cells = [
+        layout.folder(study.profile.profile, "fast", pair, ratio)
+        for pair in study.profile.pairs
+        for ratio in study.profile.ratios(pair)
+        if "safs_fast" in study.profile.arms
+    ]
+    names = [f"predictors-r{r}.json" for r in range(study.profile.replicates)]
+    paths = [place / name for place in cells for name in names]
+    found = [Predictions.read(path) for path in paths if path.exists()]
+    return [predictors(found, context(study))] if found else []
+
+
 def traces(study: Study) -> Traces:
     """What the trainings that the parameters name left behind: searches, tunings, curves."""
     searches, tunings, curves = [], [], []
     found = any(ARMS[arm].operators == "found" for arm in study.profile.arms)
-    tuned = [arm for arm in study.profile.arms if ARMS[arm].tuned]
+    tuned = [arm for arm in study.profile.arms if layout.trained_in(arm) == "tune"]
     for pair in study.profile.pairs:
         for ratio in study.profile.ratios(pair):
             place = partial(layout.folder, study.profile.profile, pair=pair, ratio=ratio)

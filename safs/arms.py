@@ -14,7 +14,9 @@ from typing import Literal
 from safs.operators import OPERATORS
 from safs.protocol import Protocol
 
-Operators = Literal["default", "relu", "srelu", "found", "random", "best_single", "one"]
+Operators = Literal[
+    "default", "relu", "srelu", "found", "found_fast", "random", "best_single", "one"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Arm:
 
     Attributes:
         operators: the network's default; ReLU or SReLU everywhere; the chromosome that stage 1
-            found; a random one; the best of the chromosomes with one operator everywhere; one
-            given operator everywhere.
+            found; the one that the cheap search found; a random one; the best of the chromosomes
+            with one operator everywhere; one given operator everywhere.
         operator: that operator.
         scaled: alpha and beta are learned.
         tuned: stage 2 chooses the recipe; otherwise the dense recipe is used.
@@ -46,6 +48,7 @@ ARMS: Mapping[str, Arm] = {
     "stage1_only": Arm("found"),
     "stage2_only": Arm("relu", scaled=True, tuned=True),
     "safs": Arm("found", scaled=True, tuned=True),
+    "safs_fast": Arm("found_fast", scaled=True, tuned=True, beyond_paper=True),
     "default_hpo": Arm("default", tuned=True, beyond_paper=True),
     "srelu_hpo": Arm("srelu", tuned=True, beyond_paper=True),
     "random_hpo": Arm("random", scaled=True, tuned=True, beyond_paper=True),

@@ -48,13 +48,17 @@ class Job(Spec):
 class Files(Spec):
     """Where a job's inputs and scratch lie; changes no result and so is no part of the job.
 
-    ``folder`` takes checkpoints and, where ``keep_weights``, the final weights.
+    ``folder`` takes checkpoints and, where ``keep_weights``, the final weights. ``resume`` is the
+    state that a shorter training of the same candidate left, from which this one goes on; ``state``
+    is where this one leaves its own.
     """
 
     dense: Path | None = None
     mask: Path | None = None
     folder: Path
     keep_weights: bool = False
+    resume: Path | None = None
+    state: Path | None = None
     data: Path | None = None
 
 

@@ -33,6 +33,8 @@ def trained_in(method: str) -> str:
     arm = ARMS[method]
     if arm.operator is not None:
         return "activations"
+    if arm.operators == "found_fast":
+        return "fast"
     if arm.tuned:
         return "tune"
     return "search" if arm.operators == "found" else "baselines"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +57,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
     reset_peak(device)
     fold = _fold(job.dataset, job.replicate, job.seed, str(device), files.data)
     network, mask = _starting_point(job, files, fold)
-    checkpoint = _Checkpoint(files.folder / _CHECKPOINT, topic, job.identity)
+    checkpoint = _Checkpoint(job, files, topic)
     outcome = run(
         network.to(device),
         fold,
@@ -88,6 +89,44 @@ def train(job: Job, files: Files, topic: str) -> Result:
             for name, slot in slots(network).items()
         ],
         "bits": bit_identity(device, job.backend),
+    }
+
+
+def predict(
+    job: Job,
+    files: Files,
+    chromosomes: Sequence[Sequence[str]],
+    names: Sequence[str],
+    images: int,
+) -> dict[str, Any]:
+    """What predictors say of chromosomes, without training any.
+
+    Args:
+        job: a training of the pruned checkpoint that the chromosomes are for.
+        files: where its dense network and mask are.
+        chromosomes: operators per slot.
+        names: registered predictors.
+        images: size of the batch of training images that they look at.
+
+    Returns:
+        ``scores``, a dict by predictor for each chromosome (None is the worst), ``epochs``, the
+        images passed over those of a training epoch, and ``seconds``.
+    """
+    from safs.predictors import score
+    from safs.pruning import scoring_batch
+
+    started = time.perf_counter()
+    fold = _fold(job.dataset, job.replicate, job.seed, str(_device()), files.data)
+    batch = scoring_batch(fold.train, images, job.seed, job.replicate)
+    scores = []
+    for chromosome in chromosomes:
+        candidate = job.model_copy(update={"chromosome": tuple(chromosome)})
+        network, _ = _starting_point(candidate, files, fold)
+        scores.append(_finite(score(names, network, **batch)))
+    return {
+        "scores": scores,
+        "epochs": len(scores) * len(batch["labels"]) / len(fold.train),
+        "seconds": time.perf_counter() - started,
     }
 
 
@@ -351,29 +390,37 @@ def _device() -> torch.device:
 
 
 class _Checkpoint:
-    """Saves a training every few seconds and announces its epochs."""
+    """Saves a training every few seconds and where it ends early, and announces its epochs."""
 
-    def __init__(self, path: Path, topic: str, identity: str) -> None:
-        self.path, self.topic, self.identity = path, topic, identity
+    def __init__(self, job: Job, files: Files, topic: str) -> None:
+        self.path, self.files, self.topic = files.folder / _CHECKPOINT, files, topic
+        self.identity, self.end = job.identity, job.until or job.epochs
         self.saved = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
+        """The state to go on from: a killed run's, or that of a shorter training."""
         import torch
 
-        if not self.path.exists():
-            return None
-        return torch.load(self.path, map_location=_device(), weights_only=True)
+        for path in (self.path, self.files.resume):
+            if path is not None and path.exists():
+                state: dict[str, Any] = torch.load(path, map_location=_device(), weights_only=True)
+                return state
+        return None
 
     def __call__(self, snapshot: Snapshot) -> None:
+        compute.announce(self.topic, self.identity, snapshot.epoch)
+        if snapshot.epoch == self.end and self.files.state is not None:
+            self._write(snapshot, self.files.state)
+        elif snapshot.epoch < self.end and time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
+            self._write(snapshot, self.path)
+            self.saved = time.monotonic()
+
+    def _write(self, snapshot: Snapshot, path: Path) -> None:
         import torch
 
-        compute.announce(self.topic, self.identity, snapshot.epoch)
-        now = time.monotonic()
-        if snapshot.epoch < snapshot.epochs and now - self.saved > _CHECKPOINT_SECONDS:
-            state = snapshot.state()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, lambda temporary: torch.save(state, temporary))
-            self.saved = now
+        state = snapshot.state()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: torch.save(state, temporary))
 
     def done(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -218,8 +218,11 @@ class Work:
             "train_own": own == "both" or (own == "stage2" and entry.tuned),
         }
 
-    def trial(self, journal: Journal, job: Job, files: Files) -> Result:
-        """One training inside a search, answered from the journal where it stands there."""
+    def trial(self, journal: Journal, job: Job, files: Files, epochs: int | None = None) -> Result:
+        """One training inside a search, answered from the journal where it stands there.
+
+        ``epochs`` is what it counts in the progress display, if that is not all of the job's.
+        """
         result = journal.get(job.identity)
         kept = result is not None
         if result is None:
@@ -228,7 +231,7 @@ class Work:
             if not compute.died(result):
                 journal.add(job.identity, result)
                 shutil.rmtree(there.folder, ignore_errors=True)
-        self.progress.finished(job.identity, job.epochs, kept=kept)
+        self.progress.finished(job.identity, epochs or job.epochs, kept=kept)
         return result
 
     def _trained(self, job: Job, files: Files) -> Result:

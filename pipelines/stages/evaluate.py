@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -101,24 +102,31 @@ def _artefact(work: Work, method: str, ratio: float, replicate: int) -> tuple[Js
 
 
 def _searches(work: Work, method: str, ratio: float, replicate: int) -> Json:
-    """Epochs, trainings and seconds that stage 1 and stage 2 spent on an arm."""
-    found = {"search": None, "tune": None} if method == "dense" else _traces(method)
+    """Epochs, trainings and seconds that stage 1 and stage 2 spent on an arm.
+
+    What a predictor looked at counts as the epochs, rounded up, that have as many images.
+    """
     epochs, trials, seconds = {}, {}, {}
-    for stage, name in found.items():
+    for purpose, (stage, name) in _traces(method).items():
         path = work.folder(stage, ratio) / f"{name}-r{replicate}.json"
         content = scratch.read_json(path) if name and path.exists() else None
         trace = content["trace"] if content else {}
         rows = trace.get("evaluations") or trace.get("trials") or []
-        epochs[stage] = sum(row["epochs"] for row in rows)
-        trials[stage] = len(rows)
-        seconds[stage] = content["seconds"] if content else 0.0
+        screened = math.ceil(trace.get("predictor_epochs", 0))
+        epochs[purpose] = sum(row["epochs"] for row in rows) + screened
+        trials[purpose] = len(rows)
+        seconds[purpose] = content["seconds"] if content else 0.0
     return {"epochs": epochs, "trials": trials, "seconds": seconds}
 
 
-def _traces(method: str) -> dict[str, str | None]:
-    """File names of the searches behind an arm, by stage."""
+def _traces(method: str) -> dict[str, tuple[str, str | None]]:
+    """Stage and file name of the searches behind an arm, by purpose."""
+    if method == "dense":
+        return {"search": ("search", None), "tune": ("tune", None)}
+    if layout.trained_in(method) == "fast":
+        return {purpose: ("fast", f"{method}-{purpose}") for purpose in ("search", "tune")}
     tune = f"{method}-tune" if ARMS[method].tuned else None
-    return {"search": layout.search_name(method), "tune": tune}
+    return {"search": ("search", layout.search_name(method)), "tune": ("tune", tune)}
 
 
 def _connectivity(work: Work, ratio: float, replicate: int) -> Json | None:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from pipelines.config import Study
-from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
+from pipelines.stages import baselines, evaluate, fast, pretrain, prune, search, tune
 
 
 def run(study: Study, pair: str) -> None:
@@ -30,4 +30,5 @@ def _run(reading: Study, pair: str) -> None:
     for ratio in reading.profile.ratios(pair):
         for stage in (prune, baselines, search, tune):
             stage.run(reading, pair, ratio)
+    fast.run(reading, pair)
     evaluate.run(reading, pair)

@@ -103,10 +103,10 @@ class _Candidates:
         )
 
     def energy(self, index: int, chromosome: tuple[str, ...]) -> float:
-        """What the search minimises; infinite for a failed training."""
+        """What the search minimises."""
         result = self.work.trial(self.journal, self.job(chromosome), self.start.files())
         self.seen.append((chromosome, result))
-        return _energy(result, self.spec)
+        return energy(result, self.spec)
 
     def trace(self, best: int, accepted: list[bool]) -> Json:
         """The search as :class:`bench.traces.SearchTrace` reads it."""
@@ -124,7 +124,7 @@ class _Candidates:
                 {
                     "index": index,
                     "chromosome": list(chromosome),
-                    "energy": None if result["failure"] else _energy(result, self.spec),
+                    "energy": None if result["failure"] else energy(result, self.spec),
                     "accepted": taken,
                     "epochs": spent(result),
                     "status": "failed" if result["failure"] else "ok",
@@ -135,7 +135,8 @@ class _Candidates:
         }
 
 
-def _energy(result: Result, spec: Search) -> float:
+def energy(result: Result, spec: Search) -> float:
+    """The fitness of a candidate by ``spec.fitness``, to be minimised; infinite if it failed."""
     if result["failure"] is not None:
         return math.inf
     if spec.fitness == "best_validation_error":

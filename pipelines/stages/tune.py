@@ -19,7 +19,7 @@ from safs.tuning_space import Tuner
 def run(study: Study, pair: str, ratio: float) -> None:
     """Tune and train every tuned arm: ``<arm>-tune-r<replicate>`` and ``<arm>-r<replicate>``."""
     spec = study.pairs[pair]
-    arms = [arm for arm in study.profile.arms if ARMS[arm].tuned]
+    arms = [arm for arm in study.profile.arms if layout.trained_in(arm) == "tune"]
     total = sum(trials(spec, arm) * spec.tune.epochs + spec.finetune.epochs for arm in arms)
     with Work(study, "tune", pair, ratio, epochs=total * study.profile.replicates) as work:
 
@@ -63,7 +63,7 @@ def tune(
             recipe = tuner.ask()
             result = work.trial(journal, job(recipe), start.files())
             seconds += result["seconds"]
-            rows.append(_row(index, recipe, result, spec.objective))
+            rows.append(row(index, recipe, result, spec.objective))
             tuner.tell(recipe, rows[-1]["cost"], failed=result["failure"] is not None)
         best = min(range(count), key=lambda index: (rows[index]["cost"], index))
         failed = rows[best]["status"] == "failed"
@@ -88,7 +88,7 @@ def tune(
     return Recipe(**content["recipe"]) if content["recipe"] else None
 
 
-def _row(index: int, recipe: Recipe, result: Result, objective: str) -> Json:
+def row(index: int, recipe: Recipe, result: Result, objective: str) -> Json:
     """A trial as :class:`bench.traces.Trial` reads it; a crash costs 1."""
     if result["failure"] is None:
         measured = [entry["validation_accuracy"] for entry in result["history"]]
