@@ -64,7 +64,7 @@ def contrast_rows(collection: Collection, context: Context) -> list[Row]:
     """One row per (contrast, pair, ratio), Holm over the pairs x ratios of a contrast."""
     rows: list[Row] = []
     for contrast in contrasts_of(context.methods):
-        cells = [(pair, ratio) for pair in context.pairs for ratio in context.ratios]
+        cells = [(pair, ratio) for pair in context.pairs for ratio in collection.ratios(pair)]
         family = [_contrast_row(collection, contrast, pair, ratio) for pair, ratio in cells]
         adjusted = stats.holm([row["p"] for row in family])
         rows += [
@@ -268,14 +268,14 @@ def paper_rows(collection: Collection, context: Context) -> list[Row]:
         for pair, info in context.pairs.items()
         if info.published
         for number in paper.numbers(info.published)
-        if _asked(number, context)
+        if _asked(number, context, collection.ratios(pair))
     ]
 
 
-def _asked(number: paper.Published, context: Context) -> bool:
+def _asked(number: paper.Published, context: Context, ratios: list[float]) -> bool:
     arms = number.what.split("-") if number.gain else [number.what]
     known = set(arms) <= set(context.methods)
-    return known and (number.what == "dense" or number.ratio in context.ratios)
+    return known and (number.what == "dense" or number.ratio in ratios)
 
 
 def _paper_row(

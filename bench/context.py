@@ -48,8 +48,9 @@ class Context(Frozen):
     """One profile.
 
     ``budgets`` are numbers such as epochs and trials; ``swept`` are the arms of the activation
-    study; ``notes`` are warnings shown on top of every page; ``deviations`` are one-line departures
-    from the paper; ``parameters`` is the resolved parameter tree, shown as it is.
+    study; ``searches`` names the algorithm of stage 1 of each pair; ``notes`` are warnings shown on
+    top of every page; ``deviations`` are one-line departures from the paper; ``parameters`` is the
+    resolved parameter tree, shown as it is.
     """
 
     profile: str
@@ -60,6 +61,7 @@ class Context(Frozen):
     replicates: int = Field(ge=1)
     methods: tuple[str, ...]
     swept: tuple[str, ...] = ()
+    searches: dict[str, str] = Field(default_factory=dict)
     budgets: dict[str, int | float | str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
@@ -71,6 +73,10 @@ class Context(Frozen):
         if unknown:
             raise ValueError(f"methods among {', '.join(ARMS)}; got {', '.join(unknown)}")
         return self
+
+    def search(self, pair: str) -> str:
+        """The algorithm of stage 1 of a pair; LAHC, the paper's, where the profile is silent."""
+        return self.searches.get(pair, "lahc")
 
     def label(self, pair: str) -> str:
         """The pair's label; its name if the profile does not describe it."""

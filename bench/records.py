@@ -80,6 +80,10 @@ class Collection:
             mask &= self.frame[column] == value
         return self.frame[mask]
 
+    def ratios(self, pair: str) -> list[float]:
+        """The pruning ratios at which runs of a pair are expected, ascending."""
+        return sorted(set(self.select(pair=pair)["ratio"]) - {0.0})
+
     def series(
         self, pair: str, ratio: float, method: str, column: str = "top1"
     ) -> pd.Series[float]:

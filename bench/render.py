@@ -95,11 +95,11 @@ def spread_text(mean: float, sd: float, digits: int = 2) -> str:
     return number(mean, digits) + (f" ± {number(sd, digits)}" if math.isfinite(sd) else "")
 
 
-def interval_text(low: float, high: float) -> str:
+def interval_text(low: float, high: float, digits: int = 2) -> str:
     """``low to high`` with signs, :data:`ABSENT` where there is no interval."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ABSENT
-    return f"{low:+.2f} to {high:+.2f}"
+    return f"{low:+.{digits}f} to {high:+.{digits}f}"
 
 
 def p_text(p: float) -> str:

@@ -132,6 +132,17 @@ def search_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "accepted", "status"])
 
 
+ALGORITHMS = {"lahc": "LAHC", "annealing": "SA", "random": "RS", "bayesian": "BO"}
+"""Labels of the search algorithms, as the paper's Figure 6 names them."""
+
+
+def final_losses(traces: Iterable[SearchTrace]) -> pd.DataFrame:
+    """The lowest training loss each search found: pair, ratio, algorithm, replicate, loss."""
+    frame = search_frame(traces)
+    keys = ["pair", "ratio", "algorithm", "replicate"]
+    return frame.groupby(keys, sort=False)["best"].min().rename("loss").reset_index()
+
+
 def _energies(trace: SearchTrace) -> list[float | None]:
     return [e.energy if e.status == "ok" else None for e in trace.evaluations]
 

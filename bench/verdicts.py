@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.stats import Interval
+from bench.stats import Interval, replicates_needed
 
-RULES_VERSION = 1
+RULES_VERSION = 2
+"""2 adds the rules for claims; those for printed numbers are as in 1."""
 LEAST_REPLICATES = 3
 """Below this, no verdict but 'inconclusive'."""
 WIDEST = 5.0
@@ -49,6 +50,16 @@ FEW = f"fewer than {LEAST_REPLICATES} replicates, or no spread among them"
 WIDE = f"prediction interval wider than +-{WIDEST:g} points"
 
 
+LEVEL_RULES: tuple[tuple[str, str], ...] = (
+    (INCONCLUSIVE, FEW),
+    (REPRODUCED, "our mean is within the margin of the printed value (TOST)"),
+    (NOT_REPRODUCED, "printed value outside our 95% prediction interval"),
+    (INCONCLUSIVE, WIDE),
+    (REPRODUCED, "printed value inside our 95% prediction interval"),
+)
+"""The rules for a printed accuracy; the first that holds gives the verdict."""
+
+
 def level_verdict(
     printed: float, prediction: Interval, tost: float, why_not: str | None = None
 ) -> Verdict:
@@ -62,15 +73,15 @@ def level_verdict(
     """
     if why_not is not None:
         return Verdict(NOT_COMPARABLE, why_not)
-    if prediction.n < LEAST_REPLICATES or not prediction.defined:
-        return Verdict(INCONCLUSIVE, FEW)
-    if tost < LEVEL:
-        return Verdict(REPRODUCED, "our mean is within the margin of the printed value (TOST)")
-    if not prediction.low <= printed <= prediction.high:
-        return Verdict(NOT_REPRODUCED, "printed value outside our 95% prediction interval")
-    if prediction.high - prediction.low > 2 * WIDEST:
-        return Verdict(INCONCLUSIVE, WIDE)
-    return Verdict(REPRODUCED, "printed value inside our 95% prediction interval")
+    few = prediction.n < LEAST_REPLICATES or not prediction.defined
+    held = (
+        few,
+        tost < LEVEL,
+        not prediction.low <= printed <= prediction.high,
+        prediction.high - prediction.low > 2 * WIDEST,
+        True,
+    )
+    return Verdict(*LEVEL_RULES[held.index(True)])
 
 
 def gain_verdict(
@@ -133,6 +144,37 @@ GAIN_RULES: tuple[GainRule, ...] = (
     ),
 )
 """The first rule that holds gives the verdict on a gain."""
+
+
+HOLDS = "holds"
+FAILS = "fails"
+UNDECIDED = "undecided"
+
+CLAIM_RULES: tuple[tuple[str, str], ...] = (
+    (UNDECIDED, "the profile does not have what the claim is about"),
+    (UNDECIDED, FEW),
+    (UNDECIDED, f"fewer than {replicates_needed()} replicates: the exact test cannot reach .05"),
+    (HOLDS, "the 95% interval lies on the claim's side of 0"),
+    (FAILS, "the 95% interval lies on the other side of 0"),
+    (UNDECIDED, "the 95% interval holds 0"),
+)
+"""The rules for claims; the first that holds gives the verdict."""
+
+
+def claim_verdict(ours: Interval, missing: str = "") -> Verdict:
+    """Verdict on a claim, from the interval of a number that is positive where it holds.
+
+    ``missing`` is what the profile lacks to test the claim, empty if it lacks nothing.
+    """
+    if missing:
+        return Verdict(UNDECIDED, missing)
+    if ours.n < LEAST_REPLICATES or not ours.defined:
+        return Verdict(UNDECIDED, f"{FEW} (n = {ours.n})")
+    needed = replicates_needed()
+    if ours.n < needed:
+        words = f"too little power: the exact test cannot reach .05 with {ours.n} replicates"
+        return Verdict(UNDECIDED, f"{words}, {needed} can")
+    return Verdict(*CLAIM_RULES[{1: 3, -1: 4, 0: 5}[_side(ours)]])
 
 
 def contrast_words(label: str, ours: Interval) -> str:

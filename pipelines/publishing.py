@@ -105,6 +105,7 @@ def context(study: Study) -> Context:
         replicates=profile.replicates,
         methods=("dense", *profile.arms),
         swept=tuple(f"all_{name}" for name in profile.studies.activations.operators),
+        searches={name: pair.search.algorithm for name, pair in study.pairs.items()},
         budgets=_budgets(study),
         notes=tuple(note.strip() for note in profile.notes),
         deviations=DEVIATIONS,

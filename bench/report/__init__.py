@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,49 +11,32 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bench import tables
+from bench import claims, tables
 from bench.arms import ARMS, ordered
 from bench.compare import Comparisons
 from bench.context import Context
-from bench.figures import PLOTS, Plot
+from bench.figures import Drawn
 from bench.files import write_text
-from bench.labs import view as labs_view
-from bench.labs.forest import TITLE as FOREST
 from bench.labs.view import LabsView
 from bench.paper import contradictions, facts
 from bench.records import Collection
 from bench.render import Table
-from bench.report.findings import Findings, findings
+from bench.report.findings import findings
+from bench.report.sections import left_out, sections
 from bench.schema import SCHEMA_VERSION
 from bench.traces import Traces
-from bench.verdicts import GAIN_RULES, RULES_VERSION
+from bench.verdicts import (
+    CLAIM_RULES,
+    FAILS,
+    GAIN_RULES,
+    HOLDS,
+    LEVEL_RULES,
+    RULES_VERSION,
+    UNDECIDED,
+    VERDICTS,
+)
 
-HOW_TO_READ = {
-    "table1": "Compare SAFS with vanilla and SReLU at the same ratio; a gain smaller than the "
-    "spread says little. The paper's values stand beside ours only where it prints them.",
-    "table2": "Stage 1 and Stage 2 are SAFS with one stage left out. Arms with HPO in their name "
-    "are not in the paper: they get the tuning without the search.",
-    "comparisons": "Read the interval first: one that holds 0 shows no difference. A p can be no "
-    "smaller than the design allows, which stands beside it.",
-    "overall": "One line per confirmatory question, all pairs weighted alike.",
-    "paper": "A verdict is only as good as its rule, which stands beside it.",
-    "connectivity": "An accuracy near its cap is limited by the pruning and not by the activation.",
-    "cost": "Factors to vanilla compare with the paper's; hours depend on the machine.",
-    "failures": "A run without a result is left out of means and comparisons and shown here.",
-    **labs_view.HOW_TO_READ,
-}
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: a table or a figure under a heading, and how to read it."""
-
-    anchor: str
-    title: str
-    how_to_read: str
-    table: Table | None = None
-    svg: Markup | None = None
-    data: str = ""
+__all__ = ["environments", "findings", "page", "render"]
 
 
 def render(
@@ -62,23 +44,24 @@ def render(
     comparisons: Comparisons,
     traces: Traces,
     context: Context,
-    figures: Mapping[str, Path],
+    drawn: Mapping[str, Drawn],
     path: Path,
     labs: LabsView | None = None,
+    more: Sequence[Table] = (),
 ) -> Path:
     """Write the report to ``path``.
 
     Args:
         collection: all expected runs.
         comparisons: what :func:`bench.compare.compare` made of them.
-        traces: the searches' traces (counted here; drawn by :mod:`bench.figures`).
+        traces: the searches' traces.
         context: the profile.
-        figures: SVG files by name, as :func:`bench.figures.write_all` returns them.
+        drawn: the figures by name, as :func:`bench.figures.draw_all` returns them.
         path: where the HTML goes.
         labs: what several labs say of this profile, if their files are here.
+        more: tables that only some profiles have, such as the readings.
     """
-    found = findings(collection, comparisons, context)
-    return write_text(path, page(collection, comparisons, traces, context, figures, found, labs))
+    return write_text(path, page(collection, comparisons, traces, context, drawn, labs, more))
 
 
 def page(
@@ -86,24 +69,29 @@ def page(
     comparisons: Comparisons,
     traces: Traces,
     context: Context,
-    figures: Mapping[str, Path],
-    found: Findings,
+    drawn: Mapping[str, Drawn],
     labs: LabsView | None = None,
+    more: Sequence[Table] = (),
 ) -> str:
     """The whole page as HTML; every value is escaped, the figures are inlined."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_asset("report.html.j2"))
+    claimed = claims.table(collection, traces, context)
+    shown = [claimed, *tables.build(collection, context).values(), *more]
     return template.render(
         context=context,
-        findings=found,
-        sections=[
-            *sections(collection, comparisons, context, figures),
-            *labs_sections(labs),
-        ],
+        findings=findings(collection, comparisons, claimed, context),
+        sections=sections(shown, comparisons, drawn, labs),
+        left_out=left_out(drawn),
         arms=[ARMS[name] for name in ordered(context.methods)],
-        gain_rules=[(name, rule) for name, rule, _ in GAIN_RULES],
+        rules={
+            "a printed accuracy": LEVEL_RULES,
+            "a printed gain": [(name, rule) for name, rule, _ in GAIN_RULES],
+            "a claim": CLAIM_RULES,
+        },
+        badges=(*VERDICTS, HOLDS, FAILS, UNDECIDED),
         versions={"schema": SCHEMA_VERSION, "rules": RULES_VERSION},
         environments=environments(collection),
         parameters=json.dumps(context.parameters, indent=2, sort_keys=True, default=str),
@@ -113,52 +101,6 @@ def page(
         css=Markup(_asset("report.css")),
         js=Markup(_asset("report.js")),
     )
-
-
-def sections(
-    collection: Collection,
-    comparisons: Comparisons,
-    context: Context,
-    figures: Mapping[str, Path],
-) -> list[Section]:
-    """The parts of the page in reading order; a figure that was not made is left out."""
-    made = tables.build(collection, context)
-    plots = {plot.name: _figure_section(plot, figures) for plot in PLOTS if plot.name in figures}
-    parts = [
-        _table_section(made["table1"]),
-        plots.get("accuracy"),
-        _table_section(made["table2"]),
-        *(_table_section(table) for table in comparisons.tables),
-        _table_section(made["connectivity"]),
-        plots.get("search_trace"),
-        plots.get("operators"),
-        _table_section(made["cost"]),
-        _table_section(made["failures"]),
-    ]
-    return [part for part in parts if part is not None]
-
-
-def labs_sections(labs: LabsView | None) -> list[Section]:
-    """The part on other labs: pooled, the forest plot, each lab; empty where there is none."""
-    if labs is None:
-        return []
-    how = HOW_TO_READ["figure-labs"]
-    plot = Section("figure-labs", FOREST, how, svg=Markup(labs.svg), data="labs_each.csv")
-    pooled, each = map(_table_section, labs.tables)
-    return [pooled, plot, each]
-
-
-def _table_section(table: Table) -> Section:
-    return Section(
-        table.name, table.title, HOW_TO_READ[table.name], table, data=f"{table.name}.csv"
-    )
-
-
-def _figure_section(plot: Plot, figures: Mapping[str, Path]) -> Section:
-    # The file is our own output and its text was escaped when it was written.
-    drawing = Markup(figures[plot.name].read_text(encoding="utf-8"))
-    data = f"{plot.name}.csv"
-    return Section(f"figure-{plot.name}", plot.title, plot.how_to_read, svg=drawing, data=data)
 
 
 def environments(collection: Collection) -> list[dict[str, Any]]:

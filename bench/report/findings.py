@@ -13,26 +13,49 @@ from bench.arms import ARMS, CONFIRMATORY_RATIO
 from bench.compare import Comparisons, contrast_label
 from bench.context import Context
 from bench.records import Collection
-from bench.render import number, p_text, ratio_text
+from bench.render import Table, number, p_text, ratio_text
+from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The summary on top of the report: sentences found, and sentences that warn."""
+    """The summary on top of the report: counts of verdicts, sentences found, and warnings.
+
+    ``verdicts`` are on the paper's numbers, ``claims`` are the claims by verdict.
+    """
 
     headline: tuple[str, ...]
     verdicts: tuple[tuple[str, int], ...]
+    claims: tuple[tuple[str, tuple[str, ...]], ...]
     not_claimable: tuple[str, ...]
 
 
-def findings(collection: Collection, comparisons: Comparisons, context: Context) -> Findings:
-    """The summary of a profile."""
+def findings(
+    collection: Collection, comparisons: Comparisons, claimed: Table, context: Context
+) -> Findings:
+    """The summary of a profile; ``claimed`` is the table of claims."""
     counts = _column(comparisons.paper.frame, "verdict").value_counts()
     return Findings(
         tuple(_headlines(comparisons, context)),
-        tuple((str(name), int(count)) for name, count in counts.items()),
+        tuple((name, int(counts[name])) for name in VERDICTS if name in counts),
+        tuple(_claims(claimed, context)),
         tuple(_limits(collection, comparisons, context)),
     )
+
+
+def _claims(claimed: Table, context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The claims' texts by verdict, with the pair where the profile has several."""
+    frame = claimed.frame
+    for verdict in (HOLDS, FAILS, UNDECIDED):
+        rows = frame[_column(frame, "verdict") == verdict] if len(frame) else frame
+        several = len(context.pairs) > 1
+        yield (
+            verdict,
+            tuple(
+                f"{row['text']} ({context.label(row['pair'])})" if several else row["text"]
+                for row in rows.to_dict("records")
+            ),
+        )
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:

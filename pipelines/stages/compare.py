@@ -1,12 +1,14 @@
-"""Comparisons: paired statistics between the arms, and ours against the published numbers."""
+"""Comparisons: paired statistics between the arms, the published numbers, the paper's claims."""
 
 from __future__ import annotations
 
-from bench import compare
+from bench import claims, compare
 from pipelines.config import Study
-from pipelines.publishing import collection, context, results
+from pipelines.publishing import collection, context, results, traces
 
 
 def run(study: Study) -> None:
     """Write ``results/<profile>/`` comparisons."""
-    compare.write_all(collection(study), context(study), results(study) / "comparisons")
+    runs, about, place = collection(study), context(study), results(study) / "comparisons"
+    compare.write_all(runs, about, place)
+    claims.table(runs, traces(study), about).write(place)

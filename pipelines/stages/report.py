@@ -7,16 +7,17 @@ from bench.compare import compare
 from bench.labs.reading import LABS, by_lab
 from bench.labs.view import view
 from pipelines.config import Study
-from pipelines.publishing import collection, context, results, traces
+from pipelines.publishing import collection, context, reading_tables, results, traces
 
 
 def run(study: Study) -> None:
     """Write ``results/<profile>/figures`` and ``results/<profile>/report.html``."""
     runs, about, searches = collection(study), context(study), traces(study)
-    drawn = figures.write_all(runs, searches, about, results(study) / "figures")
+    drawn = figures.draw_all(runs, searches, about)
+    figures.write_all(drawn.values(), results(study) / "figures")
     labs = by_lab(LABS, about.profile)
     across = view(labs, about.pairs) if labs else None
     if across is not None:
         across.write(results(study) / "figures")
-    page = results(study) / "report.html"
-    report.render(runs, compare(runs, about), searches, about, drawn, page, across)
+    page, more = results(study) / "report.html", reading_tables(study)
+    report.render(runs, compare(runs, about), searches, about, drawn, page, across, more)

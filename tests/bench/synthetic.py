@@ -11,14 +11,14 @@ import numpy as np
 from bench.context import Context
 from bench.records import Collection, Expected, collect
 from bench.schema import Record, pack
-from bench.traces import SearchTrace, Traces, TuneTrace
+from bench.traces import SearchTrace, Traces, TuneTrace, curve_frame
 
 PAIR = "lenet5_mnist5k"
 RATIOS = (0.90, 0.95, 0.99)
 METHODS = ("dense", "vanilla", "srelu", "stage1_only", "stage2_only", "safs")
 IMAGES = 1000
 SLOTS = ("conv1", "conv2", "fc1", "fc2")
-OPERATORS = ("ReLU6", "Acon", "SRS", "Symlog", "Swish", "Tanh", "ELU")
+OPERATORS = ("relu6", "acon", "srs", "symlog", "symexp", "swish", "tanh", "hardswish", "elu")
 LEVELS = {
     "dense": 0.96, "vanilla": 0.44, "srelu": 0.50, "stage1_only": 0.51, "stage2_only": 0.53,
     "safs": 0.55, "default_hpo": 0.53, "srelu_hpo": 0.54,
@@ -67,6 +67,7 @@ def content(method: str, ratio: float, replicate: int, pair: str = PAIR) -> dict
         "backend": "dense",
         "threads": 1,
         "parameters": _parameters(ratio),
+        "macs": {"dense": 281_640, "sparse": round((1 - ratio) * 281_640)},
         "connectivity": None if dense else {"connected": connected, "classes": 10, "cap": 0.6},
         "slots": [_slot(name, method, tuned) for name in SLOTS],
         "recipe": _recipe(),
@@ -97,7 +98,7 @@ def _parameters(ratio: float) -> dict[str, Any]:
 
 
 def _slot(name: str, method: str, tuned: bool) -> dict[str, Any]:
-    operator = {"safs": "Symlog", "stage1_only": "Symlog", "srelu": "SReLU"}.get(method, "ReLU")
+    operator = {"safs": "symlog", "stage1_only": "symlog", "srelu": "srelu"}.get(method, "relu")
     scale = 1.1 if tuned else 1.0
     own = {"t_r": [0.5, 0.6]} if method == "srelu" else {}
     return {"name": name, "operator": operator, "alpha": scale, "beta": scale, "own": own}
@@ -178,14 +179,20 @@ def context(**changes: Any) -> Context:
     return Context.model_validate(values | changes)
 
 
-def search_trace(ratio: float = 0.99, replicate: int = 0, pair: str = PAIR) -> SearchTrace:
-    """A stage-1 trace in which the fifth candidate failed."""
+def search_trace(
+    ratio: float = 0.99,
+    replicate: int = 0,
+    pair: str = PAIR,
+    algorithm: str = "lahc",
+    start: float = 1.5,
+) -> SearchTrace:
+    """A stage-1 trace from about ``start`` on, in which the fifth candidate failed."""
     rng = _rng("search", ratio, replicate)
     evaluations = [
         {
             "index": index,
             "chromosome": tuple(rng.choice(OPERATORS, len(SLOTS)).tolist()),
-            "energy": None if index == 4 else float(1.5 - 0.02 * index + 0.1 * rng.random()),
+            "energy": None if index == 4 else float(start - 0.02 * index + 0.1 * rng.random()),
             "accepted": bool(rng.random() < 0.5),
             "epochs": 4,
             "status": "failed" if index == 4 else "ok",
@@ -194,7 +201,7 @@ def search_trace(ratio: float = 0.99, replicate: int = 0, pair: str = PAIR) -> S
         for index in range(21)
     ]
     values = {"schema": 1, "pair": pair, "ratio": ratio, "replicate": replicate, "best": 20}
-    values |= {"algorithm": "lahc", "slots": SLOTS, "operators": OPERATORS}
+    values |= {"algorithm": algorithm, "slots": SLOTS, "operators": OPERATORS}
     return SearchTrace.model_validate(values | {"evaluations": evaluations})
 
 
@@ -209,9 +216,32 @@ def tune_trace(ratio: float = 0.99, replicate: int = 0, method: str = "safs") ->
     return TuneTrace.model_validate(values | {"method": method, "trials": trials})
 
 
+def curve(method: str, replicate: int) -> list[dict[str, float]]:
+    """Twenty epochs of a final training; SAFS has ten times the gradient flow of the others."""
+    flow = {"safs": 1.0}.get(method, 0.1) * (1 + 0.1 * replicate)
+    return [
+        {
+            "epoch": epoch, "lr": 0.1, "train_loss": 2 / epoch, "train_accuracy": 0.5,
+            "validation_loss": 2 / epoch, "validation_accuracy": LEVELS[method] * epoch / 20,
+            "flow": flow / epoch, "flow_step": flow / epoch, "flow_released": flow / 10,
+        }
+        for epoch in range(1, 21)
+    ]  # fmt: skip
+
+
 def traces(replicates: int = 3, ratios: Sequence[float] = RATIOS) -> Traces:
-    """Traces of every ratio and replicate."""
+    """Traces of every ratio and replicate; at the highest one also those of other algorithms."""
     cells = [(ratio, replicate) for ratio in ratios for replicate in range(replicates)]
-    return Traces(
-        tuple(search_trace(*cell) for cell in cells), tuple(tune_trace(*cell) for cell in cells)
-    )
+    searches = [search_trace(*cell) for cell in cells]
+    for place, name in enumerate(("annealing", "random", "bayesian"), start=1):
+        searches += [
+            search_trace(max(ratios), r, algorithm=name, start=1.5 + 0.1 * place + 0.01 * r)
+            for r in range(replicates)
+        ]
+    curves = [
+        ((PAIR, ratio, r, method), curve(method, r))
+        for ratio, r in cells
+        for method in METHODS
+        if method != "dense"
+    ]
+    return Traces(tuple(searches), tuple(tune_trace(*cell) for cell in cells), curve_frame(curves))

@@ -84,7 +84,8 @@ def record(method: str, ratio: float, replicate: int, seed: int, gain: float) ->
         "identity": sha("i", seed, method, ratio, replicate),
     }
     slots = [slot | {"own": {}} for slot in values["slots"]]
-    changed = {"test": test | {"correct": pack(correct)}, "digests": digests, "slots": slots}
+    test |= {"correct": pack(correct)}
+    changed = {"test": test, "digests": digests, "slots": slots, "macs": None}
     return Record.model_validate(values | changed)
 
 

@@ -28,7 +28,7 @@ def test_a_complete_collection(tmp_path: Path) -> None:
     record = synthetic.record()
     assert record.test is not None
     assert one["top1"] == pytest.approx(100 * record.test.top1)
-    assert one["operators"] == "Symlog|Symlog|Symlog|Symlog"
+    assert one["operators"] == "symlog|symlog|symlog|symlog"
     assert one["cap"] == pytest.approx(60)
     assert one["epochs"] == 184
     assert found.correct[PAIR, 0.99, 0, "safs"].mean() == pytest.approx(record.test.top1)

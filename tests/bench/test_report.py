@@ -7,15 +7,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import synthetic
 from rich.console import Console
 from synthetic import PAIR
 
-from bench import compare, figures, report, terminal
+from bench import claims, compare, figures, report, terminal
+from bench.figures import PLOTS, Drawn
 from bench.records import Collection, collect
-from bench.traces import SearchTrace, Traces
+from bench.report.sections import ORDER
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 VOID = {"meta", "link", "br", "path", "use", "rect"}
@@ -65,64 +65,17 @@ def damaged(folder: Path) -> Collection:
 
 
 @pytest.fixture(scope="module")
-def drawn(damaged: Collection, folder: Path) -> dict[str, Path]:
-    return figures.write_all(damaged, synthetic.traces(), synthetic.context(), folder / "figures")
+def drawn(damaged: Collection) -> dict[str, Drawn]:
+    return figures.draw_all(damaged, synthetic.traces(), synthetic.context())
 
 
 @pytest.fixture(scope="module")
-def html(damaged: Collection, drawn: dict[str, Path], folder: Path) -> str:
+def html(damaged: Collection, drawn: dict[str, Drawn], folder: Path) -> str:
     context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
     made = compare.compare(damaged, context)
     path = folder / "report.html"
     report.render(damaged, made, synthetic.traces(), context, drawn, path)
     return path.read_text()
-
-
-def test_every_figure_has_its_data_beside_it(drawn: dict[str, Path], damaged: Collection) -> None:
-    assert set(drawn) == {"accuracy", "search_trace", "operators"}
-    for name, path in drawn.items():
-        assert path.read_text().startswith(f'<svg role="img" aria-labelledby="{name}-title')
-        assert len(pd.read_csv(path.with_suffix(".csv")))
-    accuracy = pd.read_csv(drawn["accuracy"].with_suffix(".csv"))
-    assert len(accuracy) == len(damaged.frame)
-    assert accuracy["top1"].isna().sum() == 1
-
-
-def test_figures_are_the_same_bytes_twice(
-    drawn: dict[str, Path], damaged: Collection, tmp_path: Path
-) -> None:
-    again = figures.write_all(damaged, synthetic.traces(), synthetic.context(), tmp_path)
-    assert all(path.read_bytes() == again[name].read_bytes() for name, path in drawn.items())
-
-
-def test_no_empty_figure(damaged: Collection, tmp_path: Path) -> None:
-    made = figures.write_all(damaged, Traces(), synthetic.context(), tmp_path)
-    assert set(made) == {"accuracy"}
-
-
-def test_a_search_without_any_success_and_ratios_that_differ(
-    damaged: Collection, tmp_path: Path
-) -> None:
-    bad = synthetic.search_trace(0.9).model_dump(by_alias=True)
-    for evaluation in bad["evaluations"]:
-        evaluation |= {"energy": None, "status": "failed", "reason": "nan"}
-    other = synthetic.search_trace(0.95, pair="other")
-    traces = Traces((SearchTrace.model_validate(bad), other))
-    made = figures.write_all(damaged, traces, synthetic.context(), tmp_path)
-    assert set(made) == {"accuracy", "search_trace", "operators"}
-    assert "other, LAHC, 95%" in made["search_trace"].read_text()
-
-
-def test_figures_of_a_profile_without_results(tmp_path: Path) -> None:
-    nothing = collect(synthetic.expected(tmp_path / "none"))
-    assert "accuracy" in figures.write_all(nothing, Traces(), synthetic.context(), tmp_path)
-
-
-def test_figure_text_is_escaped(damaged: Collection, tmp_path: Path) -> None:
-    context = synthetic.context(pairs={PAIR: {"label": "A<b>&$x$"}})
-    made = figures.write_all(damaged, synthetic.traces(), context, tmp_path)
-    for path in made.values():
-        assert "<b>" not in path.read_text()
 
 
 def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
@@ -133,17 +86,19 @@ def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
     for link in outline.links:
         assert link in inside or link.startswith("data:") or set(link.split()) <= set(outline.ids)
     assert not re.search(r'(src|href)="(?!#|data:)|@import|url\((?!#)', html)
-    assert outline.tags.count("svg") == 3
+    assert outline.tags.count("svg") == len(PLOTS) - 1
     assert outline.tags.count("h1") == 1
 
 
 def test_every_part_is_there(html: str) -> None:
     ids = set(Outline(html).ids)
-    parts = ("summary", "table1", "table2", "comparisons", "overall", "paper", "connectivity")
-    more = ("cost", "failures", "environment", "parameters", "protocol", "arms")
-    drawn = ("figure-accuracy", "figure-search_trace", "figure-operators")
-    assert {*parts, *more, *drawn} <= ids
-    assert html.count("How to read it:") == 12
+    wanted = set(ORDER) - {"readings", "labs", "labs_each", "figure-labs", "figure-activations"}
+    rest = ("summary", "left_out", "environment", "parameters", "protocol", "arms")
+    assert {*wanted, *rest} <= ids
+    assert html.count("How to read it:") == len(wanted) + 1
+    left = html[html.index('id="left_out"') :].split("</section>")[0]
+    assert "Figure 4a): needs the activation study (studies.activations)." in left
+    assert left.count("<li>") == 1
     assert "prefers-color-scheme: dark" in html
 
 
@@ -159,20 +114,34 @@ def test_the_summary_says_what_may_not_be_claimed(html: str) -> None:
     assert "with 2 paired replicates the exact test cannot give p &lt; .05" in text
     assert "activations and tuning are not told apart" in text
     assert "1 of 48 expected runs have no result" in text
-    assert "6 not comparable (" in text
+    assert "6 not comparable</dd>" in text
+
+
+def test_verdicts_come_first_and_the_claims_right_after(html: str) -> None:
+    text = " ".join(html.split())
+    assert "0 of the paper's" in text and f"{len(claims.CLAIMS)} of the paper's" in text
+    assert html.index("<h3>Verdicts</h3>") < html.index("<h3>What was found</h3>")
+    assert html.index('id="claims"') < html.index('id="table1"')
+
+
+def test_what_is_said_under_a_figure_is_there(html: str, drawn: dict[str, Drawn]) -> None:
+    caption = html[html.index('id="figure-algorithms"') :].split("</figcaption>")[0]
+    assert "SA - LAHC: final loss differs by +0.1" in caption
+    assert "smallest possible 0.250" in drawn["algorithms"].words
 
 
 def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
     methods = (*synthetic.METHODS, "default_hpo", "random_hpo")
     found = synthetic.collection(tmp_path, methods=methods)
     context = synthetic.context(methods=methods)
-    made = report.findings(found, compare.compare(found, context), context)
+    claimed = claims.table(found, synthetic.traces(), context)
+    made = report.findings(found, compare.compare(found, context), claimed, context)
     assert not any("not told apart" in line for line in made.not_claimable)
     assert not any("random choice" in line for line in made.not_claimable)
 
 
 def test_the_page_is_the_same_twice(
-    html: str, damaged: Collection, drawn: dict[str, Path], tmp_path: Path
+    html: str, damaged: Collection, drawn: dict[str, Drawn], tmp_path: Path
 ) -> None:
     context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
     made = compare.compare(damaged, context)

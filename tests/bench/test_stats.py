@@ -192,3 +192,18 @@ def test_statistics_do_not_depend_on_shift_or_order(values: list[float], shift: 
         assert moved.low - base.low == pytest.approx(shift, abs=1e-6)
     assert stats.sign_flip_p(values[::-1]) == stats.sign_flip_p(values)
     assert stats.sign_flip_p([-v for v in values]) == pytest.approx(stats.sign_flip_p(values))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [3, 6, 10])
+def test_intervals_cover_and_the_exact_test_keeps_its_level(n: int) -> None:
+    """10,000 simulated studies of n paired differences without an effect, each of sd 3 points."""
+    studies = np.random.default_rng(n).normal(0, 3, (10_000, n))
+    intervals = [stats.mean_interval(study) for study in studies]
+    covered = np.mean([found.low <= 0 <= found.high for found in intervals])
+    assert 0.94 < covered < 0.96
+    rejected = np.mean([stats.sign_flip_p(study) <= 0.05 for study in studies])
+    level = 0.05 // stats.smallest_p(n) * stats.smallest_p(n)  # what the design can attain
+    print(f"n = {n}: {100 * covered:.1f} % covered, {100 * rejected:.1f} % rejected")
+    assert rejected <= 0.055
+    assert rejected == pytest.approx(level, abs=0.006)

@@ -15,6 +15,7 @@ from bench import compare, tables
 from bench.errors import BenchError
 from bench.records import Collection, collect
 from bench.render import Table, interval_text, number, p_text, ratio_text, spread_text
+from bench.verdicts import RULES_VERSION, VERDICTS
 
 
 def _damaged(folder: Path) -> Collection:
@@ -37,7 +38,7 @@ def _row(frame: pd.DataFrame, **values: object) -> pd.Series:
 
 def test_everything_is_written(whole: Collection, tmp_path: Path) -> None:
     paths = tables.write_all(whole, synthetic.context(), tmp_path)
-    names = ("table1", "table2", "connectivity", "cost", "failures")
+    names = ("table1", "table2", "ratios", "connectivity", "compression", "cost", "failures")
     files = {f"{name}.{suffix}" for name in names for suffix in ("csv", "md", "tex")}
     assert set(paths) == files | {"runs.csv", "summary.json"}
     assert {path.name for path in tmp_path.iterdir()} == set(paths)
@@ -65,7 +66,46 @@ def test_a_comparable_pair_is_not_marked(whole: Collection) -> None:
     pairs = {PAIR: {"label": "L", "published": "lenet5_mnist", "comparable": True}}
     table = tables.table1(whole, synthetic.context(pairs=pairs))
     assert "not comparable" not in table.markdown().lower()
-    assert "comparable" in table.markdown()
+    row = _row(table.frame, ratio=0.99, method="safs")
+    assert (row["level_verdict"], row["gain_verdict"]) == ("not reproduced", "direction only")
+    assert "level: not reproduced; gain: direction only" in table.markdown()
+    assert row["gain_rule"] in table.markdown() and row["rules_version"] == RULES_VERSION
+
+
+def test_the_gain_at_every_ratio_stands_beside_the_printed_one(whole: Collection) -> None:
+    pairs = {PAIR: {"label": "L", "published": "vgg16_cifar10", "comparable": True}}
+    frame = tables.ratios(whole, synthetic.context(pairs=pairs)).frame
+    assert frame["published"].tolist() == [1.65, 7.45, 8.88]
+    row = _row(frame, ratio=0.95)
+    both = whole.paired(PAIR, 0.95, "safs", "vanilla")
+    assert row["gain"] == pytest.approx((both["safs"] - both["vanilla"]).mean())
+    assert row["low"] < row["gain"] < row["high"]
+    assert set(frame["verdict"]) <= set(VERDICTS)
+    alone = tables.ratios(whole, synthetic.context())
+    assert alone.frame["verdict"].tolist() == ["", "", "not comparable"]
+
+
+def test_a_ratio_that_one_pair_alone_has_makes_no_line_of_another(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path) + synthetic.expected(tmp_path, pair="b", ratios=[0.9])
+    synthetic.write(runs)
+    context = synthetic.context(pairs={PAIR: {"label": "A"}, "b": {"label": "B"}})
+    found = collect(runs)
+    for name, table in tables.build(found, context).items():
+        if name != "failures":
+            assert set(table.frame.loc[table.frame["pair"] == "b", "ratio"]) <= {0.0, 0.9}, name
+    contrasts = compare.compare(found, context).contrasts.frame
+    assert contrasts.groupby("pair")["ratio"].nunique().to_dict() == {PAIR: 3, "b": 1}
+
+
+def test_compression_counts_parameters_and_operations(whole: Collection) -> None:
+    frame = tables.compression(whole, synthetic.context()).frame
+    row = _row(frame, ratio=0.99, method="safs")
+    assert (row["total"], row["nonzero"], row["activation"]) == (44426, 678, 8)
+    assert row["compression"] == pytest.approx((44426 - 8) / 678)
+    assert row["speedup"] == pytest.approx(100, rel=1e-3)
+    pairs = {PAIR: {"label": "VGG", "published": "vgg16_cifar10", "comparable": True}}
+    caption = tables.compression(whole, synthetic.context(pairs=pairs)).caption
+    assert "prints for VGG: gain over the best other method 6.24" in caption
 
 
 def test_connectivity_stands_beside_accuracy(whole: Collection) -> None:
@@ -92,6 +132,12 @@ def test_no_failure_says_none(whole: Collection, tmp_path: Path) -> None:
 
 def test_a_gap_shows_and_changes_nothing_else(whole: Collection, tmp_path: Path) -> None:
     context, damaged = synthetic.context(), _damaged(tmp_path)
+    for make in (tables.ratios, tables.compression, tables.cost):
+        before, after = make(whole, context).frame, make(damaged, context).frame
+        touched = after["ratio"].isin([0.9, 0.95])
+        touched &= after["method"] == "safs" if "method" in after else True
+        pd.testing.assert_frame_equal(before[~touched], after[~touched])
+        assert (after.loc[touched, "n"] < 3).all()
     for make in (tables.table1, tables.table2):
         before, after = make(whole, context).frame, make(damaged, context).frame
         touched = (after["method"] == "safs") & after["ratio"].isin([0.9, 0.95])

@@ -48,7 +48,8 @@ def test_the_frame_keeps_failed_candidates() -> None:
 
 
 def test_operators_never_drawn_are_counted_as_zero() -> None:
-    frame = operator_frequency(synthetic.traces().search)
+    own = [trace for trace in synthetic.traces().search if trace.algorithm == "lahc"]
+    frame = operator_frequency(own)
     assert len(frame) == 3 * len(synthetic.SLOTS) * len(synthetic.OPERATORS)
     totals = frame.groupby(["ratio", "slot"])["count"].sum()
     assert (totals == 3 * 21).all()
@@ -57,9 +58,9 @@ def test_operators_never_drawn_are_counted_as_zero() -> None:
 
 def test_a_chromosome_must_fit() -> None:
     data = synthetic.search_trace().model_dump(by_alias=True)
-    data["evaluations"][3]["chromosome"] = ("ReLU6",)
+    data["evaluations"][3]["chromosome"] = ("relu6",)
     with pytest.raises(ValueError, match="evaluation 3: 4 operators, one per slot"):
         SearchTrace.model_validate(data)
-    data["evaluations"][3]["chromosome"] = ("Relu6",) * 4
+    data["evaluations"][3]["chromosome"] = ("ReLU6",) * 4
     with pytest.raises(ValueError, match="only operators of the list"):
         SearchTrace.model_validate(data)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import paper, stats, verdicts
+from bench import compare, paper, stats, verdicts
+from bench.records import collect
+from bench.schema import Record, pack
 from bench.stats import Interval
 
 NONE = float("nan")
@@ -87,6 +93,69 @@ def test_table_2_with_simulated_spread() -> None:
             tost = stats.tost_p(values, printed, verdicts.margin(pair))
             found = verdicts.gain_verdict(printed, stats.mean_interval(values), tost)
             assert found.name == verdict
+
+
+def _table2(folder: Path, shift: dict[str, float]) -> pd.Series[str]:
+    """The verdicts on VGG-16's Table 2, where our runs are those of the paper but for ``shift``.
+
+    Six replicates; each has a level of its own that all arms share (sd 0.4) and noise (sd 0.2).
+    """
+    rng = np.random.default_rng(5)
+    pair, methods = "vgg16_cifar10", ("dense", "vanilla", "stage1_only", "stage2_only", "safs")
+    runs = synthetic.expected(folder, methods, [0.99], 6, pair)
+    blocks, order = rng.normal(0, 0.4, 6), np.random.default_rng(6).permutation(10_000)
+    blocks -= blocks.mean()
+    for run in runs:
+        printed = paper.published(pair, "table2", run.method)["top1"]
+        level = printed + shift.get(run.method, 0.0) + blocks[run.replicate] + rng.normal(0, 0.2)
+        correct = order < round(100 * level)
+        test = {"images": 10_000, "top1": correct.sum() / 10_000, "top5": 1.0, "loss": 1.0}
+        found = synthetic.record(run.method, 0.99, run.replicate, pair)
+        values = found.model_dump(by_alias=True) | {"test": test | {"correct": pack(correct)}}
+        Record.model_validate(values).write(run.path)
+    about = {"label": "VGG-16", "published": pair, "comparable": True}
+    context = synthetic.context(pairs={pair: about}, ratios=(0.99,), replicates=6, methods=methods)
+    rows = pd.DataFrame(compare.paper_rows(collect(runs), context))
+    return rows.set_index("what")["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdicts_by_hand"),
+    [
+        ({}, dict.fromkeys(("dense", "vanilla", "stage1_only", "stage2_only", "safs",
+                            "safs-vanilla"), "reproduced")),
+        ({"safs": -4.0}, {"vanilla": "reproduced", "safs": "not reproduced",
+                          "safs-vanilla": "direction only"}),
+        ({"safs": -8.88}, {"safs": "not reproduced", "safs-vanilla": "not reproduced"}),
+        ({"safs": -12.0}, {"safs": "not reproduced", "safs-vanilla": "contradicted"}),
+        ({"dense": 3.0, "safs": 3.0, "vanilla": 3.0},
+         {"dense": "not reproduced", "vanilla": "not reproduced", "safs-vanilla": "reproduced",
+          "stage2_only": "reproduced"}),
+    ],
+    ids=["as printed", "half the gain", "no gain", "a loss", "all higher"],
+)  # fmt: skip
+def test_table_2_with_simulated_runs_gets_the_verdicts_one_would_write(
+    shift: dict[str, float], verdicts_by_hand: dict[str, str], tmp_path: Path
+) -> None:
+    found = _table2(tmp_path, shift)
+    assert {what: found[what] for what in verdicts_by_hand} == verdicts_by_hand
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "missing", "verdict", "words"),
+    [
+        (1.0, 2.0, 6, "", "holds", "the claim's side"),
+        (-2.0, -1.0, 6, "", "fails", "the other side"),
+        (-1.0, 1.0, 6, "", "undecided", "holds 0"),
+        (1.0, 2.0, 5, "", "undecided", "cannot reach .05 with 5 replicates, 6 can"),
+        (1.0, 2.0, 2, "", "undecided", "fewer than 3"),
+        (NONE, NONE, 6, "", "undecided", "no spread"),
+        (1.0, 2.0, 9, "the arm X was not run", "undecided", "the arm X was not run"),
+    ],
+)
+def test_claims(low: float, high: float, n: int, missing: str, verdict: str, words: str) -> None:
+    found = verdicts.claim_verdict(Interval((low + high) / 2, low, high, n), missing)
+    assert found.name == verdict and words in found.rule
 
 
 @pytest.mark.parametrize(

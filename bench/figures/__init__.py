@@ -1,0 +1,78 @@
+"""Figures as SVG, each with its data as CSV beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import style
+from bench.context import Context
+from bench.figures import (
+    accuracy,
+    activations,
+    algorithms,
+    candidates,
+    compression,
+    flow,
+    frequency,
+    learned,
+    recipes,
+)
+from bench.figures.plot import Frame, Plot, Source
+from bench.files import write_text
+from bench.records import Collection
+from bench.traces import Traces
+
+PLOTS: tuple[Plot, ...] = (
+    accuracy.PLOT,
+    learned.PLOT,
+    activations.PLOT,
+    recipes.PLOT,
+    frequency.PLOT,
+    candidates.PLOT,
+    algorithms.PLOT,
+    flow.PLOT,
+    compression.PLOT,
+)
+"""Every figure, in the order of the report."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was made: its data, its drawing, and what is said under it."""
+
+    name: str
+    frame: Frame
+    svg: str
+    words: str
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Write ``<name>.svg`` and ``<name>.csv``; returns the paths by file name."""
+        table = self.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+        texts = {f"{self.name}.csv": table, f"{self.name}.svg": self.svg}
+        return {name: write_text(folder / name, text) for name, text in texts.items()}
+
+
+def draw_all(collection: Collection, traces: Traces, context: Context) -> dict[str, Drawn]:
+    """Every figure that the profile has data for, by name; the others are left out."""
+    source = Source(collection, traces, context)
+    frames = ((plot, plot.data(source)) for plot in PLOTS)
+    return {plot.name: _drawn(plot, frame, context) for plot, frame in frames if not frame.empty}
+
+
+def write_all(drawn: Iterable[Drawn], folder: Path) -> dict[str, Path]:
+    """Write the figures and their data; returns the paths by file name."""
+    paths: dict[str, Path] = {}
+    for figure in drawn:
+        paths |= figure.write(folder)
+    return paths
+
+
+def _drawn(plot: Plot, frame: Frame, context: Context) -> Drawn:
+    import matplotlib as mpl
+
+    with mpl.rc_context(style.RC):
+        figure = plot.draw(frame, context)
+        svg = style.svg(figure, f"plot-{plot.name}", plot.title, plot.how_to_read)
+    return Drawn(plot.name, frame, svg, plot.words(frame, context))

@@ -1,0 +1,85 @@
+"""Accuracy by method and pruning ratio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import style
+from bench.arms import ARMS, ordered
+from bench.context import Context
+from bench.figures.plot import Frame, Plot, Source, legend, panels
+from bench.render import ratio_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def data(source: Source) -> Frame:
+    """Top-1 and cap (percent) of every expected run; empty cells where there is no result."""
+    frame = source.collection.frame
+    columns = ["pair", "ratio", "replicate", "method", "status", "top1", "cap"]
+    return frame.loc[frame["method"].isin(source.context.methods), columns]
+
+
+def draw(frame: Frame, context: Context) -> Figure:
+    """One panel per pair: every replicate a point, the mean a bar, the cap a dashed line."""
+    figure, axes = panels(len(context.pairs), 1, 8.2, 4.0)
+    methods = [name for name in ordered(frame["method"]) if name != "dense"]
+    for ax, pair in zip(axes[:, 0], context.pairs, strict=True):
+        _panel(ax, frame[frame["pair"] == pair], methods)
+        ax.set_title(context.label(pair))
+    legend(figure, loc="outside right upper")
+    return figure
+
+
+def _panel(ax: Axes, rows: Frame, methods: list[str]) -> None:
+    ratios = sorted(set(rows["ratio"]) - {0.0})
+    places = np.linspace(-0.36, 0.36, len(methods)) if len(methods) > 1 else np.zeros(1)
+    dense = rows.loc[rows["method"] == "dense", "top1"].dropna()
+    if len(dense):
+        ax.axhline(dense.mean(), color=style.INK, linestyle=":", label="Dense (mean)")
+    for number, (method, offset) in enumerate(zip(methods, places, strict=True)):
+        own = rows[rows["method"] == method]
+        _points(ax, own, number, offset, ratios)
+    _caps(ax, rows, ratios)
+    ax.set_xticks(range(len(ratios)), [ratio_text(r) for r in ratios])
+    ax.set(xlabel="Pruning ratio", ylabel="Test top-1 (%)")
+    ax.grid(axis="x", visible=False)
+
+
+def _points(ax: Axes, own: Frame, number: int, offset: float, ratios: list[float]) -> None:
+    colour, marker = style.colour(number), style.marker(number)
+    label: str | None = ARMS[own["method"].iloc[0]].label if len(own) else None
+    for place, ratio in enumerate(ratios):
+        values = own.loc[own["ratio"] == ratio, "top1"].dropna().to_numpy()
+        if not len(values):
+            continue
+        x = np.full(len(values), place + offset)
+        ax.scatter(x, values, s=22, color=colour, marker=marker, label=label, zorder=3)
+        ax.plot(x[0] + np.array([-0.06, 0.06]), [values.mean()] * 2, color=colour, linewidth=2)
+        label = None
+
+
+def _caps(ax: Axes, rows: Frame, ratios: list[float]) -> None:
+    label: str | None = "Connectivity cap (each net)"
+    line: dict[str, Any] = {"linestyle": "--", "linewidth": 1, "color": style.INK, "alpha": 0.7}
+    known = rows.dropna(subset=["cap"]).drop_duplicates(["ratio", "replicate"])
+    for place, ratio in enumerate(ratios):
+        for cap in sorted(set(known.loc[known["ratio"] == ratio, "cap"])):
+            ax.plot([place - 0.45, place + 0.45], [cap, cap], label=label, **line)
+            label = None
+
+
+PLOT = Plot(
+    "accuracy",
+    "Test accuracy by method and pruning ratio",
+    "Every point is one replicate, the short bar their mean. A dashed line is the accuracy that "
+    "the connected classes of one pruned network allow at most; the dotted line is the mean of "
+    "the dense networks.",
+    "at least one run",
+    data,
+    draw,
+)

@@ -1,0 +1,70 @@
+"""One operator everywhere, by pruning ratio (the paper's Figure 4a)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench import style
+from bench.arms import ARMS, ordered
+from bench.context import Context
+from bench.figures.plot import BAND, Frame, Plot, Source, bands, legend, panels
+from bench.render import ratio_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def data(source: Source) -> Frame:
+    """Mean and range of top-1 (percent) per pair, ratio and arm of the activation study."""
+    frame, context = source.collection.frame, source.context
+    swept = frame[frame["method"].isin(context.swept)]
+    asked = {*context.swept, "vanilla", "safs"}
+    rows = frame[frame["method"].isin(asked) & frame["pair"].isin(set(swept["pair"]))]
+    return bands(rows, ["pair", "ratio", "method"], "top1")
+
+
+def draw(frame: Frame, context: Context) -> Figure:
+    """A panel per pair: ratios at the bottom, a line per activation."""
+    pairs = list(dict.fromkeys(frame["pair"]))
+    figure, axes = panels(len(pairs), 1, 8.2, 4.2)
+    methods = ordered(frame["method"])
+    for ax, pair in zip(axes[:, 0], pairs, strict=True):
+        _panel(ax, frame[frame["pair"] == pair], methods)
+        ax.set_title(context.label(pair))
+    legend(figure, loc="outside right upper")
+    return figure
+
+
+def _panel(ax: Axes, rows: Frame, methods: list[str]) -> None:
+    ratios = sorted(set(rows["ratio"]))
+    for number, method in enumerate(methods):
+        own = rows[rows["method"] == method].sort_values("ratio")
+        if own.empty:
+            continue
+        at = [ratios.index(r) + 0.025 * (number - len(methods) / 2) for r in own["ratio"]]
+        colour = style.colour(number)
+        label = {"vanilla": "Default (vanilla)"}.get(method, ARMS[method].label)
+        thick = 2.5 if method in ("vanilla", "safs") else 1.2
+        marks: dict[str, Any] = {
+            "marker": style.marker(number),
+            "markersize": 5,
+            "linewidth": thick,
+        }
+        ax.plot(at, own["mean"], color=colour, label=label, **marks)
+        ax.vlines(at, own["low"], own["high"], color=colour, linewidth=1.2, alpha=0.6)
+        ax.fill_between(at, own["low"], own["high"], color=colour, alpha=0.08, linewidth=0)
+    ax.set_xticks(range(len(ratios)), [ratio_text(r) for r in ratios])
+    ax.set(xlabel="Pruning ratio", ylabel="Test top-1 (%)")
+
+
+PLOT = Plot(
+    "activations",
+    "One activation everywhere, by pruning ratio (the paper's Figure 4a)",
+    f"{BAND} Every activation has the dense recipe; vanilla is the network's default one, SAFS "
+    "stands beside them with its tuned recipe. The paper's claim is that others than ReLU do "
+    "better at high sparsity; it prints no number for it.",
+    "the activation study (studies.activations)",
+    data,
+    draw,
+)

@@ -1,0 +1,93 @@
+"""Accuracy gain against the parameters that are left (the paper's Figure 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import paper, stats, style
+from bench.arms import ARMS, ordered
+from bench.context import Context
+from bench.figures.plot import Frame, Plot, Source, legend, panels
+from bench.render import ratio_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def data(source: Source) -> Frame:
+    """Non-zero parameters and mean paired gain over vanilla (points) per pair, ratio and arm."""
+    collection, context = source.collection, source.context
+    arms = [name for name in ordered(context.methods) if name not in ("dense", "vanilla")]
+    rows = [
+        _row(source, pair, ratio, method)
+        for pair in context.pairs
+        for ratio in collection.ratios(pair)
+        for method in arms
+    ]
+    frame = Frame(rows)
+    return frame if frame.empty else frame.dropna(subset=["nonzero", "gain"])
+
+
+def _row(source: Source, pair: str, ratio: float, method: str) -> dict[str, Any]:
+    collection = source.collection
+    both = collection.paired(pair, ratio, method, "vanilla")
+    found = stats.mean_interval((both[method] - both["vanilla"]).to_numpy())
+    sizes = collection.series(pair, ratio, method, "nonzero")
+    published = source.context.pairs[pair].published
+    printed = paper.gain(published, f"{method}-vanilla", ratio)
+    return {
+        "pair": pair, "ratio": ratio, "method": method,
+        "nonzero": float(sizes.mean()) if len(sizes) else np.nan,
+        "gain": found.mean, "low": found.low, "high": found.high, "n": found.n,
+        "paper_gain": np.nan if printed is None else printed,
+    }  # fmt: skip
+
+
+def draw(frame: Frame, context: Context) -> Figure:
+    """A panel per pair: a point per ratio and arm, the paper's gain as a cross."""
+    pairs = list(dict.fromkeys(frame["pair"]))
+    figure, axes = panels(len(pairs), 1, 8.2, 3.8)
+    arms = ordered(frame["method"])
+    for ax, pair in zip(axes[:, 0], pairs, strict=True):
+        _panel(ax, frame[frame["pair"] == pair], arms)
+        ax.set_title(context.label(pair))
+    legend(figure, loc="outside right upper")
+    return figure
+
+
+def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
+    for number, method in enumerate(arms, start=1):
+        own = rows[rows["method"] == method]
+        marks: dict[str, Any] = {"color": style.colour(number), "marker": style.marker(number)}
+        x = own["nonzero"] * 1.03 ** (number - (len(arms) + 1) / 2)
+        ax.vlines(x, own["low"], own["high"], color=style.colour(number), linewidth=1, alpha=0.7)
+        ax.plot(x, own["gain"], linestyle="", label=ARMS[method].label, **marks)
+    printed = rows.dropna(subset=["paper_gain"])
+    cross: dict[str, Any] = {"marker": "x", "s": 60, "color": style.INK, "zorder": 4}
+    if len(printed):
+        ax.scatter(printed["nonzero"], printed["paper_gain"], label="SAFS, the paper", **cross)
+    ax.axhline(0, color=style.INK, linewidth=0.8)
+    ax.set_xscale("log")
+    top = rows["gain"].max()
+    for ratio in sorted(set(rows["ratio"])):
+        own = rows[rows["ratio"] == ratio]
+        ax.annotate(ratio_text(ratio), (own["nonzero"].median(), top), ha="center",
+                    xytext=(0, 14), textcoords="offset points", fontsize=8)  # fmt: skip
+    ax.set(xlabel="Non-zero parameters", ylabel="Gain over vanilla (points)")
+
+
+PLOT = Plot(
+    "compression",
+    "Gain against the parameters that are left (the paper's Figure 8)",
+    "Each mark is the mean paired gain of an arm at one pruning ratio, the line its 95% "
+    "interval; non-zero parameters count the activations' own, and marks of one ratio are spread "
+    "a little so that they can be told apart. The crosses are the gains that the paper prints, "
+    "at our number of parameters, since it prints none. Other methods' points are left out: the "
+    "paper shows them in a plot only.",
+    "vanilla and another pruned arm",
+    data,
+    draw,
+)

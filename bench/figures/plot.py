@@ -1,0 +1,123 @@
+"""What all figures share: the kinds of figure, panels, bands, legends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from bench import style
+from bench.context import Context
+from bench.records import Collection
+from bench.traces import Traces
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Frame = pd.DataFrame
+
+BAND = "The line is the mean over replicates, the band their range."
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a figure can be made from."""
+
+    collection: Collection
+    traces: Traces
+    context: Context
+
+
+def no_words(frame: Frame, context: Context) -> str:
+    """Nothing is said under the figure."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A kind of figure: its words, its data and how the data are drawn.
+
+    ``data`` makes the frame that is written as CSV; ``draw`` and ``words``, which stand under the
+    figure, get that frame alone. ``needs`` says what a profile must run to have the figure.
+    """
+
+    name: str
+    title: str
+    how_to_read: str
+    needs: str
+    data: Callable[[Source], Frame]
+    draw: Callable[[Frame, Context], Figure]
+    words: Callable[[Frame, Context], str] = no_words
+
+
+class Cell(NamedTuple):
+    """One panel of a grid and the rows drawn in it; ``key`` and ``column`` are its place."""
+
+    ax: Axes
+    rows: Frame
+    key: tuple[Any, ...]
+    column: Any
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure without a window and its axes, shape ``(rows, columns)``; inches per panel."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def grid(
+    frame: Frame, by: Sequence[str], width: float, height: float, across: str = "ratio"
+) -> tuple[Figure, Any, list[Cell]]:
+    """A row of panels per value of the columns ``by``, a column per value of ``across``.
+
+    A cell without data gets no panel.
+    """
+    keys = list(frame[list(by)].drop_duplicates().itertuples(index=False, name=None))
+    columns = sorted(set(frame[across]))
+    figure, axes = panels(len(keys), len(columns), width, height)
+    cells = []
+    for row, key in zip(axes, keys, strict=True):
+        for ax, column in zip(row, columns, strict=True):
+            own = (frame[list(by)] == list(key)).all(axis=1)
+            rows = frame[own & (frame[across] == column)]
+            ax.set_visible(not rows.empty)
+            if not rows.empty:
+                cells.append(Cell(ax, rows, key, column))
+    return figure, axes, cells
+
+
+def legend(figure: Figure, **place: Any) -> None:
+    """One legend for all panels, each label once."""
+    found: dict[str, Any] = {}
+    for ax in figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(list(found.values()), list(found), **place)
+
+
+def bands(frame: Frame, by: Sequence[str], value: str) -> Frame:
+    """Mean, range (``low``, ``high``) and number ``n`` of ``value`` over replicates.
+
+    Rows without a value are left out. One row per combination of the columns ``by``.
+    """
+    groups = frame.dropna(subset=[value]).groupby(list(by), sort=False)[value]
+    return groups.agg(mean="mean", low="min", high="max", n="count").reset_index()
+
+
+def draw_band(ax: Axes, rows: Frame, x: str, label: str, place: int, **line: Any) -> None:
+    """The mean of ``rows`` over ``x`` as a line, their range as a band."""
+    colour = style.colour(place)
+    line |= {"marker": style.marker(place), "markevery": max(1, len(rows) // 8), "markersize": 4}
+    ax.plot(rows[x], rows["mean"], label=label, color=colour, **line)
+    ax.fill_between(rows[x], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+
+
+def main_ratio(frame: Frame) -> Frame:
+    """The rows at each pair's highest pruning ratio."""
+    return frame[frame["ratio"] == frame.groupby("pair")["ratio"].transform("max")]

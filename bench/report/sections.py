@@ -1,0 +1,129 @@
+"""The parts of the page in reading order: tables and figures, each with how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bench.compare import Comparisons
+from bench.figures import PLOTS, Drawn
+from bench.labs import view as labs_view
+from bench.labs.forest import TITLE as FOREST
+from bench.labs.view import LabsView
+from bench.render import Table
+
+HOW_TO_READ = {
+    "claims": "The paper's statements, whatever the data set: does each hold here? Undecided is no "
+    "verdict against a claim; the reason beside it says what is missing. Claims that the paper "
+    "does not test itself are marked so.",
+    "table1": "Compare SAFS with vanilla and SReLU at the same ratio; a gain smaller than the "
+    "spread says little. The paper's values stand beside ours only where it prints them.",
+    "table2": "Stage 1 and Stage 2 are SAFS with one stage left out. Arms with HPO in their name "
+    "are not in the paper: they get the tuning without the search.",
+    "ratios": "The paper prints three gains for VGG-16 on CIFAR-10; at 99% every pair has one.",
+    "comparisons": "Read the interval first: one that holds 0 shows no difference. A p can be no "
+    "smaller than the design allows, which stands beside it.",
+    "overall": "One line per confirmatory question, all pairs weighted alike.",
+    "paper": "Every printed number beside ours. A verdict is only as good as its rule, which "
+    "stands beside it.",
+    "connectivity": "An accuracy near its cap is limited by the pruning and not by the activation.",
+    "compression": "At high ratios the activations' own parameters weigh: compare SReLU and SAFS.",
+    "cost": "Factors to vanilla compare with the paper's; hours depend on the machine.",
+    "failures": "A run without a result is left out of means and comparisons and shown here.",
+    "readings": "One line per reading of the paper, one switch at a time; it describes and decides "
+    "nothing.",
+    **labs_view.HOW_TO_READ,
+}
+
+ORDER = (
+    "claims",
+    "table1",
+    "figure-accuracy",
+    "table2",
+    "ratios",
+    "figure-activations",
+    "figure-recipes",
+    "comparisons",
+    "overall",
+    "paper",
+    "connectivity",
+    "figure-learned",
+    "figure-operators",
+    "figure-search_trace",
+    "figure-algorithms",
+    "figure-flow",
+    "compression",
+    "figure-compression",
+    "cost",
+    "readings",
+    "labs",
+    "figure-labs",
+    "labs_each",
+    "failures",
+)
+"""What stands where; a part that a profile does not have is left out."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: a table or a figure under a heading, and how to read it.
+
+    ``words`` are said under a figure, ``data`` names the file with its numbers.
+    """
+
+    anchor: str
+    title: str
+    how_to_read: str
+    table: Table | None = None
+    svg: Markup | None = None
+    words: str = ""
+    data: str = ""
+
+
+def sections(
+    tables: Sequence[Table],
+    comparisons: Comparisons,
+    drawn: Mapping[str, Drawn],
+    labs: LabsView | None,
+) -> list[Section]:
+    """The parts of the page in the order of :data:`ORDER`."""
+    parts = [_table(table) for table in (*tables, *comparisons.tables)]
+    parts += _figures(drawn) + _labs(labs)
+    return sorted(parts, key=lambda part: ORDER.index(part.anchor))
+
+
+def left_out(drawn: Mapping[str, Drawn]) -> list[str]:
+    """Each figure that this profile does not have, and what it would need."""
+    return [f"{p.title}: needs {p.needs}." for p in PLOTS if p.name not in drawn]
+
+
+def _table(table: Table) -> Section:
+    how = HOW_TO_READ[table.name]
+    return Section(table.name, table.title, how, table, data=f"{table.name}.csv")
+
+
+def _figures(drawn: Mapping[str, Drawn]) -> list[Section]:
+    """The figures; their SVG is our own output, its text was escaped when it was drawn."""
+    return [
+        Section(
+            f"figure-{plot.name}",
+            plot.title,
+            plot.how_to_read,
+            svg=Markup(drawn[plot.name].svg),
+            words=drawn[plot.name].words,
+            data=f"{plot.name}.csv",
+        )
+        for plot in PLOTS
+        if plot.name in drawn
+    ]
+
+
+def _labs(labs: LabsView | None) -> list[Section]:
+    """The part on other labs: pooled, the forest plot, each lab; empty where there is none."""
+    if labs is None:
+        return []
+    how = HOW_TO_READ["figure-labs"]
+    plot = Section("figure-labs", FOREST, how, svg=Markup(labs.svg), data="labs_each.csv")
+    return [*(_table(table) for table in labs.tables), plot]

@@ -1,0 +1,65 @@
+"""The tables of results, and the metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from bench import stats
+from bench.context import Context
+from bench.files import write_text
+from bench.records import Collection
+from bench.render import Table
+from bench.tables.accuracy import table1, table2
+from bench.tables.by_ratio import ratios
+from bench.tables.compression import compression
+from bench.tables.connectivity import connectivity
+from bench.tables.cost import cost
+from bench.tables.failures import failures
+from bench.tables.shared import cells
+
+MADE = (table1, table2, ratios, connectivity, compression, cost, failures)
+
+
+def build(collection: Collection, context: Context) -> dict[str, Table]:
+    """Every table by name. Raises BenchError if the profile does not cover the collection."""
+    context.require(collection)
+    return {table.name: table for table in (make(collection, context) for make in MADE)}
+
+
+def write_all(collection: Collection, context: Context, folder: Path) -> dict[str, Path]:
+    """Write runs.csv, summary.json and every table; returns the paths by file name."""
+    paths: dict[str, Path] = {}
+    for table in build(collection, context).values():
+        paths |= table.write(folder)
+    runs = collection.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+    paths["runs.csv"] = write_text(folder / "runs.csv", runs)
+    text = json.dumps(summary(collection, context), indent=1, allow_nan=False) + "\n"
+    paths["summary.json"] = write_text(folder / "summary.json", text)
+    return paths
+
+
+def summary(collection: Collection, context: Context) -> dict[str, Any]:
+    """Means per pair, ratio and method and counts of runs, for ``dvc metrics``; null is absent."""
+    counts = collection.frame["status"].value_counts()
+    states = ("ok", "failed", "missing", "invalid")
+    return {
+        "profile": context.profile,
+        "protocol": {"version": context.protocol.version, "preset": context.protocol.preset},
+        "runs": {"expected": len(collection.frame)}
+        | {state: int(counts.get(state, 0)) for state in states},
+        "top1": {pair: _summary_of(collection, context, pair) for pair in context.pairs},
+    }
+
+
+def _summary_of(collection: Collection, context: Context, pair: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for ratio, method in cells(collection, pair, list(context.methods)):
+        values = collection.series(pair, ratio, method)
+        mean = round(float(values.mean()), 4) if len(values) else None
+        sd = stats.spread(values.to_numpy())
+        entry = {"mean": mean, "sd": round(sd, 4) if math.isfinite(sd) else None, "n": len(values)}
+        found.setdefault(f"{ratio:.3g}" if ratio else "dense", {})[method] = entry
+    return found

@@ -1,0 +1,46 @@
+"""What several tables look up: cells, gains, verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench import compare, stats
+from bench.arms import ordered
+from bench.context import Context
+from bench.records import Collection
+from bench.verdicts import RULES_VERSION
+
+
+def cells(collection: Collection, pair: str, methods: list[str]) -> list[tuple[float, str]]:
+    """(ratio, method) in reading order: dense once, then every ratio with the pruned methods."""
+    dense = [(0.0, "dense")] if "dense" in methods else []
+    pruned = [name for name in ordered(methods) if name != "dense"]
+    return dense + [(ratio, name) for ratio in collection.ratios(pair) for name in pruned]
+
+
+Judged = dict[tuple[str, str, str, float], compare.Row]
+"""The verdicts on what the paper prints, by pair, arm or contrast, metric and ratio."""
+VERDICTS = (
+    "A verdict is on top-1 (level) and on the gain over vanilla (gain), where the paper prints "
+    f"them, by the rules of version {RULES_VERSION}."
+)
+
+
+def judged(collection: Collection, context: Context) -> Judged:
+    """The verdicts of :func:`bench.compare.paper_rows`, to look up."""
+    rows = compare.paper_rows(collection, context)
+    return {(row["pair"], row["what"], row["metric"], row["ratio"]): row for row in rows}
+
+
+def gain(collection: Collection, pair: str, ratio: float, method: str) -> stats.Interval:
+    """Mean paired difference to vanilla (points) and its interval; none for vanilla and dense."""
+    if method in ("dense", "vanilla"):
+        return stats.mean_interval([])
+    both = collection.paired(pair, ratio, method, "vanilla")
+    return stats.mean_interval((both[method] - both["vanilla"]).to_numpy())
+
+
+def mean(collection: Collection, pair: str, ratio: float, method: str, column: str) -> float:
+    """Mean of a column over the runs that are ok; NaN without any."""
+    values = collection.series(pair, ratio, method, column)
+    return float(values.mean()) if len(values) else np.nan

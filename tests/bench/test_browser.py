@@ -1,0 +1,58 @@
+"""The page in a browser: no error, every figure, no sideways scrolling on a telephone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from bench import compare, figures, report
+from bench.records import Collection
+
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome")
+     if (found := shutil.which(name))),
+    None,
+)  # fmt: skip
+FRAME = """<!DOCTYPE html><body><iframe src="report.html" width="{width}" height="800"></iframe>
+<pre id="found"></pre><script>
+onload = () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  const head = page.querySelector("table.sortable th button");
+  head.click();
+  const found = {{
+    overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    drawn: [...page.querySelectorAll("figure svg")].filter(
+      (svg) => svg.getBoundingClientRect().height > 50).length,
+    named: [...page.querySelectorAll("figure svg[role=img] > title")].length,
+    sorted: head.parentElement.getAttribute("aria-sort"),
+  }};
+  document.getElementById("found").textContent = JSON.stringify(found);
+}};
+</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_page_in_a_browser(whole: Collection, tmp_path: Path, width: int) -> None:
+    about, traces = synthetic.context(), synthetic.traces()
+    drawn = figures.draw_all(whole, traces, about)
+    report.render(whole, compare.compare(whole, about), traces, about, drawn,
+                  tmp_path / "report.html")  # fmt: skip
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+    done = subprocess.run(
+        [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files",
+         "--virtual-time-budget=20000", "--dump-dom", (tmp_path / "frame.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
+    assert found is not None, done.stderr
+    expected = {"overflow": 0, "drawn": len(drawn), "named": len(drawn), "sorted": "ascending"}
+    assert json.loads(found[1]) == expected

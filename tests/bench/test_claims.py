@@ -1,0 +1,174 @@
+"""The claims: what each is tested on, its verdict, and what it lacks where it is undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import METHODS, PAIR
+
+from bench import claims, stats
+from bench.records import Collection, collect
+from bench.traces import SearchTrace, Traces, curve_frame
+
+MORE = (*METHODS, "default_hpo", "random_hpo")
+SWEPT = ("all_swish", "all_tanh")
+N = 8
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Eight replicates with control arms and the activation study."""
+    folder = tmp_path_factory.mktemp("claims")
+    return synthetic.collection(folder, methods=(*MORE, *SWEPT), replicates=N)
+
+
+def rows(runs: Collection, traces: Traces, **changes: Any) -> pd.DataFrame:
+    context = synthetic.context(**{"methods": MORE, "swept": SWEPT, "replicates": N} | changes)
+    return claims.table(runs, traces, context).frame.set_index("claim")
+
+
+@pytest.fixture(scope="module")
+def found(runs: Collection) -> pd.DataFrame:
+    return rows(runs, synthetic.traces(N))
+
+
+def test_there_is_one_row_per_claim_and_pair_and_all_say_something(found: pd.DataFrame) -> None:
+    assert list(found.index) == [claim.key for claim in claims.CLAIMS]
+    assert set(found["verdict"]) <= {"holds", "fails", "undecided"}
+    assert (found["rule"] != "").all() and (found["n"] > 0).all()
+    assert set(found["ratio"]) == {0.99}
+    assert (found["ref"] == "").sum() == 3
+
+
+def test_a_difference_of_arms_is_the_paired_interval(found: pd.DataFrame, runs: Collection) -> None:
+    both = runs.paired(PAIR, 0.99, "safs", "vanilla")
+    expected = stats.mean_interval(both["safs"] - both["vanilla"])
+    row = found.loc["vanilla"]
+    assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(tuple(expected))
+    assert row["p"] == stats.sign_flip_p(both["safs"] - both["vanilla"])
+    assert row["verdict"] == "holds"
+
+
+def test_tuning_and_activations_are_told_apart(found: pd.DataFrame, runs: Collection) -> None:
+    """Synthetic SAFS stands at 55, tuned default at 53, vanilla at 44: tuning gives most."""
+    assert found.loc["activations", "verdict"] == "fails"
+    mean = runs.select(ratio=0.99).groupby("method")["top1"].mean()
+    expected = mean["safs"] - 2 * mean["default_hpo"] + mean["vanilla"]
+    assert found.loc["activations", "mean"] == pytest.approx(expected)
+
+
+def test_growth_is_the_slope_over_the_ratios(found: pd.DataFrame, runs: Collection) -> None:
+    gains = {
+        ratio: runs.series(PAIR, ratio, "safs") - runs.series(PAIR, ratio, "vanilla")
+        for ratio in (0.9, 0.95, 0.99)
+    }
+    assert found.loc["growth", "mean"] == pytest.approx((gains[0.99] - gains[0.9]).mean() / 2)
+
+
+def test_better_algorithms_and_flow(found: pd.DataFrame) -> None:
+    """Synthetic LAHC starts 0.1 to 0.3 lower; SAFS has ten times the flow."""
+    for name in ("annealing", "random", "bayesian"):
+        assert found.loc[f"lahc_{name}", "verdict"] == "holds"
+    assert found.loc["flow", "mean"] == pytest.approx(1.0)
+    assert found.loc["flow", "verdict"] == "undecided", "no spread, no interval"
+
+
+def _searches(share: Callable[[int], list[str]]) -> Traces:
+    traces = []
+    for replicate in range(N):
+        data = synthetic.search_trace(0.99, replicate).model_dump(by_alias=True)
+        for evaluation in data["evaluations"]:
+            evaluation["chromosome"] = tuple(share(evaluation["index"] + replicate))
+        traces.append(SearchTrace.model_validate(data))
+    return Traces(tuple(traces))
+
+
+def test_where_operators_stand(runs: Collection) -> None:
+    """Slots: two early ones of four hold Symlog, both middle ones Swish, Symexp in one of 21."""
+
+    def share(index: int) -> list[str]:
+        early = "symlog" if index % 5 else "tanh"
+        return [early, "swish", "hardswish", "symexp" if index % 7 == 0 else "tanh"]
+
+    found = rows(runs, _searches(share))
+    chance = 100 * 2 / len(synthetic.OPERATORS)
+    assert found.loc["early", "verdict"] == "holds"
+    assert found.loc["middle", "mean"] > 50 - chance
+    assert found.loc["rare", "mean"] == pytest.approx(chance - 100 * 3 / 21 / 4)
+
+
+def test_the_best_single_activation_is_chosen_without_the_replicate_it_is_measured_on(
+    tmp_path: Path,
+) -> None:
+    """Swish wins on validation in replicate 0 alone, so only replicate 0 is measured on Tanh."""
+    asked = synthetic.expected(tmp_path, ("vanilla", *SWEPT), [0.99], 3)
+    for run in asked:
+        best = (run.method == "all_swish") == (run.replicate == 0)
+        top1 = {"all_swish": 0.9, "all_tanh": 0.5}.get(run.method, 0.1)
+        top1 = top1 if best else 0.4
+        record = synthetic.record(run.method, 0.99, run.replicate, run.pair)
+        record.model_copy(
+            update={"validation": record.validation.model_copy(update={"top1": top1})}
+        ).write(run.path)
+    runs = collect(asked)
+    row = rows(runs, Traces(), methods=("vanilla",), ratios=(0.99,)).loc["relu"]
+    valid = runs.frame.pivot_table(index="replicate", columns="method", values="validation_top1")
+    for replicate, values in valid.iterrows():
+        assert (values["all_swish"] > values["all_tanh"]) == (replicate == 0)
+    chosen = {0: "all_tanh", 1: "all_swish", 2: "all_swish"}
+    expected = np.mean(
+        [
+            runs.series(PAIR, 0.99, name)[r] - runs.series(PAIR, 0.99, "vanilla")[r]
+            for r, name in chosen.items()
+        ]
+    )
+    assert row["mean"] == pytest.approx(expected)
+
+
+def test_undecided_says_what_is_missing(whole: Collection) -> None:
+    found = rows(whole, Traces(), methods=METHODS, swept=(), replicates=3)
+    assert set(found["verdict"]) == {"undecided"}
+    assert "cannot reach .05 with 3 replicates, 6 can" in found.loc["vanilla", "rule"]
+    reasons = {
+        "search": "the arm Random + HPO was not run",
+        "relu": "the activation study was not run here",
+        "lahc_random": "the search comparison did not run RS",
+        "flow": "no gradient flow of both SAFS and vanilla",
+        "rare": "stage 1 left no trace here",
+    }
+    assert {key: found.loc[key, "rule"] for key in reasons} == reasons
+
+
+def test_further_reasons(runs: Collection) -> None:
+    """A default that is not ReLU, another search than LAHC, one ratio, few candidates."""
+    lone = collect_one_ratio(runs)
+    traces = synthetic.traces(N)
+    found = rows(lone, traces, searches={PAIR: "annealing"})
+    assert "one pruning ratio" in found.loc["growth", "rule"]
+    assert found.loc["lahc_random", "rule"] == "stage 1 did not search by LAHC"
+    frame = runs.frame.replace({"operators": {"|".join(["relu"] * 4): "|".join(["swish"] * 4)}})
+    other = rows(Collection(frame, runs.correct, runs.records), traces)
+    assert other.loc["relu", "rule"] == "the network's default is Swish, not ReLU"
+
+
+def collect_one_ratio(runs: Collection) -> Collection:
+    frame = runs.frame[runs.frame["ratio"].isin([0.0, 0.99])]
+    return Collection(frame, runs.correct, runs.records)
+
+
+def test_a_gap_touches_only_the_claims_it_is_about(runs: Collection) -> None:
+    frame = runs.frame.copy()
+    gone = (frame["method"] == "srelu") & (frame["replicate"] == 1)
+    frame.loc[gone, ["status", "top1"]] = ["failed", np.nan]
+    traces = Traces(synthetic.traces(N).search, (), curve_frame(()))
+    before, after = (
+        rows(Collection(f, runs.correct, runs.records), traces) for f in (runs.frame, frame)
+    )
+    pd.testing.assert_frame_equal(before.drop(index="srelu"), after.drop(index="srelu"))
+    assert (before.loc["srelu", "n"], after.loc["srelu", "n"]) == (N, N - 1)

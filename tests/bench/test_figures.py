@@ -1,0 +1,180 @@
+"""Figures: present where their data are, with the data beside them, the same bytes twice."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import METHODS, PAIR, RATIOS
+
+from bench import figures, stats
+from bench.context import Context
+from bench.errors import BenchError
+from bench.figures import PLOTS, Drawn
+from bench.figures.formulas import FORMULAS, scaled
+from bench.records import Collection, collect
+from bench.traces import SearchTrace, Traces
+
+SWEPT = ("all_swish", "all_tanh")
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    return synthetic.context(swept=SWEPT)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """With the activation study, and one failed run."""
+    asked = synthetic.expected(tmp_path_factory.mktemp("runs"), methods=(*METHODS, *SWEPT))
+    synthetic.write(asked)
+    path = next(run.path for run in asked if run.key == (PAIR, 0.99, 1, "safs"))
+    synthetic.failed("safs", 0.99, 1, "nan").write(path)
+    return collect(asked)
+
+
+@pytest.fixture(scope="module")
+def drawn(runs: Collection, context: Context) -> dict[str, Drawn]:
+    return figures.draw_all(runs, synthetic.traces(), context)
+
+
+def test_every_figure_is_drawn_and_has_its_data_beside_it(
+    drawn: dict[str, Drawn], tmp_path: Path
+) -> None:
+    assert list(drawn) == [plot.name for plot in PLOTS]
+    paths = figures.write_all(drawn.values(), tmp_path)
+    assert {path.suffix for path in paths.values()} == {".svg", ".csv"}
+    for name, figure in drawn.items():
+        text = paths[f"{name}.svg"].read_text()
+        assert text.startswith(f'<svg role="img" aria-labelledby="plot-{name}-title')
+        assert "<image" not in text, "vector graphics only"
+        assert len(pd.read_csv(paths[f"{name}.csv"])) == len(figure.frame)
+
+
+def test_figures_are_the_same_bytes_twice(
+    drawn: dict[str, Drawn], runs: Collection, context: Context
+) -> None:
+    again = figures.draw_all(runs, synthetic.traces(), context)
+    assert all(figure.svg == again[name].svg for name, figure in drawn.items())
+
+
+def test_no_empty_figure(runs: Collection) -> None:
+    made = figures.draw_all(runs, Traces(), synthetic.context(swept=SWEPT, methods=METHODS[:2]))
+    assert set(made) == {"accuracy", "activations", "learned"}
+    nothing = collect(synthetic.expected(Path("none")))
+    assert set(figures.draw_all(nothing, Traces(), synthetic.context())) == {"accuracy"}
+
+
+def test_a_search_without_any_success_and_ratios_that_differ(runs: Collection) -> None:
+    bad = synthetic.search_trace(0.9).model_dump(by_alias=True)
+    for evaluation in bad["evaluations"]:
+        evaluation |= {"energy": None, "status": "failed", "reason": "nan"}
+    other = synthetic.search_trace(0.95, pair="other")
+    traces = Traces((SearchTrace.model_validate(bad), other))
+    made = figures.draw_all(runs, traces, synthetic.context(swept=SWEPT))
+    assert {"search_trace", "operators"} <= set(made) and "algorithms" not in made
+    assert "other, 95%" in made["search_trace"].svg
+
+
+def test_figure_text_is_escaped(runs: Collection) -> None:
+    context = synthetic.context(swept=SWEPT, pairs={PAIR: {"label": "A<b>&$x$"}})
+    for figure in figures.draw_all(runs, synthetic.traces(), context).values():
+        assert "<b>" not in figure.svg
+
+
+def test_accuracy_shows_every_run_of_the_arms_and_no_study(
+    drawn: dict[str, Drawn], runs: Collection
+) -> None:
+    frame = drawn["accuracy"].frame
+    assert set(frame["method"]) == set(METHODS)
+    assert len(frame) == 3 + 3 * 3 * 5 and frame["top1"].isna().sum() == 1
+
+
+def test_learned_is_alpha_f_of_beta_x_at_the_highest_ratio(drawn: dict[str, Drawn]) -> None:
+    frame = drawn["learned"].frame
+    assert set(frame["ratio"]) == {0.99} and set(frame["replicate"]) == {0, 2}
+    expected = 1.1 * np.sign(frame["x"]) * np.log1p(np.abs(1.1 * frame["x"]))  # Symlog
+    assert frame["learned"].to_numpy() == pytest.approx(expected.to_numpy())
+    assert len(frame) == 2 * 4 * frame["x"].nunique()
+
+
+def test_formulas_at_a_few_points() -> None:
+    """By hand; a test of the pipeline holds them to what is trained."""
+    x = np.array([-1.0, 0.0, 2.0])
+    assert scaled("relu", x, 2.0, 3.0, {}) == pytest.approx([0, 0, 12])
+    assert scaled("srs", x, 1.0, 1.0, {"a": 2.0, "b": [1.0, 3.0]}) == pytest.approx(
+        [v / (v / 2 + np.exp(-v / 2)) for v in x]
+    )
+    assert FORMULAS["elu"](x) == pytest.approx([np.exp(-1) - 1, 0, 2])
+    with pytest.raises(BenchError, match="operator 'nothing' has no formula; expected one of relu"):
+        scaled("nothing", x, 1.0, 1.0, {})
+
+
+def test_activations_are_means_and_ranges_of_the_study(
+    drawn: dict[str, Drawn], runs: Collection
+) -> None:
+    frame = drawn["activations"].frame.set_index(["ratio", "method"])
+    assert {m for _, m in frame.index} == {"vanilla", "safs", *SWEPT}
+    values = runs.series(PAIR, 0.95, "all_tanh")
+    row = frame.loc[(0.95, "all_tanh")]
+    assert row["mean"] == pytest.approx(values.mean())
+    assert (row["low"], row["high"], row["n"]) == (values.min(), values.max(), 3)
+    assert frame.loc[(0.99, "safs"), "n"] == 2
+
+
+def test_recipes_compare_vanilla_with_a_tuned_arm_without_a_search(
+    drawn: dict[str, Drawn], runs: Collection, context: Context
+) -> None:
+    frame = drawn["recipes"].frame
+    assert set(frame["method"]) == {"vanilla", "stage2_only"}
+    assert len(frame) == len(RATIOS) * 2 * 20
+    tests = frame.dropna(subset=["test"])
+    assert set(tests["epoch"]) == {20} and len(tests) == 6
+    first = tests[(tests["method"] == "vanilla") & (tests["ratio"] == 0.9)]
+    assert first["test"].item() == pytest.approx(runs.series(PAIR, 0.9, "vanilla").mean())
+
+
+def test_algorithms_are_tested_against_the_profiles_own(drawn: dict[str, Drawn]) -> None:
+    frame = drawn["algorithms"].frame
+    assert set(frame["series"]) == {"raw", "smoothed"} and set(frame["ratio"]) == {0.99}
+    final = {
+        (t.algorithm, t.replicate): min(e.energy for e in t.evaluations if e.energy is not None)
+        for t in synthetic.traces().search
+        if t.ratio == 0.99
+    }
+    values = [final["random", r] - final["lahc", r] for r in range(3)]
+    row = frame[frame["algorithm"] == "random"].iloc[0]
+    assert row["difference"] == pytest.approx(np.mean(values))
+    assert (row["p"], row["p_smallest"]) == (stats.sign_flip_p(values), 0.25)
+    assert np.isnan(frame.loc[frame["algorithm"] == "lahc", "difference"]).all()
+    raw = frame[(frame["series"] == "raw") & (frame["algorithm"] == "random")]
+    assert raw["mean"].is_monotonic_decreasing
+    smooth = frame[(frame["series"] == "smoothed") & (frame["algorithm"] == "random")]
+    steps = np.log(smooth["evaluation"] + 1)
+    slopes = [
+        (b - a) / (d - c)
+        for (a, b), (c, d) in zip(
+            itertools.pairwise(smooth["mean"]), itertools.pairwise(steps), strict=True
+        )
+    ]
+    assert slopes == pytest.approx([slopes[0]] * len(slopes)), "a + b log(candidates)"
+
+
+def test_flow_has_every_definition(drawn: dict[str, Drawn]) -> None:
+    frame = drawn["flow"].frame.set_index(["definition", "ratio", "method", "epoch"])
+    assert set(frame.index.levels[0]) == {"flow", "flow_step", "flow_released"}
+    row = frame.loc[("flow", 0.99, "safs", 2)]
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.55, 0.5, 0.6))
+
+
+def test_compression_has_the_paper_only_where_it_prints(runs: Collection) -> None:
+    pairs = {PAIR: {"label": "V", "published": "vgg16_cifar10", "comparable": True}}
+    context = synthetic.context(swept=SWEPT, pairs=pairs)
+    frame = figures.draw_all(runs, Traces(), context)["compression"].frame
+    printed = frame.dropna(subset=["paper_gain"])
+    assert printed["method"].tolist() == ["safs"] * 3
+    assert printed["paper_gain"].tolist() == [1.65, 7.45, 8.88]

@@ -1,0 +1,67 @@
+"""The page on adding things: its blocks run, and what they register works."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.arms import OPERATORS as LABELS
+from bench.figures.formulas import FORMULAS, scaled
+from safs.operators import OPERATORS
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/HOWTO.md").read_text(), re.S)
+
+USE = """
+import torch
+from safs.datasets import DATASETS
+from safs.networks import build
+from safs.operators import OPERATORS
+from safs.search import run
+
+x = torch.linspace(-3, 3, 7)
+assert OPERATORS["softsign"].function(x).abs().max() < 1
+
+arrays = stripes.load("train", None)
+assert "stripes" in DATASETS and arrays.images.shape == (60, 1, 8, 8)
+net = two_layers((1, 8, 8), 2)
+assert net(torch.from_numpy(arrays.images).float()).shape == (60, 2)
+
+scores = PRUNERS["smallest"](net)
+assert len(scores) == 2 and all((score <= 0).all() for score in scores.values())
+
+search = SEARCHES["greedy"](slots=3, operators=["a", "b", "c"], budget=60, seed=1)
+for _ in range(61):
+    chromosome = search.ask()
+    search.tell(chromosome, chromosome.count("a"))
+assert search.best[2] == 0
+print("all work")
+"""
+
+
+def test_the_blocks_run_and_what_they_register_works():
+    """In a process of its own: the registries of this one stay as they are."""
+    assert len(BLOCKS) == 5
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*BLOCKS, USE])],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )  # fmt: skip
+    assert done.stdout.strip() == "all work", done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if OPERATORS[name].scaled])
+def test_a_drawn_operator_is_the_trained_one(name):
+    """Every operator that takes alpha and beta has a label and a formula, and they agree."""
+    import torch
+
+    assert name in LABELS and name in FORMULAS
+    x = np.linspace(-6, 6, 97)
+    entry = OPERATORS[name]
+    own = {key: torch.tensor(value, dtype=torch.float64) for key, value in entry.own.items()}
+    trained = 1.5 * entry.function(0.7 * torch.from_numpy(x), **own).numpy()
+    assert scaled(name, x, 1.5, 0.7, {}) == pytest.approx(trained, rel=1e-9, abs=1e-12)
