@@ -29,7 +29,7 @@ from safs.inputs import fold as make_fold
 from safs.operators import CANDIDATES
 from safs.pruned import Pruned
 from safs.pruning import Mask
-from safs.spec import Recipe
+from safs.spec import BackendName, Recipe
 from safs.two_stages import Budget, Settings, Study
 
 __all__ = ["PLAIN", "Budget", "Result", "load", "search_and_tune"]
@@ -82,6 +82,7 @@ def search_and_tune(
     algorithm: str = "lahc",
     default: str | None = None,
     augmentation: Augmentation | None = None,
+    backend: BackendName = "auto",
     seed: int = 0,
 ) -> Result:
     """Prune a trained classifier, find its activation operators and tune its fine-tuning.
@@ -110,6 +111,8 @@ def search_and_tune(
         algorithm: a name in :data:`safs.search.SEARCHES`.
         default: the operator of activations that no registered operator equals; None refuses them.
         augmentation: random crop and flip of training batches, for images ``[N, C, H, W]``.
+        backend: who trains: PyTorch, or on a CPU the kernels that do the work of surviving weights
+            only; ``auto`` takes them where they know every layer, and logs why where not.
         seed: of everything that is drawn.
 
     Raises:
@@ -122,7 +125,8 @@ def search_and_tune(
         fold = make_fold(train, validation, augmentation or Augmentation(), device)
         dense = adopt.adopt(model, fold.train.normalised(slice(0, 2)), default)
         fold = checked(fold, dense, recipe.batch_size)
-        settings = Settings(budget or Budget(), recipe, tuple(operators), algorithm, seed)
+        how_run = (budget or Budget(), recipe, tuple(operators), algorithm, backend, seed)
+        settings = Settings(*how_run)
         kept = _mask(model, dense, fold, ratio, method, scope, mask, seed)
         network, report = Study(Pruned(dense, kept), fold, settings).run()
     how = {"method": method, "scope": scope} if mask is None and ratio is not None else {}

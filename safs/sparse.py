@@ -35,7 +35,10 @@ class SparseBackend:
             raise kernels.Unsupported("sparse kernels: the network is no torch.fx graph")
         self.fold, self.order = fold, order
         shape = tuple(fold.train.pixels.shape[1:])
-        assert len(shape) == 3
+        if len(shape) != 3:
+            raise kernels.Unsupported(f"sparse kernels: inputs of shape {shape} are no images")
+        if fold.train.pixels.dtype not in (torch.uint8, torch.float32):
+            raise kernels.Unsupported(f"sparse kernels: pixels of type {fold.train.pixels.dtype}")
         self.compiled = kernels.compile(network, mask, recipe, shape, recipe.batch_size)
 
     def train_epoch(self, epoch: int, lr: float) -> EpochSums:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import torch
@@ -17,7 +17,7 @@ from safs.data import BatchOrder, Fold
 from safs.device import bit_identity
 from safs.errors import SafsError
 from safs.pruned import Pruned
-from safs.spec import Epochs, Recipe, Spec
+from safs.spec import BackendName, Epochs, Recipe, Spec
 from safs.tuning_space import CRASH_COST, Tuner
 
 SCHEMA = 1
@@ -47,6 +47,7 @@ class Settings:
     recipe: Recipe
     operators: tuple[str, ...]
     algorithm: str
+    backend: BackendName
     seed: int
 
 
@@ -57,6 +58,7 @@ class Study:
     pruned: Pruned
     fold: Fold
     settings: Settings
+    notices: list[str] = field(default_factory=list)
 
     def run(self) -> tuple[nn.Module, Report]:
         """The best trial's network, in evaluation mode, and the report.
@@ -96,7 +98,7 @@ class Study:
             "tuning": {"best": best, "trials": trials},
             "size": _size(network, self.pruned.mask, shape),
             "bits": {
-                **bit_identity(self.fold.train.labels.device),
+                **bit_identity(self.fold.train.labels.device, self.settings.backend),
                 "threads": str(torch.get_num_threads()),
             },
         }
@@ -173,7 +175,19 @@ class Study:
     def _train(
         self, network: nn.Module, recipe: Recipe, epochs: int, order: BatchOrder
     ) -> training.Outcome:
-        return training.train(network, self.fold, recipe, epochs, order, mask=self.pruned.mask)
+        outcome = training.train(
+            network,
+            self.fold,
+            recipe,
+            epochs,
+            order,
+            mask=self.pruned.mask,
+            backend=self.settings.backend,
+        )
+        if outcome.notice is not None and outcome.notice not in self.notices:
+            self.notices.append(outcome.notice)
+            LOG.warning(outcome.notice)
+        return outcome
 
     def _accuracy(self, network: nn.Module) -> float:
         return evaluation.score(network, self.fold.validation).top1

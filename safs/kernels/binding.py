@@ -192,9 +192,11 @@ def _images(
     images: Images, pad: int, shift: np.ndarray | None, mirror: np.ndarray | None
 ) -> tuple[Any, list[np.ndarray | None]]:
     """The structure of a data set, and the arrays that it points into."""
+    pixels = images.pixels.contiguous().numpy()
     mean, std = (x.double().numpy().reshape(-1) for x in (images.mean, images.std))
     arrays = [
-        images.pixels.contiguous().numpy(),
+        pixels if pixels.dtype == np.uint8 else None,
+        pixels if pixels.dtype == np.float32 else None,
         None if shift is None else np.ascontiguousarray(shift, np.int64),
         None if mirror is None else np.ascontiguousarray(mirror, np.uint8),
         (1 / (255 * std)).astype(np.float32),

@@ -96,7 +96,9 @@ def compiler() -> tuple[str, ...]:
             return (name,)
     if importlib.util.find_spec("ziglang"):
         return (sys.executable, "-m", "ziglang", "c++")
-    raise Unsupported("sparse kernels: no C++ compiler here; `pip install ziglang` brings one")
+    raise Unsupported(
+        "sparse kernels: no C++ compiler here; `pip install 'safs-bench[compiler]'` brings one"
+    )
 
 
 @functools.cache

@@ -52,7 +52,9 @@ Norm = _structure(
 )  # fmt: skip
 Input = _structure("Input", x=Map, channels="i", height="i", width="i")
 Head = _structure("Head", z=Map, gz=Map, classes="i", sums="p")
-Images = _structure("Images", pixels="p", offset="p", mirror="p", scale="p", shift="p", pad="i")
+Images = _structure(
+    "Images", bytes="p", floats="p", offset="p", mirror="p", scale="p", shift="p", pad="i"
+)
 Phases = _structure(
     "Phases", x=Map, y=Map, gx=Map, gy=Map, channels=Channels, step="i", height="i", width="i",
     accumulate="i",

@@ -26,6 +26,7 @@ from safs import kernels, pruning, slots
 from safs.data import BatchOrder, Fold
 from safs.datasets import Augmentation
 from safs.evaluation import score
+from safs.inputs import Inputs
 from safs.kernels import build as kernel_build
 from safs.networks import build
 from safs.operators import CANDIDATES
@@ -293,7 +294,7 @@ def test_without_a_compiler_the_reason_is_one_line(tmp_path) -> None:
         "except Unsupported as error: print(error)\n"
     )
     bare = {"PATH": "/nowhere", "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    for extra, expected in (({}, "ziglang"), ({"CXX": "no-such-compiler"}, "$CXX")):
+    for extra, expected in (({}, "safs-bench[compiler]"), ({"CXX": "no-such-compiler"}, "$CXX")):
         done = subprocess.run(
             [sys.executable, "-c", code], env={**bare, **extra}, capture_output=True, text=True,
             check=True,
@@ -329,3 +330,37 @@ def test_sparse_lenet5_is_much_faster_than_dense(operator: str) -> None:
         sparse_epochs(sparse, data, range(4), 1e-3)
         seconds["sparse"].append((time.process_time() - started) / 4)
     assert np.median(seconds["dense"]) > 15 * np.median(seconds["sparse"])
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(pad=2, flip=True)], ids=str)
+def test_inputs_that_are_floats_already_train_as_the_bytes_they_were_made_of(augmentation) -> None:
+    """A user's own tensors: normalised by their maker, taken as they are."""
+    data, shape = fold(150, (3, 32, 32), augmentation), (3, 32, 32)
+    none = torch.zeros(0)
+
+    def floats(part):
+        return Inputs(part.normalised(slice(None)), part.labels, none, none)
+
+    own = Fold(floats(data.train), floats(data.validation), augmentation, CLASSES)
+    outcomes = []
+    for used, backend in ((data, "sparse"), (own, "sparse"), (own, "dense")):
+        made = build("vgg16", shape, CLASSES, options={"width": 0.125})
+        mask = pruning.prune(made, 0.8)
+        outcomes.append(
+            train(made, used, recipe("sgd", batch_size=50), 2, ORDER, mask=mask, backend=backend)
+        )
+    assert [o.backend for o in outcomes] == ["sparse", "sparse", "dense"]
+    bytes_, floats_, reference = ([e.train_loss for e in o.history] for o in outcomes)
+    np.testing.assert_allclose(floats_, bytes_, rtol=1e-5)
+    np.testing.assert_allclose(floats_, reference, rtol=1e-4)
+
+
+def test_inputs_that_are_no_images_are_left_to_pytorch() -> None:
+    x, y = torch.randn(40, 8), torch.arange(40) % CLASSES
+    part = Inputs(x, y, torch.zeros(0), torch.zeros(0))
+    layers = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    made = slots.install(layers, torch.zeros(2, 8), "relu")
+    data = Fold(part, part, Augmentation(), CLASSES)
+    mask = pruning.prune(made, 0.5)
+    outcome = train(made, data, recipe("sgd"), 1, ORDER, mask=mask, backend="auto")
+    assert outcome.backend == "dense" and "no images" in str(outcome.notice)

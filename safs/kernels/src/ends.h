@@ -4,9 +4,11 @@
 #include "maps.h"
 
 // ---- images -------------------------------------------------------------------------------------
-// The data set, and how a pixel becomes a number: scale[c] * byte + shift[c].
+// The data set, and how a pixel becomes a number: scale[c] * byte + shift[c], or itself where pixels
+// are floats.
 struct Images {
-  const uint8_t* pixels;        // [N][C][H][W]
+  const uint8_t* bytes;         // [N][C][H][W], or null
+  const float* floats;          // the same as floats, where there are no bytes
   const int64_t* offset;        // [N][2] rows and columns of a crop in a border of `pad`, or null
   const uint8_t* mirror;        // [N] flip left to right, or null
   const float *scale, *shift;   // [C]
@@ -46,18 +48,24 @@ static void put_row(const Images& images, const Input& in, const uint8_t* const 
   }
 }
 
-// Row h of a cropped and perhaps mirrored image as bytes; pixels of the border are 0 bytes.
-static void crop_row(const Images& images, const Input& in, int64_t image, int64_t channel,
-                     int64_t h, uint8_t* out) {
+static void put_row(const Images&, const Input& in, const float* const (&rows)[8], int64_t,
+                    float* x) {
+  for (int64_t w = 0; w < in.width; w++)
+    for (int64_t i = 0; i < 8; i++) x[w * in.x.n() + i] = rows[i][w];
+}
+
+// Row h of a cropped and perhaps mirrored image; pixels of the border are 0.
+template <class Pixel>
+static void crop_row(const Images& images, const Pixel* pixels, const Input& in, int64_t image,
+                     int64_t channel, int64_t h, Pixel* out) {
   const int64_t row = images.offset ? h + images.offset[2 * image] - images.pad : h;
   const int64_t left = images.offset ? images.offset[2 * image + 1] - images.pad : 0;
-  const uint8_t* source =
-      images.pixels + ((image * in.channels + channel) * in.height + row) * in.width;
+  const Pixel* source = pixels + ((image * in.channels + channel) * in.height + row) * in.width;
   const bool flip = images.mirror && images.mirror[image];
   for (int64_t w = 0; w < in.width; w++) {
     const int64_t column = (flip ? in.width - 1 - w : w) + left;
     const bool inside = row >= 0 && row < in.height && column >= 0 && column < in.width;
-    out[w] = inside ? source[column] : 0;
+    out[w] = inside ? source[column] : Pixel(0);
   }
 }
 
@@ -76,9 +84,11 @@ static void clear_border(const Images& images, const Input& in, int64_t image, f
   }
 }
 
-static void gather(const Input& in, const Images& images, const Batch& batch, Place at) {
+template <class Pixel>
+static void gather_from(const Pixel* pixels, const Input& in, const Images& images,
+                        const Batch& batch, Place at) {
   const bool moved = images.offset || images.mirror;
-  std::vector<uint8_t> buffer(moved ? 8 * in.width : 0);
+  std::vector<Pixel> buffer(moved ? 8 * in.width : 0);
   for (int64_t k = 0; k < in.x.n(); k += LANES) {
     int64_t number[8];
     for (int64_t i = 0; i < 8; i++) {
@@ -88,12 +98,12 @@ static void gather(const Input& in, const Images& images, const Batch& batch, Pl
     for (int64_t c = 0; c < in.channels; c++) {
       float* x = in.x.at({at.block, at.offset + k}, c);
       for (int64_t h = 0; h < in.height; h++) {
-        const uint8_t* rows[8];
+        const Pixel* rows[8];
         for (int64_t i = 0; i < 8; i++) {
           const int64_t row = (number[i] * in.channels + c) * in.height + h;
-          uint8_t* copy = buffer.data() + i * in.width;
-          if (moved) crop_row(images, in, number[i], c, h, copy);
-          rows[i] = moved ? copy : images.pixels + row * in.width;
+          Pixel* copy = buffer.data() + i * in.width;
+          if (moved) crop_row(images, pixels, in, number[i], c, h, copy);
+          rows[i] = moved ? copy : pixels + row * in.width;
         }
         put_row(images, in, rows, c, x + h * in.x.row_stride);
       }
@@ -101,6 +111,11 @@ static void gather(const Input& in, const Images& images, const Batch& batch, Pl
         for (int64_t i = 0; i < 8; i++) clear_border(images, in, number[i], x + i);
     }
   }
+}
+
+static void gather(const Input& in, const Images& images, const Batch& batch, Place at) {
+  if (images.bytes) gather_from(images.bytes, in, images, batch, at);
+  else gather_from(images.floats, in, images, batch, at);
 }
 
 // ---- cross-entropy ------------------------------------------------------------------------------
