@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels bench-workers bench bench-full lint lock clean
+.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -51,6 +51,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+graph:  ## copy dvc.yaml into every profile
+	@for profile in pipelines/profiles/*/; do cp dvc.yaml $$profile; done
 
 lock: setup  ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

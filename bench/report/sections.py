@@ -34,6 +34,8 @@ HOW_TO_READ = {
     "failures": "A run without a result is left out of means and comparisons and shown here.",
     "readings": "One line per reading of the paper, one switch at a time; it describes and decides "
     "nothing.",
+    "predictors": "How well each score ranks candidates as training does, and how good its own "
+    "choice would have been. The loss is no predictor but a control: it needs no theory.",
     **labs_view.HOW_TO_READ,
 }
 
@@ -57,6 +59,7 @@ ORDER = (
     "compression",
     "figure-compression",
     "cost",
+    "predictors",
     "readings",
     "labs",
     "figure-labs",

@@ -7,7 +7,14 @@ from bench.compare import compare
 from bench.labs.reading import LABS, by_lab
 from bench.labs.view import view
 from pipelines.config import Study
-from pipelines.publishing import collection, context, reading_tables, results, traces
+from pipelines.publishing import (
+    collection,
+    context,
+    predictor_tables,
+    reading_tables,
+    results,
+    traces,
+)
 
 
 def run(study: Study) -> None:
@@ -19,5 +26,6 @@ def run(study: Study) -> None:
     across = view(labs, about.pairs) if labs else None
     if across is not None:
         across.write(results(study) / "figures")
-    page, more = results(study) / "report.html", reading_tables(study)
+    page = results(study) / "report.html"
+    more = [*predictor_tables(study), *reading_tables(study)]
     report.render(runs, compare(runs, about), searches, about, drawn, page, across, more)

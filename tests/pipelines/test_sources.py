@@ -31,6 +31,14 @@ def _reached(stage):
     return {file for file in seen if file.stat().st_size and file.name != "__init__.py"}
 
 
+def test_every_profile_has_the_same_graph():
+    copies = sorted((ROOT / "pipelines/profiles").glob("*/dvc.yaml"))
+    assert len(copies) == len(list((ROOT / "pipelines/profiles").iterdir())) > 3
+    for copy in copies:
+        assert copy.read_text() == (ROOT / "dvc.yaml").read_text(), f"{copy}: run make graph"
+        assert not copy.is_symlink(), "DVC follows no links in older commits"
+
+
 def test_the_graph_has_every_stage():
     assert set(GRAPH) == set(STAGES)
 
