@@ -68,7 +68,7 @@ def _row(
 ) -> dict[str, Any]:
     pair, title, runs = reading
     row: dict[str, Any] = {"pair": pair, "ratio": ratio, "reading": name, "title": title}
-    row["n"] = int(runs.select(pair=pair)["replicate"].nunique())
+    row["n"] = int((runs.select(pair=pair, method="dense")["status"] == "ok").sum())
     gaps = []
     for method in ordered(context.methods):
         values = runs.series(pair, ratio, method)
@@ -79,7 +79,7 @@ def _row(
         used = values if trained else own.series(pair, ratio, method)
         if printed and method != "dense" and len(used):
             gaps.append(abs(float(used.mean()) - printed["top1"]))
-    return row | {"distance": float(np.mean(gaps)) if gaps else np.nan}
+    return row | {"distance": float(np.mean(gaps)) if gaps and row["n"] else np.nan}
 
 
 def _view(row: dict[str, Any], context: Context, methods: list[str]) -> dict[str, str]:
@@ -113,4 +113,5 @@ def _nearest(rows: list[dict[str, Any]], context: Context) -> str:
                 f" Nearest for {context.label(pair)}: {row['title']}, "
                 f"{number(row['distance'])} points away on average."
             )
-    return found
+    unrun = [row["title"] for row in rows if not row["n"]]
+    return found + (f" Not run yet: {'; '.join(unrun)}." if unrun else "")

@@ -77,6 +77,5 @@ def test_plan_of_the_papers_budgets_by_hand():
         "search": (40 * 22, 40 * (21 * 80 + 100)),
         "tune": (40 * tuned * 21, 40 * tuned * (20 * 80 + 100)),
         "fast": (40 * (21 + 7 + 3 + 20 + 7 + 3 + 1), 40 * (halved + 100)),
-        "activations": (40 * 6, 40 * 6 * 100),
-        "algorithms": (10 * 3 * 21, 10 * 3 * 21 * 80),
+        "activations": (10 * 6, 10 * 6 * 100),
     }
