@@ -164,6 +164,7 @@ def test_a_killed_stage_frees_its_workers(place):
 
 
 def test_idle_workers_leave(place):
+    wait_for(lambda: not keepers(place))
     with compute.Pool(lambda identity, epoch: None) as pool:
         worker = pool.run(os.getpid)
         (process,) = keepers(place)
