@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import subprocess
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +72,7 @@ def _hours(profile: str | None, options: argparse.Namespace) -> int:
 def entry(steps: list[Step]) -> Entry:
     """The measurements as an entry of the history."""
     from bench.cost.history import Entry, Machine, ratios
+    from pipelines.engine.environment import describe
 
     machine = Machine(
         cpu=_cpu(),
@@ -82,7 +82,11 @@ def entry(steps: list[Step]) -> Entry:
     )
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Entry(
-        commit=_commit(), when=when, machine=machine, steps=tuple(steps), ratios=ratios(steps)
+        commit=describe()["git"] or "unknown",
+        when=when,
+        machine=machine,
+        steps=tuple(steps),
+        ratios=ratios(steps),
     )
 
 
@@ -126,9 +130,3 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"

@@ -70,7 +70,19 @@ def known(pairs: set[str]) -> dict[str, PairInfo]:
     """What this checkout says of the pairs that it has itself."""
     from pipelines.config import PAIRS, load_pair
 
-    return {pair: load_pair(pair, {}).about for pair in pairs if (PAIRS / f"{pair}.yaml").is_file()}
+    return {pair: load_pair(pair).about for pair in pairs if (PAIRS / f"{pair}.yaml").is_file()}
+
+
+def packed(study: Study) -> list[str]:
+    """The methods that a lab file holds.
+
+    Not the cheap search: its stages are no number of trainings of one length, so that nobody could
+    check its epochs against a budget.
+    """
+    from pipelines.engine import layout
+
+    faithful = [arm for arm in study.profile.arms if layout.trained_in(arm) != "fast"]
+    return ["dense", *faithful]
 
 
 def content(study: Study, name: str, description: str) -> dict[str, Any]:
@@ -96,7 +108,7 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
         "protocol": about.protocol.model_dump(),
         "seed": profile.seed,
         "replicates": profile.replicates,
-        "methods": list(about.methods),
+        "methods": packed(study),
         "dvc_lock": file_digest(lock),
         "pairs": {pair: described(study, pair) for pair in study.pairs},
         **pack_runs(runs(study)),
@@ -109,12 +121,12 @@ def described(study: Study, name: str) -> dict[str, Any]:
 
     pair, profile = study.pairs[name], study.profile
     plain = pair.prune.method != "given" and not pair.prune.spare
-    parameters = pair.model_dump(mode="json", exclude={"about"})
+    parameters = pair.model_dump(mode="json", exclude={"about", "fast"})
     return {
         "parameters": digest([parameters, profile.protocol.model_dump(mode="json")]),
         "layerwise": plain and pair.prune.scope == "layerwise",
         "ratios": profile.ratios(name),
-        "budgets": {method: budget(pair, method) for method in ("dense", *profile.arms)},
+        "budgets": {method: budget(pair, method) for method in packed(study)},
     }
 
 
@@ -142,7 +154,7 @@ def runs(study: Study) -> list[Run]:
     from bench.labs.schema import Run, without_weights
     from pipelines.publishing import collection
 
-    asked = ("dense", *study.profile.arms)
+    asked = packed(study)
     found = collection(study)
     frame = found.frame[found.frame["method"].isin(asked)]
     bad = frame[~frame["status"].isin(["ok", "failed"])]

@@ -11,13 +11,13 @@ from bench.predictors import table as predictors
 from bench.readings import Runs, readings
 from bench.records import Collection, Expected, collect
 from bench.render import Table
-from bench.schema import Protocol
+from bench.schema import Protocol as ProtocolName
 from bench.traces import SearchTrace, Traces, TuneTrace, curve_frame
 from pipelines.config import Study
 from pipelines.engine import layout
 from pipelines.engine.scratch import read_json
 from safs.arms import ARMS
-from safs.protocol import PROTOCOL_VERSION
+from safs.protocol import PROTOCOL_VERSION, Protocol
 
 
 def results(study: Study) -> Path:
@@ -99,7 +99,7 @@ def context(study: Study) -> Context:
     return Context(
         profile=profile.profile,
         title=profile.title,
-        protocol=Protocol(version=PROTOCOL_VERSION, preset=profile.protocol.preset),
+        protocol=ProtocolName(version=PROTOCOL_VERSION, preset=profile.protocol.preset),
         pairs={name: pair.about for name, pair in study.pairs.items()},
         ratios=tuple(sorted({cell.ratio for cell in profile.cells.values()})),
         replicates=profile.replicates,
@@ -108,20 +108,40 @@ def context(study: Study) -> Context:
         searches={name: pair.search.algorithm for name, pair in study.pairs.items()},
         budgets=_budgets(study),
         notes=tuple(note.strip() for note in profile.notes),
-        deviations=DEVIATIONS,
+        deviations=deviations(profile.protocol),
         parameters=study.model_dump(mode="json", exclude={"readings"}),
     )
 
 
-DEVIATIONS = (
-    "Replicates are folds of one seeded, stratified partition; the paper averages three runs.",
-    "Each candidate and each final training starts from the pruned dense checkpoint.",
-    "Pruned weights stay exactly 0 and enter no norm, moment or decay of any optimiser.",
-    "Acon, SRS and TanhSoft-1 keep their published own parameters; alpha and beta are learned.",
-    "SReLU is per channel with its right threshold set from data, as its authors describe it.",
-    "Stage 2 is widened so that the dense recipe is legal and always the first trial.",
-    "The reported accuracy is the last epoch's on the test images, which are read once per run.",
-)
+def deviations(protocol: Protocol) -> tuple[str, ...]:
+    """Departures from the paper, one line each, as far as the switches leave them standing."""
+    always = (
+        "Replicates are folds of one seeded, stratified partition; the paper averages three runs.",
+        "Each candidate and each final training starts from the pruned dense checkpoint.",
+        "Pruned weights stay exactly 0 and enter no norm, moment or decay of any optimiser.",
+        "Stage 2 is widened so that the dense recipe is legal and always the first trial.",
+        "Test images are read once per run.",
+    )
+    own = {
+        "frozen": "Acon, SRS and TanhSoft-1 keep their published own parameters.",
+        "stage2": "Acon, SRS and TanhSoft-1 learn their own parameters in stage 2.",
+        "both": "Acon, SRS and TanhSoft-1 learn their own parameters in both stages.",
+    }
+    srelu = {
+        "per_channel": "SReLU is per channel, its right threshold from data, as its authors say.",
+        "per_layer": "SReLU is per layer, its right threshold from data.",
+        "as_released": "SReLU is per layer and starts linear, as in the released code.",
+    }
+    reported = {
+        "last": "The reported accuracy is the last epoch's.",
+        "best_validation": "The reported accuracy is that of the best validation epoch.",
+    }
+    chosen = (
+        own[protocol.own_parameters],
+        srelu[protocol.srelu],
+        reported[protocol.reported_epoch],
+    )
+    return (*always, *chosen)
 
 
 def _budgets(study: Study) -> dict[str, int | float | str]:

@@ -294,7 +294,7 @@ def _timed_epoch(
     ends: list[float] = []
     run(
         model.to(device),
-        _random_fold(dataset, count, device),
+        random_fold(dataset, count, device),
         still,
         2,
         BatchOrder(0, 0, "final"),
@@ -305,7 +305,7 @@ def _timed_epoch(
     return ends[1] - ends[0]
 
 
-def _random_fold(dataset: str, count: int, device: torch.device) -> Fold:
+def random_fold(dataset: str, count: int, device: torch.device) -> Fold:
     """Noise of a data set's shape; validation is one image, so that it costs nothing."""
     import torch
 

@@ -90,7 +90,7 @@ def fold_of(case: Case, device: torch.device) -> Fold:
     """The real fold of MNIST-5k; noise of the right shape for what would have to be downloaded."""
     if case.pair == SMALL:
         return load_fold("mnist5k", 0, 1, device)
-    return tasks._random_fold(case.spec.dataset.name, FEW, device)
+    return tasks.random_fold(case.spec.dataset.name, FEW, device)
 
 
 class Round:

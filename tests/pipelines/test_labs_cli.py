@@ -97,6 +97,17 @@ def test_the_digest_of_parameters_forgets_seed_and_labels_only():
     assert changed(finetune=longer) != digest
 
 
+def test_the_cheap_search_is_not_packed_and_does_not_part_labs():
+    study = load(Path("params.yaml"), ROOT)
+    (pair,) = study.pairs
+    assert "safs_fast" in study.profile.arms and "safs_fast" not in labs_cli.packed(study)
+    found = labs_cli.described(study, pair)
+    assert set(found["budgets"]) == set(labs_cli.packed(study))
+    for path in FILES:
+        submitted = json.loads(path.read_text())["pairs"][pair]
+        assert found["parameters"] == submitted["parameters"], "labs of today would not be pooled"
+
+
 def test_a_profile_that_was_not_run_is_not_exported(tmp_path, monkeypatch, capsys):
     study = load(Path("pipelines/profiles/paper/params.yaml"), ROOT)
     with pytest.raises(SafsError, match=r"no such file; run `safs-bench run paper` first"):
