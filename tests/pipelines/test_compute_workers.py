@@ -96,9 +96,13 @@ def test_other_code_or_settings_get_other_workers(place, monkeypatch):
 
 
 def test_a_worker_killed_in_the_middle_costs_its_task_only(pool, place):
+    """Another task runs beside it and others come after; results already fetched stay."""
     with ThreadPoolExecutor() as threads:
+        others = [threads.submit(pool.run, steady, place, "other0", 2.0)]
+        wait_for((place / "other0").exists)
         killed = threads.submit(pool.run, deadly, place, "once", 1)
-        others = [threads.submit(pool.run, steady, place, f"other{i}", 0.3) for i in range(6)]
+        wait_for((place / "once").exists)
+        others += [threads.submit(pool.run, steady, place, f"other{i}", 0.1) for i in range(1, 6)]
         assert killed.result() == 2, "tried once more"
         for task in others:
             task.result()
