@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from rich.table import Table
 
@@ -16,10 +17,18 @@ Seconds = dict[tuple[str, float | None], float]
 
 
 def measure(study: Study) -> Seconds:
-    """One training epoch of each pair, dense and at each ratio, measured here now."""
-    with compute.Pool(lambda identity, epoch: None) as pool:
-        return {
-            (name, ratio): pool.run(
+    """One training epoch of each pair, dense and at each ratio, measured here now.
+
+    All workers are busy meanwhile, as they are in a run.
+    """
+    wanted = [
+        (name, ratio) for name in study.pairs for ratio in (None, *study.profile.ratios(name))
+    ]
+    with compute.Pool(lambda identity, epoch: None) as pool, ThreadPoolExecutor() as threads:
+
+        def one(name: str, ratio: float | None) -> float:
+            pair = study.pairs[name]
+            return pool.run(
                 tasks.epoch_seconds,
                 pair.network,
                 pair.dataset.name,
@@ -28,9 +37,8 @@ def measure(study: Study) -> Seconds:
                 "dense" if ratio is None else study.profile.backend,
                 training_images(pair.dataset.name),
             )
-            for name, pair in study.pairs.items()
-            for ratio in (None, *study.profile.ratios(name))
-        }
+
+        return dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))
 
 
 def view(study: Study, seconds: Seconds, workers: int) -> Table:
@@ -77,30 +85,23 @@ def beside_table3(study: Study, seconds: Seconds) -> Table:
     )
     for column in ("pair", "ratio"):
         table.add_column(column)
-    for column in (
-        "s/epoch dense", "s/epoch pruned", "SAFS epochs", "SAFS hours", "vanilla hours", "factor",
-        "paper SAFS", "paper vanilla", "paper factor",
-    ):  # fmt: skip
+    for column in ("SAFS / vanilla", "the paper's"):
         table.add_column(column, justify="right")
     for name, pair in study.pairs.items():
+        epochs = {arm: run_epochs(pair, arm) for arm in ("safs", "vanilla")}
         printed = published_hours(pair.about.published)
         for ratio in study.profile.ratios(name):
-            dense, pruned = seconds[name, None], seconds[name, ratio]
-            epochs = {arm: run_epochs(pair, arm) for arm in ("safs", "vanilla")}
-            here = {arm: count * pruned / 3600 for arm, count in epochs.items()}
-            table.add_row(
-                name, f"{ratio:.2f}", f"{dense:.3g}", f"{pruned:.3g}", f"{epochs['safs']:,}",
-                *_pair_of_hours(here), *_pair_of_hours(printed),
-            )  # fmt: skip
+            here = {arm: n * seconds[name, ratio] / 3600 for arm, n in epochs.items()}
+            table.add_row(name, f"{ratio:.2f}", _two_hours(here), _two_hours(printed))
     return table
 
 
-def _pair_of_hours(hours: Mapping[str, float]) -> tuple[str, str, str]:
-    """SAFS, vanilla and their factor as text; "-" where the paper prints none."""
+def _two_hours(hours: Mapping[str, float]) -> str:
+    """SAFS, vanilla and their factor; "-" where the paper prints none."""
     if not hours:
-        return "-", "-", "-"
+        return "-"
     safs, vanilla = hours["safs"], hours["vanilla"]
-    return f"{safs:,.3g}", f"{vanilla:,.3g}", f"{safs / vanilla:.0f}x"
+    return f"{safs:,.3g} / {vanilla:,.3g} ({safs / vanilla:.0f}x)"
 
 
 def _step_hours(study: Study, step: Step, seconds: Seconds, workers: int) -> float:

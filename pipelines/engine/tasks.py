@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 _CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 20.0
+_FEW_IMAGES, _LONG_ENOUGH = 32, 0.5  # of a timed epoch: images, seconds
 
 
 def bits(backend: BackendName) -> dict[str, str]:
@@ -254,8 +255,9 @@ def epoch_seconds(
 ) -> float:
     """Measured seconds of one training epoch of ``images`` images here, for plans.
 
-    Random images of the right shape do, so the data set need not be here. Two batches are timed,
-    twenty where those take less than a second, after a first epoch that is not.
+    Random images of the right shape do, so the data set need not be here. A few images are timed,
+    two batches where those take less than half a second, and twenty where these do, each after a
+    first epoch that is not.
 
     Args:
         network, dataset, recipe: of the pair.
@@ -263,13 +265,13 @@ def epoch_seconds(
         backend: who trains.
         images: size of the fold's training part, to which the measured time is scaled.
     """
-    measured = 0.0
-    for batches in (2, 20):
-        count = min(images, batches * recipe.batch_size)
-        measured = _timed_epoch(network, dataset, recipe, ratio, backend, count) * images / count
-        if measured * count / images >= 1:
+    seconds, count = 0.0, 1
+    for enough in (_FEW_IMAGES, 2 * recipe.batch_size, 20 * recipe.batch_size):
+        count = min(images, enough)
+        seconds = _timed_epoch(network, dataset, recipe, ratio, backend, count)
+        if seconds >= _LONG_ENOUGH:
             break
-    return measured
+    return seconds * images / count
 
 
 def _timed_epoch(
