@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--data-dir", type=Path, metavar="FOLDER", help=where)
         if name == "run":
             sub.add_argument("--workers", type=int, help="processes that train (default: per core)")
-            sub.add_argument("--jobs", type=int, default=1, help="stages side by side (default: 1)")
+            side = "stages side by side (default: one per worker, 4 at most)"
+            sub.add_argument("--jobs", type=int, help=side)
         if name == "plan":
             sub.add_argument("--no-measure", action="store_true", help="count only; needs no torch")
     text = "check records and lab files against the schema; exit code 2 if one is not valid"

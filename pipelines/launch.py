@@ -19,27 +19,31 @@ from safs.datasets import load_part
 from safs.errors import SafsError
 
 DVC = (sys.executable, "-m", "dvc")
+MOST_JOBS = 4
+"""Stages side by side by default: each has a process of its own beside the workers."""
 
 
-def launch(study: Study, workers: int | None = None, jobs: int = 1) -> int:
+def launch(study: Study, workers: int | None = None, jobs: int | None = None) -> int:
     """Reproduce a profile; returns DVC's exit code.
 
-    The same as a plain ``dvc repro``, but that data and settings are checked before anything starts
-    and that what a dead worker left undone is tried again.
+    The same as a plain ``dvc repro``, but that data and settings are checked before anything
+    starts, that what a dead worker left undone is tried again, and that stages run side by side.
 
     Args:
         study: the profile.
         workers: processes that train; by default what file and environment say.
-        jobs: stages that run side by side, where they are independent.
+        jobs: stages that run side by side, where they are independent; by default one per worker,
+            :data:`MOST_JOBS` at most.
 
     Raises:
         SafsError: settings or data are not valid, or ``jobs`` is less than 1.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise SafsError(f"--jobs: {jobs}: expected 1 or more")
     if workers is not None:
         os.environ["SAFS_WORKERS"] = str(workers)
     preflight(study)
+    jobs = jobs or max(1, min(MOST_JOBS, compute.worker_count()))
     started = time.monotonic()
     forget_the_dead(Path("runs") / study.profile.profile)
     target = str(Path(study.profile.params_file).with_name("dvc.yaml"))

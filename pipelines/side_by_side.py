@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from pipelines.engine.progress import PLAIN_PROGRESS
+
 Steps = Mapping[str, Sequence[str]]
 """Stages in the order of ``dvc repro``, each with the stages that it needs."""
 
@@ -30,16 +32,21 @@ def run(target: str, jobs: int, environment: Mapping[str, str]) -> int:
     Returns:
         0, or 1 if a stage failed; stages that do not need it have run all the same.
     """
-    steps = plan(target)
+    order, steps = plan(target)
+    environment = {**environment, PLAIN_PROGRESS: "1"}
     failed = carry_out(steps, jobs, lambda stage: _repro(stage, environment))
-    in_order(Path(target).with_name("dvc.lock"), list(steps))
+    in_order(Path(target).with_name("dvc.lock"), order)
     for stage in failed:
         print(f"failed: {stage}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def plan(target: str) -> dict[str, list[str]]:
-    """The stages of a pipeline and what each of them waits for, as DVC sees them."""
+def plan(target: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The stages of a pipeline in DVC's order; and those to run, with what each waits for.
+
+    Stages without changes whose needs have none either are left out: asking DVC about each of them
+    in a process of its own would take longer than all of them together do here.
+    """
     from dvc.repo import Repo
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
@@ -47,10 +54,13 @@ def plan(target: str) -> dict[str, list[str]]:
         graph = get_active_graph(repo.index.graph)
         stages = plan_repro(graph, collect_stages(repo, [target]))
         names = {stage: stage.addressing for stage in stages}
-        return {
-            name: [names[needed] for needed in graph.successors(stage) if needed in names]
-            for stage, name in names.items()
-        }
+        steps: dict[str, list[str]] = {}
+        for stage, name in names.items():
+            needs = [names[needed] for needed in graph.successors(stage) if needed in names]
+            waits = [need for need in needs if need in steps]
+            if waits or stage.changed():
+                steps[name] = waits
+        return list(names.values()), steps
 
 
 def carry_out(steps: Steps, jobs: int, repro: Callable[[str], bool]) -> list[str]:

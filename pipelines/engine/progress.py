@@ -1,13 +1,19 @@
-"""Progress of a stage in epochs, with the time left: a bar on a terminal, lines elsewhere."""
+"""Progress of a stage in epochs, with the time left: a bar on a terminal, lines elsewhere.
+
+Stages that run side by side share the terminal and print lines too.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+PLAIN_PROGRESS = "SAFS_PLAIN_PROGRESS"
+"""Set in the environment of a stage that is to print lines on a terminal as well."""
 _LINE_SECONDS = 15.0
 # Share of the epochs after which the time left is worth printing; workers start up before that.
 _FORESEEN = 0.03
@@ -32,7 +38,7 @@ class EpochProgress:
         self._bar: Progress | None = None
 
     def __enter__(self) -> EpochProgress:
-        if sys.stderr.isatty() and self.total:
+        if sys.stderr.isatty() and self.total and PLAIN_PROGRESS not in os.environ:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -92,6 +92,15 @@ def test_the_lock_is_that_of_one_by_one(pipeline):
     assert "up to date" in done.stdout
 
 
+def test_only_stages_with_changes_and_what_follows_them_are_started(pipeline):
+    assert side_by_side.plan("dvc.yaml")[1] == STEPS
+    subprocess.run([*DVC, "repro", "--quiet"], check=True)
+    order, steps = side_by_side.plan("dvc.yaml")
+    assert sorted(order) == list("abcde") and steps == {}
+    Path("c").unlink()
+    assert side_by_side.plan("dvc.yaml")[1] == {"c": [], "e": ["c"]}
+
+
 def test_less_than_one_job_is_an_error(capsys, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     assert cli.main(["run", "smoke", "--jobs", "0"]) == 2
