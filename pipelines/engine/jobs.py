@@ -50,7 +50,8 @@ class Files(Spec):
 
     ``folder`` takes checkpoints and, where ``keep_weights``, the final weights. ``resume`` is the
     state that a shorter training of the same candidate left, from which this one goes on; ``state``
-    is where this one leaves its own.
+    is where this one leaves its own. ``folds`` is where workers share the images of a replicate;
+    None shares none. ``data`` has the downloaded data sets.
     """
 
     dense: Path | None = None
@@ -60,6 +61,7 @@ class Files(Spec):
     resume: Path | None = None
     state: Path | None = None
     data: Path | None = None
+    folds: Path | None = None
 
 
 Result = dict[str, Any]

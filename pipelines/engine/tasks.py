@@ -56,7 +56,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
 
     device = _device()
     reset_peak(device)
-    fold = _fold(job.dataset, job.replicate, job.seed, str(device), files.data)
+    fold = _fold(job, files)
     network, mask = _starting_point(job, files, fold)
     checkpoint = _Checkpoint(job, files, topic)
     outcome = run(
@@ -117,7 +117,7 @@ def predict(
     from safs.pruning import scoring_batch
 
     started = time.perf_counter()
-    fold = _fold(job.dataset, job.replicate, job.seed, str(_device()), files.data)
+    fold = _fold(job, files)
     batch = scoring_batch(fold.train, images, job.seed, job.replicate)
     scores = []
     for chromosome in chromosomes:
@@ -188,12 +188,13 @@ def _scoring_batch(
     dataset: str, settings: Prune, seed: int, replicate: int
 ) -> dict[str, torch.Tensor]:
     """Training images of the replicate and their labels, for a method that looks at any."""
+    from safs.data import load_fold
     from safs.pruners import PRUNERS, needs
     from safs.pruning import scoring_batch
 
     if "images" not in needs(PRUNERS[settings.method]):
         return {}
-    train = _fold(dataset, replicate, seed, str(_device()), compute.data_directory()).train
+    train = load_fold(dataset, replicate, seed, _device(), compute.data_directory()).train
     return scoring_batch(train, settings.images, seed, replicate)
 
 
@@ -369,13 +370,21 @@ def _pruned(
     return Pruned(load_dense(network, dataset, dense).to(device), mask)
 
 
+def _fold(job: Job, files: Files) -> Fold:
+    """The images of a job, on this worker's device."""
+    key = (job.dataset, job.replicate, job.seed, job.data)
+    return _fold_of(key, str(_device()), files.data, files.folds)
+
+
 @lru_cache(maxsize=2)
-def _fold(dataset: str, replicate: int, seed: int, device: str, data: Path | None) -> Fold:
+def _fold_of(
+    key: tuple[str, int, int, str], device: str, data: Path | None, folder: Path | None
+) -> Fold:
     import torch
 
-    from safs.data import load_fold
+    from pipelines.engine import folds
 
-    return load_fold(dataset, replicate, seed, torch.device(device), data)
+    return folds.load(*key, torch.device(device), data, folder)
 
 
 def _device() -> torch.device:

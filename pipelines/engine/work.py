@@ -295,7 +295,13 @@ class Start:
 
     def files(self) -> Files:
         """Files of a job that starts here; the scratch folder is set when it runs."""
-        return Files(folder=Path(), data=compute.data_directory(), **self.paths)
+        return files(**self.paths)
+
+
+def files(**paths: Path) -> Files:
+    """Files of a job; the scratch folder is set when it runs."""
+    folds = layout.SCRATCH.resolve() / "folds"
+    return Files(folder=Path(), data=compute.data_directory(), folds=folds, **paths)
 
 
 def _valid(path: Path, weights: Path, identity: str) -> Json | None:

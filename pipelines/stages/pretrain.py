@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipelines.config import Study
-from pipelines.engine import compute
-from pipelines.engine.jobs import Files
-from pipelines.engine.work import Work, replicates
+from pipelines.engine.work import Work, files, replicates
 
 
 def run(study: Study, pair: str) -> None:
@@ -25,7 +21,6 @@ def run(study: Study, pair: str) -> None:
                 validate_every=True,
                 keep=study.profile.protocol.reported_epoch,
             )
-            files = Files(folder=Path(), data=compute.data_directory())
-            work.train(f"dense-r{replicate}", job, files)
+            work.train(f"dense-r{replicate}", job, files())
 
         work.each(one, [(r,) for r in replicates(study)])

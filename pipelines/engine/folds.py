@@ -1,0 +1,79 @@
+"""The images of a replicate as a file, which all workers of a host map into memory.
+
+The first worker that needs a fold writes it; the others, and later stages, share its pages instead
+of decoding and copying the data set again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.engine import sources
+from pipelines.engine.scratch import digest, write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+    from safs.data import Fold, Images
+
+PARTS = ("train", "validation")
+FIELDS = ("pixels", "labels", "mean", "std")
+
+
+def load(
+    dataset: str,
+    replicate: int,
+    seed: int,
+    checksum: str,
+    device: torch.device,
+    data: Path | None,
+    folder: Path | None,
+) -> Fold:
+    """The fold of :func:`safs.data.load_fold`, on ``device``.
+
+    Args:
+        dataset, replicate, seed: which fold.
+        checksum: of the training images; other images make another file.
+        device: where the images go; on the CPU they stay in the file.
+        data: folder of downloaded data sets.
+        folder: where the files are; None shares nothing.
+    """
+    from safs.data import Fold, load_fold
+    from safs.datasets import DATASETS, fold_of
+
+    if folder is None:
+        return load_fold(dataset, replicate, seed, device, data)
+    entry = DATASETS[dataset]
+    code = sources.fingerprint(sources.closure(sources.ROOT / "safs/data.py"))
+    identity = digest([dataset, fold_of(replicate, entry.folds), seed, checksum, code])
+    path = folder / f"{identity[:32]}.safetensors"
+    if not path.exists():
+        write_atomically(path, lambda place: _write(place, dataset, replicate, seed, data))
+    train, validation = (_on(device, images) for images in _read(path))
+    return Fold(train, validation, entry.augmentation, entry.classes)
+
+
+def _write(path: Path, dataset: str, replicate: int, seed: int, data: Path | None) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from safs.data import load_fold
+
+    fold = load_fold(dataset, replicate, seed, torch.device("cpu"), data)
+    images = {part: getattr(fold, part) for part in PARTS}
+    save_file({f"{p}.{f}": getattr(images[p], f) for p in PARTS for f in FIELDS}, path)
+
+
+def _read(path: Path) -> tuple[Images, ...]:
+    from safetensors.torch import load_file
+
+    from safs.data import Images
+
+    tensors = load_file(path)  # mapped, copied on write
+    return tuple(Images(*(tensors[f"{part}.{field}"] for field in FIELDS)) for part in PARTS)
+
+
+def _on(device: torch.device, images: Images) -> Images:
+    return replace(images, **{name: getattr(images, name).to(device) for name in FIELDS})

@@ -1,0 +1,55 @@
+"""Folds in files: the same images, mapped by every worker, never those of other data."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.engine import folds
+from safs.data import load_fold
+
+CPU = torch.device("cpu")
+
+
+def load(folder: Path, replicate: int = 1, checksum: str = "a", name: str = "mnist5k"):
+    return folds.load(name, replicate, 7, checksum, CPU, None, folder)
+
+
+@pytest.mark.parametrize("name", ["mnist5k", "generated_cifar"])
+def test_the_fold_is_that_of_the_method(tmp_path, name):
+    expected = load_fold(name, 1, 7, CPU)
+    for _ in ("written", "read"):
+        found = load(tmp_path, name=name)
+        assert found.augmentation == expected.augmentation and found.classes == expected.classes
+        for part in ("train", "validation"):
+            pairs = zip(
+                astuple(getattr(found, part)), astuple(getattr(expected, part)), strict=True
+            )
+            assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_it_stays_in_the_file_and_is_not_read_again(tmp_path, monkeypatch):
+    load(tmp_path)
+    monkeypatch.delattr(folds, "_write")
+    fold = load(tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert str(path) in Path("/proc/self/maps").read_text(), "mapped into memory"
+    before = path.read_bytes()
+    fold.train.pixels.zero_()
+    assert path.read_bytes() == before and bool(load(tmp_path).train.pixels.any())
+
+
+def test_another_replicate_or_other_images_are_another_file(tmp_path):
+    for replicate, checksum, files in ((1, "a", 1), (2, "a", 2), (1, "b", 3), (6, "a", 3)):
+        load(tmp_path, replicate, checksum)
+        assert len(list(tmp_path.iterdir())) == files, (replicate, checksum)
+
+
+def test_nothing_is_written_where_nothing_is_shared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fold = folds.load("mnist5k", 0, 7, "a", CPU, None, None)
+    assert len(fold.train) and list(tmp_path.iterdir()) == []
