@@ -27,6 +27,7 @@ from torch.nn import functional
 from safs import device, kernels, pruning, slots
 from safs.data import Images
 from safs.kernels import structures
+from safs.kernels.speed_table import page
 from safs.networks import build
 from safs.operators import CANDIDATES
 from safs.pruning import Mask
@@ -185,7 +186,7 @@ def _loaded(data: np.ndarray, rounds: int) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table; with ``--out`` also write it as JSON."""
+    """Print the table; with ``--out FILE.json`` also write it there and as a page beside."""
     parser = argparse.ArgumentParser(prog="python -m safs.kernels.benchmark", description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--ratios", nargs="+", type=float)
@@ -207,9 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _print_median(results, name, ratio)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        table = {"identity": kernels.identity(), "roofline": peaks}
-        rows = [asdict(result) for result in results]
-        given.out.write_text(json.dumps({**table, "results": rows}, indent=1) + "\n")
+        table: dict[str, Any] = {"identity": kernels.identity(), "roofline": peaks}
+        table |= {"results": [asdict(result) for result in results]}
+        given.out.write_text(json.dumps(table, indent=1) + "\n")
+        given.out.with_suffix(".md").write_text(page(table))
 
 
 def _print(r: Result) -> None:
