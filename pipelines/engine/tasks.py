@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 _CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 20.0
+_ANNOUNCE_SECONDS = 0.5
 _FEW_IMAGES, _LONG_ENOUGH = 32, 0.5  # of a timed epoch: images, seconds
 
 
@@ -401,12 +402,16 @@ def _device() -> torch.device:
 
 
 class _Checkpoint:
-    """Saves a training every few seconds and where it ends early, and announces its epochs."""
+    """Saves a training every few seconds and where it ends early, and announces its epochs.
+
+    An epoch can take ten milliseconds, and word of each would keep scheduler and stage busy on a
+    core that trains; so it goes out twice a second at most.
+    """
 
     def __init__(self, job: Job, files: Files, topic: str) -> None:
         self.path, self.files, self.topic = files.folder / _CHECKPOINT, files, topic
         self.identity, self.end = job.identity, job.until or job.epochs
-        self.saved = time.monotonic()
+        self.saved = self.announced = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
         """The state to go on from: a killed run's, or that of a shorter training."""
@@ -419,12 +424,15 @@ class _Checkpoint:
         return None
 
     def __call__(self, snapshot: Snapshot) -> None:
-        compute.announce(self.topic, self.identity, snapshot.epoch)
+        now = time.monotonic()
+        if now - self.announced > _ANNOUNCE_SECONDS:
+            compute.announce(self.topic, self.identity, snapshot.epoch)
+            self.announced = now
         if snapshot.epoch == self.end and self.files.state is not None:
             self._write(snapshot, self.files.state)
-        elif snapshot.epoch < self.end and time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
+        elif snapshot.epoch < self.end and now - self.saved > _CHECKPOINT_SECONDS:
             self._write(snapshot, self.path)
-            self.saved = time.monotonic()
+            self.saved = now
 
     def _write(self, snapshot: Snapshot, path: Path) -> None:
         import torch
