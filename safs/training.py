@@ -58,8 +58,8 @@ class Outcome:
         history: one entry per finished epoch.
         failure: None, or why the run counts as failed (the reason goes into its record).
         seconds: wall time of the training itself, resumed parts included.
-        backend: what did the steps: ``dense``, ``sparse``, or ``mixed`` (torch, with known layers on
-            the kernels).
+        backend: what did the steps: ``dense``, ``sparse``, or ``mixed``, which is torch with some
+            layers on the kernels.
         kept: 1-based epoch whose weights the network has; 0 for a failed run.
         notice: why the sparse backend was not used although it was asked for, and what was used;
             or None.
