@@ -112,7 +112,8 @@ def search_and_tune(
         default: the operator of activations that no registered operator equals; None refuses them.
         augmentation: random crop and flip of training batches, for images ``[N, C, H, W]``.
         backend: who trains: PyTorch, or on a CPU the kernels that do the work of surviving weights
-            only; ``auto`` takes them where they know every layer, and logs why where not.
+            only; ``auto`` takes them for the whole network where they know every layer, else for
+            the layers that they know, and logs which and why. Every row of the report says which.
         seed: of everything that is drawn.
 
     Raises:

@@ -72,7 +72,8 @@ class Acceleration(Spec):
 
     ``tf32`` rounds the factors of products to 10 bits on CUDA devices that can; ``bf16`` runs the
     forward pass under bfloat16 autocast; ``channels_last`` changes the layout of images;
-    ``compile`` is torch.compile, with CUDA graphs if so asked. The sparse kernels know none of it.
+    ``compile`` is torch.compile, with CUDA graphs if so asked. The sparse kernels know none of it,
+    nor does PyTorch where it trains together with them.
     """
 
     tf32: bool = False

@@ -58,9 +58,11 @@ class Outcome:
         history: one entry per finished epoch.
         failure: None, or why the run counts as failed (the reason goes into its record).
         seconds: wall time of the training itself, resumed parts included.
-        backend: what did the steps, ``dense`` or ``sparse``.
+        backend: what did the steps: ``dense``, ``sparse``, or ``mixed``, which is torch with some
+            layers on the kernels.
         kept: 1-based epoch whose weights the network has; 0 for a failed run.
-        notice: why the sparse backend was not used although it was asked for, or None.
+        notice: why the sparse backend was not used although it was asked for, and what was used;
+            or None.
     """
 
     history: list[Epoch]
@@ -118,7 +120,8 @@ def train(
         order: which images come when.
         mask: surviving weights; None trains densely.
         backend: who does the steps: PyTorch, or the sparse kernels. ``auto`` takes the kernels for
-            a masked network on a CPU. Where they cannot run, PyTorch does and a notice says why.
+            a masked network on a CPU. Where they cannot run the whole network, PyTorch does, with
+            the layers that pay on the kernels (:mod:`safs.mixed`), and a notice says why.
         acceleration: how PyTorch computes its steps; None changes no rounding.
         validate: measure validation after every epoch, or only after the last.
         keep: whose weights the network ends with: the last epoch's, or those of the epoch with the
@@ -165,11 +168,17 @@ def _backend(
     if wanted == "dense" or (wanted == "auto" and (mask is None or not on_cpu)):
         return DenseBackend(network, fold, recipe, order, mask, acceleration), None
     from safs.kernels import Unsupported
+    from safs.mixed import MixedBackend
     from safs.sparse import SparseBackend
 
     try:
         return SparseBackend(network, fold, recipe, order, mask), None
-    except Unsupported as reason:
+    except Unsupported as error:
+        reason = str(error)
+    try:
+        mixed = MixedBackend(network, fold, recipe, order, mask)
+        return mixed, f"{reason}; {mixed.extent}"
+    except Unsupported:
         dense = DenseBackend(network, fold, recipe, order, mask, acceleration)
         return dense, f"{reason}; trained densely"
 

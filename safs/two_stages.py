@@ -119,7 +119,7 @@ class Study:
         def energy(index: int, chromosome: tuple[str, ...]) -> float:
             network = self.pruned.network(chromosome, self.fold.train)
             outcome = self._train(network, settings.recipe, settings.budget.search_epochs, order)
-            rows.append({"failure": outcome.failure})
+            rows.append({"failure": outcome.failure, "backend": outcome.backend})
             LOG.info("stage 1, candidate %d: training loss %.4f", index, outcome.fitness)
             return outcome.fitness
 
@@ -170,6 +170,7 @@ class Study:
             "accuracy": accuracy,
             "cost": CRASH_COST if accuracy is None else 1 - accuracy,
             "failure": outcome.failure,
+            "backend": outcome.backend,
         }
 
     def _train(

@@ -13,7 +13,10 @@ is what :mod:`safs.training` defines, to the rounding of float32.
 :func:`compile` takes an installed network (:func:`safs.slots.install`) whose slots are filled and
 whose pruned weights are 0. Its parameters are copied: the torch network stays as it was until
 :meth:`SparseNetwork.write_back`. A machine without a compiler, or a layer that the kernels do not
-know, raises :class:`Unsupported` with the reason in one line; nothing has happened then.
+know, raises :class:`Unsupported` with the reason in one line; nothing has happened then. The layers
+that they do know can still run here, one by one, while torch runs the network around them
+(:class:`safs.kernels.layer.Layer`, :mod:`safs.mixed`): each call copies its images into the layout
+of the kernels and back.
 
 The learning rate is an argument of each epoch, so that schedules stay in torch; the rest of the
 optimiser comes from the recipe. ``state`` and ``load`` hold everything else of a training that can

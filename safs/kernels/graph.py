@@ -145,6 +145,56 @@ def read(network: fx.GraphModule, shape: Shape) -> Network:
     return _Reader(network, shape).network()
 
 
+def phase_planes(shape: Shape, step: int) -> Shape:
+    """Shape of the ``step`` x ``step`` planes of every channel."""
+    channels, height, width = shape
+    return channels * step**2, -(-height // step), -(-width // step)
+
+
+def convolution(name: str, module: nn.Conv2d, shape: Shape, planes: Callable[[int], Value]) -> Conv:
+    """A convolution.
+
+    Args:
+        name: of the module.
+        module: the convolution.
+        shape: of its input.
+        planes: gives the input's phase planes for a stride; the input itself for stride 1.
+
+    Raises:
+        Unsupported: the kernels do not know its padding or stride.
+    """
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        raise Unsupported(f"sparse kernels: padding of {name}")
+    if module.stride[0] != module.stride[1]:
+        raise Unsupported(f"sparse kernels: {name} has stride {module.stride}")
+    step, padding = module.stride[0], (int(module.padding[0]), int(module.padding[1]))
+    height, width = (
+        (size + 2 * p - d * (k - 1) - 1) // step + 1
+        for size, p, d, k in zip(
+            shape[1:], padding, module.dilation, module.kernel_size, strict=True
+        )
+    )
+    if min(height, width) < 1:
+        raise Unsupported(f"sparse kernels: the input of {name} is smaller than its kernel")
+    o, channels, kh, kw = module.weight.shape
+    return Conv(
+        name, module, (o, channels, kh, kw), planes(step), Value((o, height, width)),
+        module.groups, padding, (module.dilation[0], module.dilation[1]), step,
+    )  # fmt: skip
+
+
+def linear(name: str, module: nn.Linear, x: Value) -> Conv:
+    """A linear layer, which is a convolution of maps of one pixel.
+
+    Raises:
+        Unsupported: its input ``x`` is another map.
+    """
+    if x.shape != (module.in_features, 1, 1):
+        raise Unsupported(f"sparse kernels: the input of {name} is not flat")
+    shape = (module.out_features, module.in_features, 1, 1)
+    return Conv(name, module, shape, x, Value((module.out_features, 1, 1)))
+
+
 class _Reader:
     def __init__(self, network: fx.GraphModule, shape: Shape) -> None:
         self.modules = dict(network.named_modules())
@@ -237,28 +287,8 @@ class _Reader:
 
     def conv(self, node: fx.Node, name: str, module: nn.Module) -> Stage:
         assert isinstance(module, nn.Conv2d)
-        if module.padding_mode != "zeros" or isinstance(module.padding, str):
-            raise Unsupported(f"sparse kernels: padding of {name}")
-        if module.stride[0] != module.stride[1]:
-            raise Unsupported(f"sparse kernels: {name} has stride {module.stride}")
-        x, step = self._value(node.args[0]), module.stride[0]
-        (_, height, width), kernel = x.shape, module.kernel_size
-        out = [
-            (size + 2 * p - d * (k - 1) - 1) // step + 1
-            for size, p, d, k in zip(
-                (height, width), module.padding, module.dilation, kernel, strict=True
-            )
-        ]
-        if min(out) < 1:
-            raise Unsupported(f"sparse kernels: the input of {name} is smaller than its kernel")
-        padding = (int(module.padding[0]), int(module.padding[1]))
-        o, channels, kh, kw = module.weight.shape
-        shape = (o, channels, kh, kw)
-        conv = Conv(
-            name, module, shape, self._planes(x, step),
-            Value((module.out_channels, out[0], out[1])), module.groups, padding,
-            (module.dilation[0], module.dilation[1]), step,
-        )  # fmt: skip
+        x = self._value(node.args[0])
+        conv = convolution(name, module, x.shape, lambda step: self._planes(x, step))
         self.layers.append(conv)
         return Stage(conv.z, conv)
 
@@ -266,19 +296,14 @@ class _Reader:
         if step == 1:
             return x
         if (x, step) not in self.phases:
-            channels, height, width = x.shape
-            planes = Value((channels * step**2, -(-height // step), -(-width // step)))
+            planes = Value(phase_planes(x.shape, step))
             self.layers.append(Phases(x, planes, step))
             self.phases[x, step] = planes
         return self.phases[x, step]
 
     def linear(self, node: fx.Node, name: str, module: nn.Module) -> Stage:
         assert isinstance(module, nn.Linear)
-        x = self._value(node.args[0])
-        if x.shape != (module.in_features, 1, 1):
-            raise Unsupported(f"sparse kernels: the input of {name} is not flat")
-        shape = (module.out_features, module.in_features, 1, 1)
-        conv = Conv(name, module, shape, x, Value((module.out_features, 1, 1)))
+        conv = linear(name, module, self._value(node.args[0]))
         self.layers.append(conv)
         return Stage(conv.z, conv)
 

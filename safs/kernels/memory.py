@@ -17,6 +17,14 @@ def pointer(array: np.ndarray | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
+def images_per_pixel(height: int, batch: int) -> int:
+    """Images that a map keeps together: short rows want more, and no more than a batch has."""
+    wanted = 8 if height >= 8 else 16 if height >= 3 else 32
+    while wanted > 8 and wanted // 2 >= batch:
+        wanted //= 2
+    return wanted
+
+
 class Arena:
     """Zeroed memory for feature maps, on large pages where the system has them.
 

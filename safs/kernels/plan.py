@@ -16,7 +16,14 @@ from safs.kernels import graph, survivors
 from safs.kernels import structures as c
 from safs.kernels.build import Unsupported
 from safs.kernels.graph import Value
-from safs.kernels.memory import Arena, FeatureMap, Parameter, Recycler, pointer
+from safs.kernels.memory import (
+    Arena,
+    FeatureMap,
+    Parameter,
+    Recycler,
+    images_per_pixel,
+    pointer,
+)
 from safs.operators import OPERATORS
 from safs.pruning import Mask
 from safs.spec import Recipe
@@ -156,13 +163,8 @@ class Plan:
                 yield layer.y.shape
 
     def _images(self, shape: tuple[int, int, int]) -> int:
-        """Images per pixel of a map: short rows want more of them."""
-        wanted = 32
-        if self.normed:
-            wanted = 8 if shape[1] >= 8 else 16 if shape[1] >= 3 else 32
-        while wanted > 8 and wanted // 2 >= self.batch:
-            wanted //= 2
-        return wanted
+        """Images per pixel of a map; without batch norm, where blocks are few, always the most."""
+        return images_per_pixel(shape[1] if self.normed else 1, self.batch)
 
     # -- memory ----------------------------------------------------------------------------------
     def _keep(self, thing: Any) -> Any:
@@ -302,33 +304,13 @@ class Plan:
         return fed & layer.z.need
 
     def _lists(self, layer: graph.Conv, varying: np.ndarray) -> dict[str, survivors.Sorted]:
-        found, (_, gz), x = self.entries[layer], self.z_maps[layer], self._map(layer.x)
-        (channels, height, _), (out, out_height, _) = layer.x.shape, layer.z.shape
-        kernel = int(np.ptp(found.row)) + 1 if len(found) else 1
-        n, per = x.pixel, len(found) / max(1, int(varying.sum()) * channels)
-        used = len(np.unique(found.inp))
-        per_in = len(found) / max(1, out * used)
-        row = (min(64, layer.z.shape[2] * n) + (kernel - 1) * n) * 4
-        short = out_height <= 8 and per * channels / kernel >= 4
-        deep = height <= 16 and per_in * out / kernel >= 1 and not layer.x.pad
-        passes = survivors.rows_per_pass(out_height, kernel, x.row * 4)
-        lists = {
-            "forward": survivors.sort(
-                found, np.flatnonzero(varying), strides=x.strides, height=height,
-                block=survivors.block_size(channels, kernel * row, per, 10), rows=short,
-            ),
-            "sums": survivors.sort(
-                found, np.unique(found.out), strides=x.strides, height=height,
-                block=survivors.block_size(channels, (passes + kernel - 1) * x.row * 4, per, 16),
-                rows=False,
-            ),
-        }  # fmt: skip
+        read = None
         if not isinstance(self._producer(layer.x), graph.Input):
-            lists["backward"] = survivors.sort(
-                found.transposed(), np.flatnonzero(self._gradient_channels(layer)),
-                strides=gz.strides, height=out_height,
-                block=survivors.block_size(out, kernel * row, per_in, 10), rows=short or deep,
-            )  # fmt: skip
+            read = np.flatnonzero(self._gradient_channels(layer))
+        lists, passes = survivors.lists(
+            self.entries[layer], self._map(layer.x), self.z_maps[layer][1],
+            (layer.x.shape, layer.z.shape), np.flatnonzero(varying), read, bool(layer.x.pad),
+        )  # fmt: skip
         self.passes[layer] = passes
         self.lists[layer] = lists
         self._keep((lists, [s.arrays for s in lists.values()]))

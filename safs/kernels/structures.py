@@ -103,10 +103,17 @@ Program = _structure(
     profile="i",
 )  # fmt: skip
 
+Blocks = _structure("Blocks", map=Map, place="p", groups="i", pixels="i", stride="i")
+Single = _structure(
+    "Single", forward=Convolution, backward=Convolution, gradient=WeightGradient, weights=Weights,
+    x=Blocks, gx=Blocks, y=Blocks,
+)  # fmt: skip
+
 # In the order of `safs_size` in program.cpp.
 _CHECKED = (
     Map, Channels, Survivors, Convolution, WeightGradient, Stage, Norm, Input, Head, Images, Phases,
     Average, Maximum, Gate, Clear, Operation, Weights, Bias, Slot, Parameter, Rule, Sums, Program,
+    Blocks, Single,
 )  # fmt: skip
 
 

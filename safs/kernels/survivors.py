@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from safs.kernels import structures as c
-from safs.kernels.graph import Conv
-from safs.kernels.memory import pointer
+from safs.kernels.graph import Conv, Shape
+from safs.kernels.memory import FeatureMap, pointer
 
 _L1 = 24 * 1024  # bytes of the first-level cache that the rows of a block of channels may fill
 
@@ -120,6 +120,51 @@ def sort(
         len(found), blocks, count, first, height,
     )  # fmt: skip
     return Sorted(found.position[order].astype(np.int32), struct, arrays)
+
+
+def lists(
+    found: Entries,
+    x: FeatureMap,
+    gz: FeatureMap,
+    shapes: tuple[Shape, Shape],
+    outputs: np.ndarray,
+    inputs: np.ndarray | None,
+    padded: bool,
+) -> tuple[dict[str, Sorted], int]:
+    """The lists of a layer, and the rows of its weight gradient per pass.
+
+    Args:
+        found: the entries.
+        x, gz: the maps of the input and of the output's gradient.
+        shapes: theirs.
+        outputs: output channels to compute.
+        inputs: channels of the input's gradient to compute; None for no such list.
+        padded: whether the input has a border.
+    """
+    (channels, height, _), (out, out_height, out_width) = shapes
+    kernel = int(np.ptp(found.row)) + 1 if len(found) else 1
+    n, per = x.pixel, len(found) / max(1, len(outputs) * channels)
+    per_in = len(found) / max(1, out * len(np.unique(found.inp)))
+    row = (min(64, out_width * n) + (kernel - 1) * n) * 4
+    short = out_height <= 8 and per * channels / kernel >= 4
+    deep = height <= 16 and per_in * out / kernel >= 1 and not padded
+    passes = rows_per_pass(out_height, kernel, x.row * 4)
+    made = {
+        "forward": sort(
+            found, outputs, strides=x.strides, height=height,
+            block=block_size(channels, kernel * row, per, 10), rows=short,
+        ),
+        "sums": sort(
+            found, np.unique(found.out), strides=x.strides, height=height,
+            block=block_size(channels, (passes + kernel - 1) * x.row * 4, per, 16), rows=False,
+        ),
+    }  # fmt: skip
+    if inputs is not None:
+        made["backward"] = sort(
+            found.transposed(), inputs, strides=gz.strides, height=out_height,
+            block=block_size(out, kernel * row, per_in, 10), rows=short or deep,
+        )  # fmt: skip
+    return made, passes
 
 
 def block_size(channels: int, bytes_each: int, per_channel: float, least: int) -> int:

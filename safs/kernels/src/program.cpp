@@ -8,7 +8,8 @@
 //
 // Files: vector.h (arithmetic), operators.h (activations), maps.h (layout), convolution.h (survivor
 // lists), stage.h (norm, operator, pooling), norm.h (batch statistics), layers.h (the rest),
-// ends.h (images in, loss out), optimizers.h, roofline.h (for benchmarks).
+// ends.h (images in, loss out), weights.h, optimizers.h, single.h (one layer between torch's own),
+// roofline.h (for benchmarks).
 #include <chrono>
 #include "convolution.h"
 #include "ends.h"
@@ -18,7 +19,9 @@
 #include "operators.h"
 #include "optimizers.h"
 #include "roofline.h"
+#include "single.h"
 #include "stage.h"
+#include "weights.h"
 
 enum Code {
   GATHER, CONVOLUTION, STAGE, LOGITS, CROSS_ENTROPY, STAGE_BACKWARD, NORM_INPUT_GRADIENT,
@@ -33,15 +36,6 @@ struct Operation {
   const void* arguments;
   int64_t images;               // per call
   double seconds;               // spent here, where a profile is taken
-};
-
-// Survivors of one layer: `value` and `gradient` in the order of the mask, `sums` in the order of
-// the weight gradient's list, `forward` and `backward` in those of the two convolutions' lists.
-struct Weights {
-  const float* value;
-  float *gradient, *sums, *forward, *backward;
-  const int32_t *of_sums, *of_forward, *of_backward;  // list position to mask position
-  int64_t count, n_sums, n_forward, n_backward;
 };
 
 // Gradient of a bias: every `step`-th of `sums`, which are cleared.
@@ -144,18 +138,6 @@ static void run(const Program& p, Operation* operations, int64_t count, const Se
 }
 
 // ---- parameters around a step -------------------------------------------------------------------
-static void refresh(const Weights& w) {
-  for (int64_t i = 0; i < w.n_forward; i++) w.forward[i] = w.value[w.of_forward[i]];
-  for (int64_t i = 0; i < w.n_backward; i++) w.backward[i] = w.value[w.of_backward[i]];
-}
-
-static void collect(const Weights& w) {
-  for (int64_t i = 0; i < w.n_sums; i++) {
-    w.gradient[w.of_sums[i]] = w.sums[i];
-    w.sums[i] = 0;
-  }
-}
-
 static void collect(const Bias& b) {
   for (int64_t c = 0; c < b.count; c++) {
     b.gradient[c] = (float)b.sums[c * b.step];
@@ -281,7 +263,7 @@ extern "C" int64_t safs_size(int64_t which) {
       sizeof(Stage), sizeof(Norm), sizeof(Input), sizeof(Head), sizeof(Images), sizeof(Phases),
       sizeof(Average), sizeof(Maximum), sizeof(Gate), sizeof(Clear), sizeof(Operation),
       sizeof(Weights), sizeof(Bias), sizeof(Slot), sizeof(Parameter), sizeof(Rule), sizeof(Sums),
-      sizeof(Program),
+      sizeof(Program), sizeof(Blocks), sizeof(Single),
   };
   return which < (int64_t)(sizeof sizes / sizeof *sizes) ? sizes[which] : -1;
 }

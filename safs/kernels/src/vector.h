@@ -54,6 +54,28 @@ static inline v8 sum_each(const v8 (&s)[8]) {
   return add_singles(add_pairs(a, c), add_pairs(b, d));
 }
 
+// Lane j of row i becomes lane i of row j.
+static inline void transpose(v8 (&a)[8]) {
+  v8 b[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    b[2 * i] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    b[2 * i + 1] = __builtin_shufflevector(a[2 * i], a[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const v8 &low = b[i / 2 * 4 + i % 2], &high = b[i / 2 * 4 + i % 2 + 2];
+    a[i / 2 * 4 + i % 2 * 2] = __builtin_shufflevector(low, high, 0, 1, 8, 9, 4, 5, 12, 13);
+    a[i / 2 * 4 + i % 2 * 2 + 1] = __builtin_shufflevector(low, high, 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const v8 left = a[i], right = a[i + 4];
+    a[i] = __builtin_shufflevector(left, right, 0, 1, 2, 3, 8, 9, 10, 11);
+    a[i + 4] = __builtin_shufflevector(left, right, 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
 // ---- exponentials -------------------------------------------------------------------------------
 // exp(x) = scale * (1 + q) with scale = 2^k and q = expm1(r), |r| <= ln 2 / 2. The polynomial is a
 // Chebyshev interpolation of (exp(r) - 1 - r) / r^2, relative error 3e-9. Arguments are held in
