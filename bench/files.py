@@ -6,6 +6,10 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -22,3 +26,8 @@ def write_text(path: Path, text: str) -> Path:
             Path(name).unlink()
         raise
     return path
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV of ten digits; an empty cell is an absent value."""
+    return str(frame.to_csv(index=False, lineterminator="\n", float_format="%.10g"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from bench.files import write_text
+from bench.files import csv_text, write_text
 
 ABSENT = "-"
 """Shown where there is no value; never 0."""
@@ -40,7 +40,7 @@ class Table:
 
     def csv(self) -> str:
         """Raw numbers; an empty cell is an absent value."""
-        return str(self.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+        return csv_text(self.frame)
 
     def markdown(self) -> str:
         """Heading, table and caption."""

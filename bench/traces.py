@@ -132,6 +132,32 @@ def search_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "accepted", "status"])
 
 
+def candidate_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
+    """Every candidate of every search: a :func:`search_frame` with chromosome, epochs and reason.
+
+    The operators of a chromosome stand in the order of the slots, with spaces between.
+    """
+    frame = search_frame(traces := tuple(traces))
+    evaluations = [e for t in traces for e in t.evaluations]
+    return frame.assign(
+        chromosome=[" ".join(e.chromosome) for e in evaluations],
+        epochs=[e.epochs for e in evaluations],
+        reason=[e.reason or "" for e in evaluations],
+    )
+
+
+def trial_frame(traces: Iterable[TuneTrace]) -> pd.DataFrame:
+    """Every trial of every tuning: pair, ratio, method, replicate, trial, recipe and result."""
+    rows = [
+        {"pair": t.pair, "ratio": t.ratio, "method": t.method, "replicate": t.replicate}
+        | {"trial": trial.index, **trial.config}
+        | trial.model_dump(include={"cost", "epochs", "status", "reason"})
+        for t in traces
+        for trial in t.trials
+    ]
+    return pd.DataFrame(rows)
+
+
 ALGORITHMS = {"lahc": "LAHC", "annealing": "SA", "random": "RS", "bayesian": "BO"}
 """Labels of the search algorithms, as the paper's Figure 6 names them."""
 

@@ -20,7 +20,7 @@ from bench.figures import (
     recipes,
 )
 from bench.figures.plot import Frame, Plot, Source
-from bench.files import write_text
+from bench.files import csv_text, write_text
 from bench.records import Collection
 from bench.traces import Traces
 
@@ -49,8 +49,7 @@ class Drawn:
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write ``<name>.svg`` and ``<name>.csv``; returns the paths by file name."""
-        table = self.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
-        texts = {f"{self.name}.csv": table, f"{self.name}.svg": self.svg}
+        texts = {f"{self.name}.csv": csv_text(self.frame), f"{self.name}.svg": self.svg}
         return {name: write_text(folder / name, text) for name, text in texts.items()}
 
 

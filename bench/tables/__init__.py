@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import stats
 from bench.context import Context
-from bench.files import write_text
+from bench.files import csv_text, write_text
 from bench.records import Collection
 from bench.render import Table
 from bench.tables.accuracy import table1, table2
@@ -34,8 +34,7 @@ def write_all(collection: Collection, context: Context, folder: Path) -> dict[st
     paths: dict[str, Path] = {}
     for table in build(collection, context).values():
         paths |= table.write(folder)
-    runs = collection.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
-    paths["runs.csv"] = write_text(folder / "runs.csv", runs)
+    paths["runs.csv"] = write_text(folder / "runs.csv", csv_text(collection.frame))
     text = json.dumps(summary(collection, context), indent=1, allow_nan=False) + "\n"
     paths["summary.json"] = write_text(folder / "summary.json", text)
     return paths

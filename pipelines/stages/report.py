@@ -1,11 +1,13 @@
-"""The report: figures and one self-contained page."""
+"""The report: figures, what the searches tried, and one self-contained page."""
 
 from __future__ import annotations
 
 from bench import figures, report
 from bench.compare import compare
+from bench.files import csv_text, write_text
 from bench.labs.reading import LABS, by_lab
 from bench.labs.view import view
+from bench.traces import candidate_frame, trial_frame
 from pipelines.config import Study
 from pipelines.publishing import (
     collection,
@@ -18,10 +20,16 @@ from pipelines.publishing import (
 
 
 def run(study: Study) -> None:
-    """Write ``results/<profile>/figures`` and ``results/<profile>/report.html``."""
+    """Write ``figures``, ``searches`` and ``report.html`` into ``results/<profile>``."""
     runs, about, searches = collection(study), context(study), traces(study)
     drawn = figures.draw_all(runs, searches, about)
     figures.write_all(drawn.values(), results(study) / "figures")
+    place = results(study) / "searches"
+    for name, frame in (
+        ("candidates", candidate_frame(searches.search)),
+        ("trials", trial_frame(searches.tune)),
+    ):
+        write_text(place / f"{name}.csv", csv_text(frame))
     labs = by_lab(LABS, about.profile)
     across = view(labs, about.pairs) if labs else None
     if across is not None:

@@ -13,9 +13,11 @@ from bench.traces import (
     SearchTrace,
     TuneTrace,
     best_so_far,
+    candidate_frame,
     operator_frequency,
     read_all,
     search_frame,
+    trial_frame,
 )
 
 
@@ -45,6 +47,21 @@ def test_the_frame_keeps_failed_candidates() -> None:
     assert np.isnan(frame.loc[4, "energy"])
     assert frame["best"].is_monotonic_decreasing
     assert search_frame([]).empty
+
+
+def test_every_candidate_and_trial_is_told() -> None:
+    trace = synthetic.search_trace()
+    frame = candidate_frame(iter([trace, trace]))
+    assert len(frame) == 2 * len(trace.evaluations)
+    for row, e in zip(frame.itertuples(), trace.evaluations, strict=False):
+        assert tuple(row.chromosome.split()) == e.chromosome and row.epochs == e.epochs
+        assert row.reason == (e.reason or "") and row.status == e.status
+    tuning = synthetic.tune_trace()
+    trials = trial_frame([tuning])
+    assert list(trials["cost"]) == [trial.cost for trial in tuning.trials]
+    for key, value in tuning.trials[0].config.items():
+        assert trials.loc[0, key] == value
+    assert candidate_frame([]).empty and trial_frame([]).empty
 
 
 def test_operators_never_drawn_are_counted_as_zero() -> None:
