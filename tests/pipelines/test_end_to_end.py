@@ -212,7 +212,7 @@ def _kill_during(clone: Clone, stage: str) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not list((clone.path / "scratch").glob(f"{stage}/*/journal.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline, f"never reached {stage}"
         time.sleep(0.02)
