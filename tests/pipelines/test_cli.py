@@ -66,16 +66,20 @@ def test_a_misspelt_profile_is_one_line_and_code_2(arguments, capsys, monkeypatc
 
 
 def test_plan_of_the_papers_budgets_by_hand():
-    """40 cells: 2 baselines; 21 candidates and a final run; tuned arms of 20 trials and one."""
+    """40 cells: 2 baselines; 21 candidates, 13 operators everywhere and a final run; tuned arms.
+
+    Of these seven, six have 20 trials and one has 41; each has a final run.
+    """
     study = load(Path("pipelines/profiles/mnist5k/params.yaml"), ROOT)
-    tuned = sum(trained_in(arm) == "tune" for arm in study.profile.arms)
+    assert sum(trained_in(arm) == "tune" for arm in study.profile.arms) == 7
     halved = (21 * 4 + 7 * 8 + 3 * 20) + (20 * 4 + 7 * 8 + 3 * 20)
     found = {step.stage: (step.trainings, step.epochs) for step in steps(study)}
     assert found == {
         "pretrain": (10, 1000),
         "baselines": (80, 8000),
-        "search": (40 * 22, 40 * (21 * 80 + 100)),
-        "tune": (40 * tuned * 21, 40 * tuned * (20 * 80 + 100)),
+        "search": (40 * (21 + 13 + 1), 40 * ((21 + 13) * 80 + 100)),
+        "tune": (40 * (6 * 21 + 42), 40 * (6 * (20 * 80 + 100) + 41 * 80 + 100)),
         "fast": (40 * (21 + 7 + 3 + 20 + 7 + 3 + 1), 40 * (halved + 100)),
-        "activations": (10 * 6, 10 * 6 * 100),
+        "activations": (40 * 6, 40 * 6 * 100),
+        "algorithms": (10 * 3 * 21, 10 * 3 * 21 * 80),
     }
