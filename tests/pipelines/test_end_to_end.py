@@ -306,5 +306,6 @@ def test_all_five_pairs_run_through_every_stage(tmp_path: Path) -> None:
     assert len(profile["pairs"]) == 5
     records = clone.records().values()
     assert {record["pair"] for record in records} == set(profile["pairs"])
-    assert len(records) == 5 * 2 * (len(profile["arms"]) + 1)
+    studies = 2 * len(profile["studies"]["activations"]["operators"])  # on one cell
+    assert len(records) == 5 * 2 * (len(profile["arms"]) + 1) + studies
     assert {record["status"] for record in records} == {"ok"}
