@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,13 @@ class Collection:
     ) -> pd.Series[float]:
         """Values of the ok runs, indexed by replicate. Dense is found at any ``ratio``."""
         at = 0.0 if method == "dense" else ratio
-        rows = self.select(pair=pair, ratio=at, method=method, status="ok")
-        return rows.set_index("replicate")[column].dropna()
+        return self._ok.get((pair, at, method), self._ok[()])[column].dropna()
+
+    @cached_property
+    def _ok(self) -> Mapping[tuple[Any, ...], pd.DataFrame]:
+        """The ok runs by (pair, ratio, method), indexed by replicate; none of them at ``()``."""
+        ok = self.frame[self.frame["status"] == "ok"].set_index("replicate")
+        return {(): ok.iloc[:0], **dict(iter(ok.groupby(["pair", "ratio", "method"])))}
 
     def paired(self, pair: str, ratio: float, a: str, b: str, column: str = "top1") -> pd.DataFrame:
         """Columns ``a`` and ``b``, indexed by the replicates in which both runs are ok."""

@@ -36,10 +36,13 @@ _FEW_IMAGES, _LONG_ENOUGH = 32, 0.5  # of a timed epoch: images, seconds
 
 
 def bits(backend: BackendName) -> dict[str, str]:
-    """What decides the bits of a result on this worker."""
+    """What decides the bits of a result on this worker, in plain strings.
+
+    PyTorch's version is a class of PyTorch's: a stage that received it would import all of PyTorch.
+    """
     from safs.device import bit_identity
 
-    return bit_identity(_device(), backend)
+    return {key: str(value) for key, value in bit_identity(_device(), backend).items()}
 
 
 def train(job: Job, files: Files, topic: str) -> Result:
@@ -51,7 +54,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
         topic: where finished epochs are announced.
     """
     from safs.data import BatchOrder
-    from safs.device import bit_identity, peak_memory, reset_peak
+    from safs.device import peak_memory, reset_peak
     from safs.slots import slots
     from safs.training import train as run
 
@@ -90,7 +93,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
             {"name": name, **_described(slot, outcome.failure)}
             for name, slot in slots(network).items()
         ],
-        "bits": bit_identity(device, job.backend),
+        "bits": bits(job.backend),
     }
 
 

@@ -239,3 +239,17 @@ def test_slurm_jobs_serve_a_stage(place, tmp_path, monkeypatch):
         assert pool.run(os.getcwd) == str(place)
         assert list(place.glob(f"scratch/logs/worker-SLURMCluster-0-{worker}.log"))
     wait_for(lambda: not Path(f"/proc/{worker}").exists(), 60)
+
+
+def test_a_stage_itself_never_imports_torch(place):
+    """Its start would take seconds of the cores that train."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pipelines.config import load; from pipelines.stages import pretrain\n"
+        "root = Path(sys.argv[1])\n"
+        "study = load(root / 'pipelines/profiles/smoke/params.yaml', root)\n"
+        "pretrain.run(study, 'lenet5_generated')\n"
+        "assert 'distributed' in sys.modules and 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, ROOT], check=True)
+    assert len(list(Path("runs").rglob("dense-r*.safetensors"))) == 2
