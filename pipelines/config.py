@@ -151,6 +151,13 @@ class Studies(Spec):
 
 Sections = dict[str, dict[str, Any]]
 
+PAIR_KEYS = ("network", "dataset", "recipe", "pretrain", "prune", "finetune", "search", "tune")
+PROFILE_KEYS = (
+    "acceleration", "protocol", "studies.activations", "studies.algorithms", "readings",
+    "budget.pretrain", "budget.finetune", "budget.search", "budget.tune",
+)  # fmt: skip
+"""Keys that must stand in a file, though a default or an override would do: DVC follows them."""
+
 
 class Reading(Spec):
     """One reading of the paper beside the profile's own, for one pair and a table of readings.
@@ -176,7 +183,7 @@ class Profile(Spec):
     notes: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)]
     replicates: Annotated[int, Field(ge=1)]
-    backend: BackendName = "auto"
+    backend: BackendName
     acceleration: Acceleration = Acceleration()
     protocol: Protocol = Protocol()
     pairs: tuple[str, ...]
@@ -273,7 +280,9 @@ def load(params_file: Path, root: Path = Path()) -> Study:
     Raises:
         SafsError: one line naming file, key, value and what was expected.
     """
-    profile: Profile = validated(Profile, read_yaml(root / params_file), params_file)
+    values = read_yaml(root / params_file)
+    profile: Profile = validated(Profile, values, params_file)
+    _written_down(PROFILE_KEYS, values, params_file)
     readings = {name: _reading(profile, name, root) for name in profile.readings}
     return _resolved(profile, root).model_copy(update={"readings": readings})
 
@@ -315,6 +324,16 @@ def _reading(profile: Profile, name: str, root: Path) -> Study:
     return _resolved(own, root, reading.sections)
 
 
+def _written_down(keys: Iterable[str], values: Mapping[str, Any], source: object) -> None:
+    """Refuse a file without a key that stages depend on: DVC does, once the stages before ran."""
+    for key in keys:
+        section, _, name = key.rpartition(".")
+        if name not in (values.get(section) or {} if section else values):
+            raise SafsError(
+                f"{source}: missing key {key!r}; stages follow it, so write it even if {{}}"
+            )
+
+
 def load_pair(
     name: str,
     layers: Iterable[Sections] = (),
@@ -334,6 +353,7 @@ def load_pair(
         raise SafsError(f"{asked_by}: unknown pair {name!r}{did_you_mean(name, known)}")
     file = PAIRS / f"{name}.yaml"
     values = read_yaml(root / file)
+    _written_down(PAIR_KEYS, values, file)
     overridden = False
     for layer in layers:
         for section, override in layer.items():

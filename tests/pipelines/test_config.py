@@ -13,7 +13,16 @@ from safs.errors import SafsError
 from safs.operators import CANDIDATES
 
 ROOT = Path(__file__).parents[2]
-PROFILES = ["params.yaml", *(f"pipelines/profiles/{p}/params.yaml" for p in ("mnist5k", "smoke"))]
+MNIST5K = "pipelines/profiles/mnist5k/params.yaml"
+FILES = [ROOT / "params.yaml", *ROOT.glob("pipelines/profiles/*/params.yaml")]
+PROFILES = [str(path.relative_to(ROOT)) for path in FILES]
+
+
+def followed(file):
+    """The keys of a file that the stages of ``dvc.yaml`` depend on; ``${...}`` stands in names."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    params = [p for stage in stages for p in stage.get("do", stage).get("params", ())]
+    return sorted({key for entry in params for key in entry.get(file) or ()})
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ def test_every_profile_that_ships_is_valid(file):
 
 
 def test_the_mnist5k_profile_has_the_papers_budgets():
-    study = load(Path(PROFILES[1]), ROOT)
+    study = load(Path(MNIST5K), ROOT)
     pair = study.pairs["lenet5_mnist5k"]
     assert pair.pretrain.epochs == pair.finetune.epochs == 100
     assert (pair.search.evaluations, pair.search.epochs, pair.search.history) == (21, 80, 3)
@@ -145,3 +154,26 @@ def test_method_and_protocol_know_the_same_arms():
     assert list(BENCH_ARMS) == ["dense", *ARMS]
     for name, arm in ARMS.items():
         assert BENCH_ARMS[name].beyond_paper == arm.beyond_paper, name
+
+
+def without(key):
+    def change(values):
+        *sections, name = key.split(".")
+        for section in sections:
+            values = values[section]
+        del values[name]
+
+    return change
+
+
+@pytest.mark.parametrize("key", followed("${params_file}"))
+def test_a_profile_without_a_key_that_dvc_follows_is_refused(root, key):
+    """DVC itself says so only once the stages before have run."""
+    edit(root, "params.yaml", without(key))
+    assert f"params.yaml: missing key '{key}" in message(root)
+
+
+@pytest.mark.parametrize("key", followed("pipelines/pairs/${item.pair}.yaml"))
+def test_a_pair_without_a_key_that_dvc_follows_is_refused(root, key):
+    edit(root, "pipelines/pairs/lenet5_mnist5k.yaml", without(key))
+    assert f"missing key '{key}'" in message(root)
