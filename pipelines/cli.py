@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--data-dir", type=Path, metavar="FOLDER", help=where)
         if name == "run":
             sub.add_argument("--workers", type=int, help="processes that train (default: per core)")
-            side = "stages side by side (default: 4)"
+            side = "stages side by side (default: one per worker, 4 at most)"
             sub.add_argument("--jobs", type=int, help=side)
         if name == "plan":
             sub.add_argument("--no-measure", action="store_true", help="count only; needs no torch")

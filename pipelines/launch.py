@@ -19,8 +19,8 @@ from safs.datasets import load_part
 from safs.errors import SafsError
 
 DVC = (sys.executable, "-m", "dvc")
-JOBS = 4
-"""Stages side by side by default, more than have a worker each: some start or end at any time."""
+MOST_JOBS = 4
+"""Stages side by side by default: each has a process of its own beside the workers."""
 
 
 def launch(study: Study, workers: int | None = None, jobs: int | None = None) -> int:
@@ -32,8 +32,8 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
     Args:
         study: the profile.
         workers: processes that train; by default what file and environment say.
-        jobs: stages that run side by side, where they are independent; by default :data:`JOBS`,
-            and 1 where stages train in their own process.
+        jobs: stages that run side by side, where they are independent; by default one per worker,
+            :data:`MOST_JOBS` at most.
 
     Raises:
         SafsError: settings or data are not valid, or ``jobs`` is less than 1.
@@ -43,7 +43,7 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
     if workers is not None:
         os.environ["SAFS_WORKERS"] = str(workers)
     preflight(study)
-    jobs = jobs or (JOBS if compute.worker_count() else 1)
+    jobs = jobs or max(1, min(MOST_JOBS, compute.worker_count()))
     started = time.monotonic()
     forget_the_dead(Path("runs") / study.profile.profile)
     target = str(Path(study.profile.params_file).with_name("dvc.yaml"))
