@@ -38,7 +38,7 @@ NUMBERS = (
 
 TEXTS = (
     "network", "dataset", "operators", "connected_classes", "optimizer", "schedule", "backend",
-    "device",
+    "device", "clock",
 )  # fmt: skip
 """Text columns; empty where a run has no value."""
 
@@ -165,6 +165,7 @@ def _values(record: Record) -> dict[str, Any]:
         "dataset": record.dataset,
         "backend": record.backend,
         "device": record.device.type,
+        "clock": record.seconds.of,
         "operators": "|".join(slot.operator for slot in record.slots),
         **_accuracies(record),
         **_spent(record),

@@ -107,11 +107,15 @@ class Trials(Model):
 
 
 class Times(Model):
-    """Wall-clock seconds spent, by purpose."""
+    """Seconds spent training, by purpose: of the ``processor`` or on the ``wall`` clock.
+
+    Processor time is what a core worked, whatever else ran on it; a GPU's time is wall time.
+    """
 
     final: Seconds
     search: Seconds
     tune: Seconds
+    of: Literal["processor", "wall"] = "wall"
 
 
 class Memory(Model):
@@ -368,6 +372,8 @@ def _header_problems(record: Record) -> Iterator[Problem]:
         close = difflib.get_close_matches(record.method, ARMS, n=1)
         hint = f"{close[0]!r}? Known: " if close else "one of: "
         yield ("method",), record.method, hint + ", ".join(ARMS)
+    if record.seconds.of == "processor" and record.device.type != "cpu":
+        yield ("seconds", "of"), record.seconds.of, f"wall on {record.device.type}"
     if record.method == "dense" and record.ratio != 0:
         yield ("ratio",), record.ratio, "0.0 for method dense"
     if record.method == "dense" and record.connectivity is not None:

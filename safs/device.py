@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -53,6 +55,15 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def clock(device: torch.device) -> Callable[[], float]:
+    """A clock of the seconds that a training costs.
+
+    On a CPU the processor time of the calling thread, which does all the work of a training
+    (:func:`prepare`): other load on the machine does not count. Wall time on CUDA.
+    """
+    return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
 def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[str, str]:

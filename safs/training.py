@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -16,6 +15,7 @@ from safs import pruning, schedules
 from safs.backend import Backend, EpochSums, State
 from safs.data import BatchOrder, Fold
 from safs.dense import DenseBackend
+from safs.device import clock
 from safs.evaluation import Score
 from safs.networks import prunable
 from safs.pruning import Mask
@@ -57,7 +57,7 @@ class Outcome:
     Attributes:
         history: one entry per finished epoch.
         failure: None, or why the run counts as failed (the reason goes into its record).
-        seconds: wall time of the training itself, resumed parts included.
+        seconds: that the epochs took (:func:`safs.device.clock`), resumed parts included.
         backend: what did the steps: ``dense``, ``sparse``, or ``mixed``, which is torch with some
             layers on the kernels.
         kept: 1-based epoch whose weights the network has; 0 for a failed run.
@@ -199,7 +199,8 @@ class _Loop:
         self.best: State | None = None
 
     def run_epoch(self, measure: bool) -> None:
-        started = time.perf_counter()
+        now = clock(self.fold.train.labels.device)
+        started = now()
         lr = float(self.rate.param_groups[0]["lr"])
         sums = self.backend.train_epoch(self.epoch, lr)
         self.epoch += 1
@@ -213,7 +214,7 @@ class _Loop:
             schedules.advance(self.schedule, self.history[-1].train_loss)
             if self.keep == "best_validation" and score is not None:
                 self._remember(score.top1)
-        self.seconds += time.perf_counter() - started
+        self.seconds += now() - started
 
     def _remember(self, accuracy: float) -> None:
         if self.best is None or accuracy > self.best["accuracy"]:

@@ -13,6 +13,7 @@ from bench.context import Context
 from bench.cost.steps import Step, by_key
 from bench.records import Collection
 from bench.render import ABSENT, Table, number, ratio_text, view_of
+from bench.tables.shared import clocks
 
 METHODS = ("vanilla", "srelu", "safs")
 A4000_WATTS = 140.0
@@ -43,8 +44,9 @@ def table(
     ]
     view = view_of((_view(row, context) for row in rows), HEADINGS)
     caption = (
-        "Mean per replicate, without dense training and pruning. Measured: seconds of the runs' "
-        "own trainings. Extrapolated: their epochs times the median seconds of a timed epoch of "
+        "Mean per replicate, without dense training and pruning. Measured: "
+        f"{clocks(collection)} of the runs' own trainings. Extrapolated: their epochs times "
+        "the median seconds of a timed epoch of "
         f"the phase. Energy: {_energy_words(rows, watts)} CO2 of the paper: its 1.45 kg a day; "
         f"ours: energy at the intensity that follows from it for a board of {A4000_WATTS:.0f} W "
         f"({intensity():.2f} kg/kWh), so modelled wherever it is printed."

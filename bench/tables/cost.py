@@ -19,7 +19,7 @@ from bench.render import (
     ratio_text,
     view_of,
 )
-from bench.tables.shared import cells, mean
+from bench.tables.shared import cells, clocks, mean
 from bench.verdicts import NOT_COMPARABLE
 
 COST_HEADINGS = (
@@ -38,8 +38,8 @@ def cost(collection: Collection, context: Context) -> Table:
         for ratio, method in cells(collection, pair, methods)
     ]
     caption = (
-        "Per replicate, mean over replicates, without dense training and pruning. Hours are wall "
-        "clock of the trainings on this device, the paper's are GPU hours of an RTX A4000, which "
+        "Per replicate, mean over replicates, without dense training and pruning. Hours are "
+        f"{clocks(collection)} of the trainings, the paper's are GPU hours of an RTX A4000, which "
         "is never comparable: compare the factors. Epochs / vanilla says how many plain trainings "
         "an arm is worth, on any machine; Table 3's own hours fit no single reading of its folds "
         "(see the contradictions)."

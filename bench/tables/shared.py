@@ -44,3 +44,10 @@ def mean(collection: Collection, pair: str, ratio: float, method: str, column: s
     """Mean of a column over the runs that are ok; NaN without any."""
     values = collection.series(pair, ratio, method, column)
     return float(values.mean()) if len(values) else np.nan
+
+
+def clocks(collection: Collection) -> str:
+    """What the seconds of the runs are of, in words."""
+    found = sorted(set(collection.frame["clock"]) - {""})
+    words = {"processor": "processor time of one core", "wall": "wall clock on one worker"}
+    return " and ".join(words[clock] for clock in found) or "time"

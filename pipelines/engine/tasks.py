@@ -117,10 +117,12 @@ def predict(
         ``scores``, a dict by predictor for each chromosome (None is the worst), ``epochs``, the
         images passed over those of a training epoch, and ``seconds``.
     """
+    from safs.device import clock
     from safs.predictors import score
     from safs.pruning import scoring_batch
 
-    started = time.perf_counter()
+    now = clock(_device())
+    started = now()
     fold = _fold(job, files)
     batch = scoring_batch(fold.train, images, job.seed, job.replicate)
     scores = []
@@ -131,7 +133,7 @@ def predict(
     return {
         "scores": scores,
         "epochs": len(scores) * len(batch["labels"]) / len(fold.train),
-        "seconds": time.perf_counter() - started,
+        "seconds": now() - started,
     }
 
 

@@ -78,7 +78,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "train": kept and {"loss": kept["train_loss"], "accuracy": kept["train_accuracy"]},
         "epochs": {"final": spent(result), **before["epochs"]},
         "trials": before["trials"],
-        "seconds": {"final": result["seconds"], **before["seconds"]},
+        "seconds": {"final": result["seconds"], **before["seconds"], "of": _clock(result)},
         "memory": result["memory"],
         "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
         "backend": result["backend"],
@@ -92,6 +92,11 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
             "weights": artefact["weights"],
         },
     }
+
+
+def _clock(result: Json) -> str:
+    """What a training's seconds are of (:func:`safs.device.clock`)."""
+    return "processor" if result["bits"]["device"] == "cpu" else "wall"
 
 
 def _artefact(work: Work, method: str, ratio: float, replicate: int) -> tuple[Json, Path]:

@@ -67,6 +67,7 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("test/top1", 1.5, "test.top1: got 1.5; expected less than or equal to 1"),
         ("test/top1", 0.001, "test.top1: got 0.001; expected 0."),
         ("test/top5", 0.0, "expected at most top5 = 0.0"),
+        ("seconds/of", "cpu", "seconds.of: got 'cpu'; expected 'processor' or 'wall'"),
         ("test/correct", "AAAA", "test.correct: got 'AAAA'; expected packed bits of the images"),
         ("test/correct", "%", "not base64"),
         ("test/imagez", 3, "test.imagez: unknown key; did you mean 'images'?"),
@@ -98,6 +99,17 @@ def test_dense_has_ratio_zero_and_no_connectivity(tmp_path: Path) -> None:
     problems = " ".join(validate_file(file))
     assert "ratio: got 0.9; expected 0.0 for method dense" in problems
     assert "connectivity: got 'an object'; expected null for method dense" in problems
+
+
+def test_only_a_cpu_counts_its_own_time(tmp_path: Path) -> None:
+    data = synthetic.content("safs", 0.99, 0)
+    data["seconds"]["of"] = "processor"
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(data))
+    assert validate_file(file) == []
+    data["device"]["type"] = "cuda"
+    file.write_text(json.dumps(data))
+    assert validate_file(file) == [f"{file}: seconds.of: got 'processor'; expected wall on cuda"]
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:

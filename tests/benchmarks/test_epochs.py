@@ -6,7 +6,11 @@ counts for an epoch, as in the runs' records. `safs-bench cost` reads the JSON.
 
 from __future__ import annotations
 
+import copy
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pytest
 import torch
@@ -17,10 +21,10 @@ from pipelines.engine import tasks
 from pipelines.plan import training_images
 from safs import pruning, slots
 from safs.data import BatchOrder, Fold, load_fold
-from safs.device import peak_memory, pick, prepare, reset_peak
+from safs.device import clock, peak_memory, pick, prepare, reset_peak
 from safs.evaluation import score
 from safs.pruned import Pruned
-from safs.spec import Recipe
+from safs.spec import OPTIMIZERS, Recipe
 from safs.training import train
 
 pytestmark = pytest.mark.bench
@@ -63,6 +67,13 @@ class Case:
         }
         return counts[self.phase]
 
+    @property
+    def epochs_a_round(self) -> int:
+        """As many as one training of quick has, where that takes a second or two."""
+        if self.pair != SMALL or not self.ratio:
+            return 1
+        return 15 if self.backend == "sparse" else 2
+
 
 def cases() -> list[object]:
     """LeNet-5 in full; of the others what a minute each allows, the rest marked slow."""
@@ -94,55 +105,88 @@ def fold_of(case: Case, device: torch.device) -> Fold:
 
 
 class Round:
-    """One training, or one evaluation, of a case; remembers the seconds of its epochs."""
+    """The trainings of one round of a case, or its evaluation; remembers the seconds of an epoch.
+
+    A search tries every operator and a tuning every optimiser, so a round of either trains several
+    networks, and what counts is their mean.
+    """
 
     def __init__(self, case: Case) -> None:
         self.case, self.device = case, pick("auto")
         prepare(self.device)
         self.fold = fold_of(case, self.device)
-        dense = tasks.empty(case.spec.network, case.spec.dataset.name).to(self.device)
-        self.default = [slot.operator for slot in slots.slots(dense).values()]
-        mask = pruning.prune(dense, case.ratio) if case.ratio else None
-        self.dense, self.mask = dense, mask
-        self.count = 0
+        self.dense = trained(case, self.fold) if case.ratio else untrained(case, self.device)
+        self.mask = pruning.prune(self.dense, case.ratio) if case.ratio else None
         self.epoch_seconds: list[float] = []
 
     def __call__(self) -> None:
         if self.case.phase == "evaluation":
-            import time
-
-            started = time.perf_counter()
+            now = clock(self.device)
+            started = now()
             score(self.dense, self.fold.train)
-            self.epoch_seconds.append(time.perf_counter() - started)
-            return
-        epochs = 6 if self.case.pair == SMALL and self.case.ratio else 1
-        fold, every = self.fold, self.case.phase in ("final", "dense")
+            self.epoch_seconds.append(now() - started)
+        else:
+            seconds = [self._train(genes, recipe) for genes, recipe in self._trainings()]
+            self.epoch_seconds.append(statistics.mean(seconds))
+
+    def _train(self, genes: Sequence[str], recipe: Recipe) -> float:
+        """Seconds of an epoch, as the loop counts them."""
+        every = self.case.phase in ("final", "dense")
+        fold = self.fold
         if not every:
             fold = replace(fold, validation=_one(fold.validation))
         outcome = train(
-            self._network(), fold, self._recipe(), epochs, ORDER, mask=self.mask,
+            self._network(genes), fold, recipe, self.case.epochs_a_round, ORDER, mask=self.mask,
             backend=self.case.backend, validate="every" if every else "last",
         )  # fmt: skip
         assert outcome.failure is None and outcome.backend == self.case.backend, outcome
-        self.epoch_seconds.append(outcome.seconds / epochs)
-        self.count += 1
+        return outcome.seconds / self.case.epochs_a_round
 
-    def _network(self) -> torch.nn.Module:
+    def _trainings(self) -> list[tuple[Sequence[str], Recipe]]:
+        """Operators and recipes of a round, at a rate that cannot diverge."""
+        own = self.case.spec.recipe.model_copy(update={"lr": 1e-5})
+        places = slots.slots(self.dense).values()
+        if self.case.phase in ("final", "dense"):
+            return [([slot.operator for slot in places], own)]
+        mixed = [[chosen[i % len(chosen)] for i in range(len(places))] for chosen in MIXED]
+        if self.case.phase == "search":
+            return [(genes, own) for genes in mixed]
+        recipes = [
+            Recipe(
+                optimizer=name,
+                lr=1e-5,
+                weight_decay=0.0 if name == "fromage" else 1e-4,
+                batch_size=own.batch_size,
+            )
+            for name in OPTIMIZERS
+        ]
+        return [(mixed[i % len(mixed)], recipe) for i, recipe in enumerate(recipes)]
+
+    def _network(self, genes: Sequence[str]) -> torch.nn.Module:
         if self.mask is None:
-            return tasks.empty(self.case.spec.network, self.case.spec.dataset.name).to(self.device)
+            return untrained(self.case, self.device)
         pruned = Pruned(self.dense, self.mask)
-        genes = self.default
-        if self.case.phase != "final":
-            chosen = MIXED[self.count % len(MIXED)]
-            genes = [chosen[i % len(chosen)] for i in range(len(self.default))]
         return pruned.network(genes, self.fold.train, scaled=self.case.phase == "tune")
 
-    def _recipe(self) -> Recipe:
-        """The pair's own, at a rate that cannot diverge; trials take turns with Adam."""
-        batch = self.case.spec.recipe.batch_size
-        if self.case.phase == "tune" and self.count % 2:
-            return Recipe(optimizer="adam", lr=1e-5, weight_decay=1e-4, batch_size=batch)
-        return self.case.spec.recipe.model_copy(update={"lr": 1e-5})
+
+def untrained(case: Case, device: torch.device) -> torch.nn.Module:
+    return tasks.empty(case.spec.network, case.spec.dataset.name).to(device)
+
+
+@lru_cache(maxsize=1)
+def _trained_small() -> torch.nn.Module:
+    case = Case(SMALL, "dense", 0.0, "dense")
+    device = pick("auto")
+    network = untrained(case, device)
+    train(network, fold_of(case, device), case.spec.recipe, 5, ORDER)
+    return network
+
+
+def trained(case: Case, fold: Fold) -> torch.nn.Module:
+    """A dense network to prune: trained weights leave other paths than random ones."""
+    if case.pair == SMALL:
+        return copy.deepcopy(_trained_small())
+    return untrained(case, fold.train.labels.device)
 
 
 def _one(images):
