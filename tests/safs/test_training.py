@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional
 from safs import pruning, slots
 from safs.data import BatchOrder, Fold, Images
 from safs.datasets import Augmentation
+from safs.device import clock
 from safs.evaluation import score
 from safs.networks import build, prunable
 from safs.pruned import Pruned
@@ -256,3 +258,10 @@ def test_without_a_compiler_pytorch_trains_and_a_notice_says_so(fold, monkeypatc
 def test_dense_training_never_asks_for_the_kernels(fold):
     network = build("lenet5", SHAPE, 10)
     assert train(network, fold, Recipe(lr=0.05), 1, ORDER, backend="auto").backend == "dense"
+
+
+def test_a_cpus_clock_stands_still_while_its_thread_waits():
+    now, passed = clock(torch.device("cpu")), clock(torch.device("cuda"))
+    started, before = now(), passed()
+    time.sleep(0.2)
+    assert now() - started < 0.1 < 0.2 <= passed() - before
