@@ -98,6 +98,9 @@ CONTRASTS: tuple[Contrast, ...] = (
     Contrast("safs", "random_hpo", "does the search beat a random choice?"),
     Contrast("safs", "best_single_hpo", "does a choice per layer beat one for all layers?"),
     Contrast("safs", "default_hpo_total", "does SAFS beat tuning with its whole budget?"),
+    Contrast("srelu_hpo", "default_hpo", "does SReLU beat the default, both tuned alike?"),
+    Contrast("best_single_hpo", "default_hpo", "does the best single operator, both tuned alike?"),
+    Contrast("random_hpo", "default_hpo", "does a random choice, both tuned alike?"),
     Contrast("safs_fast", "safs", "what does the cheap search lose?"),
 )
 """Confirmatory contrasts first; the others are exploratory and made where both arms were run."""

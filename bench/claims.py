@@ -110,7 +110,9 @@ def _above_lahc(other: str) -> Values:
         studied = losses.loc[losses["algorithm"] == other, "ratio"]
         if studied.empty:
             raise MissingError(f"the search comparison did not run {ALGORITHMS[other]}")
-        at = losses[losses["ratio"] == studied.max()]
+        if here.ratio not in set(studied):
+            raise MissingError(f"the search comparison did not run at {here.ratio:g}")
+        at = losses[losses["ratio"] == here.ratio]
         table = at.pivot(index="replicate", columns="algorithm", values="loss")
         if "lahc" not in table:
             raise MissingError("LAHC left no trace beside it")

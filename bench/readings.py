@@ -46,10 +46,12 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
     printed = [_printed_view(context, pair, methods) for pair in context.pairs]
     view = [*printed, *(_view(row, context, methods) for row in rows)]
     caption = (
-        "Percent on the test images: mean ± sample standard deviation over replicates; an empty "
-        "cell is an arm that the reading does not affect. Distance is the mean absolute difference "
-        "to the paper's Table 2 over the arms that it prints. This describes; it compares nothing, "
-        "and where the data set is not the paper's the distance says little."
+        "Percent on the test images: mean ± sample standard deviation over the runs that ended "
+        "well, with their number where some failed; an empty cell is an arm that the reading does "
+        "not affect. Distance is the mean absolute difference to the paper's Table 2 over the arms "
+        "that it prints; a reading under which every run of one of them failed has none. This "
+        "describes; it compares nothing, and where the data set is not the paper's the distance "
+        "says little."
     )
     headings = _headings(methods)
     return Table(
@@ -72,13 +74,14 @@ def _row(
     gaps = []
     for method in ordered(context.methods):
         values = runs.series(pair, ratio, method)
+        trained = len(runs.select(pair=pair, method=method))
+        row[f"{method}_n"] = len(values) if trained else np.nan
         row[f"{method}_mean"] = float(values.mean()) if len(values) else np.nan
         row[f"{method}_sd"] = stats.spread(values.to_numpy())
         printed = paper.published(context.pairs[pair].published, "table2", method)
-        trained = len(runs.select(pair=pair, method=method))
         used = values if trained else own.series(pair, ratio, method)
-        if printed and method != "dense" and len(used):
-            gaps.append(abs(float(used.mean()) - printed["top1"]))
+        if printed and method != "dense":
+            gaps.append(abs(float(used.mean()) - printed["top1"]) if len(used) else np.nan)
     return row | {"distance": float(np.mean(gaps)) if gaps and row["n"] else np.nan}
 
 
@@ -88,10 +91,18 @@ def _view(row: dict[str, Any], context: Context, methods: list[str]) -> dict[str
         ratio_text(row["ratio"]),
         row["title"],
         str(row["n"]),
-        *(spread_text(row[f"{name}_mean"], row[f"{name}_sd"]) for name in ("dense", *methods)),
+        *(_cell(row, name) for name in ("dense", *methods)),
         number(row["distance"]),
     )
     return dict(zip(_headings(methods), texts, strict=True))
+
+
+def _cell(row: dict[str, Any], method: str) -> str:
+    """Mean and spread of an arm, and of how many runs if some failed."""
+    n, text = row[f"{method}_n"], spread_text(row[f"{method}_mean"], row[f"{method}_sd"])
+    if n == 0 and row["n"]:
+        return "all failed"
+    return f"{text} (n = {n})" if n < row["n"] else text
 
 
 def _printed_view(context: Context, pair: str, methods: list[str]) -> dict[str, str]:

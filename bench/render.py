@@ -49,7 +49,8 @@ class Table:
         body = tabulate(
             cells.values.tolist(), headers=heads, tablefmt="pipe", disable_numparse=True
         )
-        return f"## {self.title}\n\n{body if len(cells) else 'none'}\n\n{self.caption}\n"
+        title, caption = _markdown_cell(self.title), _markdown_cell(self.caption)
+        return f"## {title}\n\n{body if len(cells) else 'none'}\n\n{caption}\n"
 
     def latex(self) -> str:
         """A ``table`` environment ready to be included."""

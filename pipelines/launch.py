@@ -15,8 +15,10 @@ from pipelines.config import Study
 from pipelines.engine import compute, scratch
 from pipelines.engine.progress import clock
 from pipelines.publishing import collection, context, results
+from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.errors import SafsError
+from safs.tuning_space import space
 
 DVC = (sys.executable, "-m", "dvc")
 MOST_JOBS = 4
@@ -57,10 +59,19 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
 
 
 def preflight(study: Study) -> None:
-    """Check the settings and read every data set, so that what is missing is reported at once."""
+    """Check settings and recipes and read every data set, so that errors come before training.
+
+    Of the test images nothing but the bytes is read.
+    """
     compute.settings()
-    for pair in study.pairs.values():
-        load_part(pair.dataset.name, "train", compute.data_directory())
+    for name, pair in study.pairs.items():
+        for part in ("train", "test"):
+            load_part(pair.dataset.name, part, compute.data_directory())
+        if any(ARMS[arm].tuned for arm in study.profile.arms):
+            try:
+                space(pair.recipe, 0, schedule_for=pair.tune.schedule_for)
+            except SafsError as error:
+                raise SafsError(f"{name}: recipe: {error}") from None
 
 
 def forget_the_dead(runs: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from bench.context import Context
 from bench.predictors import Predictions
 from bench.predictors import table as predictors
@@ -54,6 +56,12 @@ def reading_tables(study: Study) -> list[Table]:
         for name, reading in study.readings.items()
     }
     return [readings(collection(study), others, context(study))]
+
+
+def reading_runs(study: Study) -> pd.DataFrame:
+    """Every run of every reading, as in the profile's own ``runs.csv``; empty without readings."""
+    frames = [collection(of).frame.assign(reading=name) for name, of in study.readings.items()]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def predictor_tables(study: Study) -> list[Table]:

@@ -33,14 +33,31 @@ def adopt(model: nn.Module, example: Tensor, default: str | None = None) -> fx.G
 
     Raises:
         SafsError: the model cannot be traced or behaves differently in training in a way that a
-            trace does not show, an activation is not known, or a layer cannot be pruned.
+            trace does not show, an activation is not known, a layer cannot be pruned, or the copy
+            computes something else.
     """
     plain = _plain(model)
     _check_layers(plain)
     operators = own_operators(plain, default)
     network = slots.install(plain, example, next(iter(OPERATORS)))
     slots.fill(network, list(operators.values()))
+    if default is None:
+        _check_equal(plain, network, example)
     return network
+
+
+@torch.no_grad()
+def _check_equal(model: nn.Module, network: nn.Module, example: Tensor) -> None:
+    """Refuse a copy that computes something else, as after an activation that acts in place."""
+    training = [(m, m.training) for m in (*model.modules(), *network.modules())]
+    wanted, found = (module.eval()(example.clone()) for module in (model, network))
+    for module, mode in training:
+        module.training = mode
+    if not torch.allclose(wanted, found, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+        raise SafsError(
+            f"{type(model).__name__} computes something else once its activations are slots: does "
+            "one act in place on a tensor that is read again? Use its form that returns the result"
+        )
 
 
 def own_operators(model: nn.Module, default: str | None = None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from safs import optimizers, seeds, slots
-from safs.accelerate import Faster
+from safs.accelerate import Faster, set_tf32
 from safs.backend import EpochSums, State
 from safs.data import BatchOrder, Fold, Images
 from safs.evaluation import Score, score
@@ -90,8 +90,11 @@ class DenseBackend:
         return seeds.integer(self.order.root, "dropout", *path)
 
     def score(self, images: Images) -> Score:
-        """Evaluate the network as it is."""
-        return score(self.network, images)
+        """Evaluate the network as it is, in float32 whatever its steps are computed in."""
+        set_tf32(False)
+        found = score(self.network, images)
+        set_tf32(self.faster.options.tf32)
+        return found
 
     def finish(self) -> None:
         """Nothing to do: the network itself was trained."""

@@ -72,8 +72,14 @@ def _slot_inputs(network: nn.Module, images: Images) -> dict[str, Tensor]:
         slot.register_forward_pre_hook(
             lambda _, args, name=name: inputs.__setitem__(name, args[0].detach())
         )
-    probe(images.normalised(slice(0, _CALIBRATION_IMAGES)))
+    probe(images.normalised(_spread(len(images), _CALIBRATION_IMAGES, images.labels.device)))
     return {name: x.transpose(0, 1).flatten(1) for name, x in inputs.items()}
+
+
+def _spread(images: int, wanted: int, device: torch.device) -> Tensor:
+    """Indices of images at equal distances: those of a data set may lie class by class."""
+    count = min(images, wanted)
+    return torch.arange(count, device=device) * images // count
 
 
 def _quantile(rows: Tensor) -> Tensor:

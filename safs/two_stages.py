@@ -18,7 +18,7 @@ from safs.device import bit_identity
 from safs.errors import SafsError
 from safs.pruned import Pruned
 from safs.spec import BackendName, Epochs, Recipe, Spec
-from safs.tuning_space import CRASH_COST, Tuner
+from safs.tuning_space import CRASH_COST, Tuner, space
 
 SCHEMA = 1
 LOG = logging.getLogger("safs")
@@ -64,8 +64,10 @@ class Study:
         """The best trial's network, in evaluation mode, and the report.
 
         Raises:
-            SafsError: every trial failed.
+            SafsError: every trial failed, or the recipe lies outside of the tuning space.
         """
+        if self.settings.budget.trials > 1:
+            space(self.settings.recipe, self.settings.seed)  # refuses before anything is trained
         places = slots.slots(self.pruned.dense)
         default = tuple(slot.operator for slot in places.values())
         pruned = self.pruned.network(default, self.fold.train)

@@ -16,6 +16,8 @@ from bench.render import ABSENT, Table, number, ratio_text, view_of
 from bench.tables.shared import clocks
 
 METHODS = ("vanilla", "srelu", "safs")
+TIMED = ("vanilla", "safs")
+"""Methods whose final epochs are those that are timed; SReLU's have parameters per channel."""
 A4000_WATTS = 140.0
 """Board power of the RTX A4000, on which the paper's hours and its CO2 were counted."""
 HEADINGS = (
@@ -100,6 +102,8 @@ def _row(
     epochs = {phase: mean(f"epochs_{phase}") for phase in phases}
     known = {phase: 0.0 if np.isnan(count) else count for phase, count in epochs.items()}
     seconds, joules = extrapolated(steps, pair, ratio, known)
+    if method not in TIMED:
+        seconds, joules = np.nan, None
     measured = mean("seconds")
     printed = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
     kwh, source = _energy(joules, measured, watts)

@@ -65,7 +65,7 @@ def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
         x = own["nonzero"] * 1.03 ** (number - (len(arms) + 1) / 2)
         ax.vlines(x, own["low"], own["high"], color=style.colour(number), linewidth=1, alpha=0.7)
         ax.plot(x, own["gain"], linestyle="", label=ARMS[method].label, **marks)
-    printed = rows.dropna(subset=["paper_gain"])
+    printed = rows[rows["method"] == "safs"].dropna(subset=["paper_gain"])
     cross: dict[str, Any] = {"marker": "x", "s": 60, "color": style.INK, "zorder": 4}
     if len(printed):
         ax.scatter(printed["nonzero"], printed["paper_gain"], label="SAFS, the paper", **cross)
@@ -84,9 +84,9 @@ PLOT = Plot(
     "Gain against the parameters that are left (the paper's Figure 8)",
     "Each mark is the mean paired gain of an arm at one pruning ratio, the line its 95% "
     "interval; non-zero parameters count the activations' own, and marks of one ratio are spread "
-    "a little so that they can be told apart. The crosses are the gains that the paper prints, "
-    "at our number of parameters, since it prints none. Other methods' points are left out: the "
-    "paper shows them in a plot only.",
+    "a little so that they can be told apart. The crosses are the gains that the paper prints for "
+    "SAFS, at our number of parameters, since it prints none. Other methods' points are left out: "
+    "the paper shows them in a plot only.",
     "vanilla and another pruned arm",
     data,
     draw,

@@ -29,6 +29,8 @@ CONFIRMATORY = [contrast.name for contrast in contrasts_of(ARMS) if contrast.con
 def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
     """The plot as SVG: a row of panels per (pair, confirmatory contrast), a column per ratio.
 
+    Labs that have no arm of a confirmatory contrast are drawn with those that they have.
+
     Args:
         frame: the rows of :func:`bench.labs.view.rows`.
         label: how a pair is called.
@@ -36,7 +38,8 @@ def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    asked = frame[frame["contrast"].isin(CONFIRMATORY)]
+    confirmatory = frame["contrast"].isin(CONFIRMATORY)
+    asked = frame[confirmatory] if confirmatory.any() else frame
     groups = list(dict.fromkeys(zip(asked["pair"], asked["contrast"], strict=True)))
     ratios = sorted(set(asked["ratio"]))
     names = list(dict.fromkeys(asked.sort_values("row", key=_order, kind="stable")["lab"]))

@@ -16,6 +16,7 @@ from rich.text import Text
 from bench import paper
 from bench.compare import contrast_label
 from bench.context import PairInfo
+from bench.errors import BenchError
 from bench.files import write_text
 from bench.labs import forest
 from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, compare
@@ -59,9 +60,14 @@ def view(labs: Mapping[str, LabFile], about: Mapping[str, PairInfo]) -> LabsView
         labs: the files by name of the lab, at least one.
         about: what is known here of a pair (its label, and which of the paper's it stands for);
             nothing that a lab file says about itself is taken for it.
+
+    Raises:
+        BenchError: the labs have no two arms that are compared.
     """
     answer = compare(labs)
     frame = rows(answer, about)
+    if frame.empty:
+        raise BenchError(f"{', '.join(labs)}: no two arms whose difference is looked at")
 
     def label(pair: str) -> str:
         return about[pair].label if pair in about else pair

@@ -49,5 +49,8 @@ def mean(collection: Collection, pair: str, ratio: float, method: str, column: s
 def clocks(collection: Collection) -> str:
     """What the seconds of the runs are of, in words."""
     found = sorted(set(collection.frame["clock"]) - {""})
-    words = {"processor": "processor time of one core", "wall": "wall clock on one worker"}
+    words = {
+        "processor": "processor time of one core",
+        "wall": "wall clock on one worker, other load of the machine included,",
+    }
     return " and ".join(words[clock] for clock in found) or "time"

@@ -31,9 +31,20 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit, with ``-dirty`` where code or parameters differ from it.
+
+    What every run writes itself (results and DVC's locks) does not count.
+    """
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    written = (":(top)", ":(top,exclude)results", ":(top,exclude,glob)**/dvc.lock")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *written)
+    return f"{commit}-dirty" if commit and changed else commit or None
+
+
+def _git(*arguments: str) -> str:
+    """What a git command prints; nothing where there is no repository."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip() or None
+        return ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.engine import sources
 from pipelines.engine.scratch import digest, write_atomically
+from safs.errors import SafsError
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,9 @@ def load(
         device: where the images go; on the CPU they stay in the file.
         data: folder of downloaded data sets.
         folder: where the files are; None shares nothing.
+
+    Raises:
+        SafsError: the images found here are not those of ``checksum``.
     """
     from safs.data import Fold, load_fold
     from safs.datasets import DATASETS, fold_of
@@ -50,9 +54,22 @@ def load(
     identity = digest([dataset, fold_of(replicate, entry.folds), seed, checksum, code])
     path = folder / f"{identity[:32]}.safetensors"
     if not path.exists():
+        _check(dataset, data, checksum)
         write_atomically(path, lambda place: _write(place, dataset, replicate, seed, data))
     train, validation = (_on(device, images) for images in _read(path))
     return Fold(train, validation, entry.augmentation, entry.classes)
+
+
+def _check(dataset: str, data: Path | None, checksum: str) -> None:
+    """Refuse images that are not the stage's: another copy on this host, or one that changed."""
+    from safs.datasets import load_part
+
+    found = load_part(dataset, "train", data).checksum()
+    if found != checksum:
+        raise SafsError(
+            f"{dataset}: the training images here have the checksum {found[:12]}, those of the "
+            f"stage {checksum[:12]}: the data folder ({data}) has changed, or is another's"
+        )
 
 
 def _write(path: Path, dataset: str, replicate: int, seed: int, data: Path | None) -> None:

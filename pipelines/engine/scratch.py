@@ -7,12 +7,14 @@ meets an old checkpoint.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,11 @@ def _parse(line: bytes) -> Json | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and {"key", "value"} <= set(row) else None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock, waiting for it; the lock ends with the process that holds it."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

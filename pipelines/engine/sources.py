@@ -32,7 +32,7 @@ def closure(path: Path) -> frozenset[Path]:
 
 @cache
 def fingerprint(files: frozenset[Path]) -> str:
-    """Digest of what ``files`` do: comments, layout and docstrings do not count.
+    """Digest of what ``files`` do: comments, layout and docstrings of Python's do not count.
 
     So an edited docstring makes DVC look at a stage again, and the stage then finds that all its
     finished work is still valid.
@@ -40,13 +40,15 @@ def fingerprint(files: frozenset[Path]) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.relative_to(ROOT).as_posix().encode())
-        digest.update(ast.unparse(_without_docstrings(_tree(file))).encode())
+        python = file.suffix == ".py"
+        text = ast.unparse(_without_docstrings(_tree(file))) if python else file.read_text()
+        digest.update(text.encode())
     return digest.hexdigest()
 
 
 @cache
 def training_code(network: str, dataset: str) -> str:
-    """Fingerprint of the code that one training runs.
+    """Fingerprint of the code that one training runs, the kernels' C++ included.
 
     Of the networks and data sets only the files that define the ones in use count: adding another
     leaves finished work valid.
@@ -54,6 +56,7 @@ def training_code(network: str, dataset: str) -> str:
     leaves = {"networks": "network", "datasets": "dataset"}
     core = closure(ROOT / "safs/training.py") | closure(ROOT / "safs/pruned.py")
     files = {f for f in core if f.parent.name not in leaves or f.name == "base.py"}
+    files |= set((ROOT / "safs/kernels/src").iterdir())
     files.add(_defining(ROOT / "safs/networks", "network", network))
     files.add(_defining(ROOT / "safs/datasets", "dataset", dataset))
     return fingerprint(frozenset(files))

@@ -424,7 +424,8 @@ class _Checkpoint:
 
         for path in (self.path, self.files.resume):
             if path is not None and path.exists():
-                state: dict[str, Any] = torch.load(path, map_location=_device(), weights_only=True)
+                # Optimisers keep their step counts on the CPU and take the rest to the weights.
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 return state
         return None
 

@@ -150,13 +150,14 @@ class Work:
                 layout.SCRATCH.resolve(), self.stage, scratch.digest([identity, self.bits])
             )
             made, made_weights = place / "artefact.json", place / tasks.WEIGHTS
-            found = _valid(made, made_weights, identity)
-            if found is None:
-                epochs = 0
-                content = make(place)
-                has = scratch.file_digest(made_weights) if made_weights.exists() else None
-                found = {**content, "identity": identity, "weights": has}
-                scratch.write_json(made, found)
+            with scratch.locked(place / "lock"):  # another stage or profile may want the same
+                found = _valid(made, made_weights, identity)
+                if found is None:
+                    epochs = 0
+                    content = make(place)
+                    has = scratch.file_digest(made_weights) if made_weights.exists() else None
+                    found = {**content, "identity": identity, "weights": has}
+                    scratch.write_json(made, found)
             target.unlink(missing_ok=True)
             weights.unlink(missing_ok=True)
             if found["weights"] is not None:

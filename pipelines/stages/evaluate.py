@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
 from bench.schema import SCHEMA_VERSION, Record, pack
 from pipelines.config import Study
 from pipelines.engine import compute, environment, layout, scratch, tasks
@@ -34,7 +35,12 @@ def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
     record = describe(work, method, ratio, replicate, artefact)
     lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
     identity = digest([lasting, work.evaluation])
-    if target.exists() and Record.read(target).digests.identity == identity:
+    known = _record(target)
+    if known is not None and known.digests.identity == identity:
+        cost = {"seconds": record["seconds"], "memory": record["memory"]}
+        now = Record.model_validate(known.model_dump(by_alias=True) | cost)
+        if now != known:
+            now.write(target)
         return
     record["digests"]["identity"] = identity
     if artefact["result"]["failure"] is None:
@@ -51,6 +57,14 @@ def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
         record |= measured
     record["environment"] = environment.describe()
     Record.model_validate(record).write(target)
+
+
+def _record(path: Path) -> Record | None:
+    """The record at ``path``, if there is one that can be read."""
+    try:
+        return Record.read(path) if path.exists() else None
+    except BenchError:
+        return None
 
 
 def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Json) -> Json:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bench import tables
+from bench.files import csv_text, write_text
 from pipelines.config import Study
 from pipelines.publishing import (
     collection,
     context,
     predictor_tables,
+    reading_runs,
     reading_tables,
     results,
 )
@@ -17,5 +19,8 @@ def run(study: Study) -> None:
     """Write ``results/<profile>/`` tables from the records that the parameters name."""
     place = results(study) / "tables"
     tables.write_all(collection(study), context(study), place)
+    trained = reading_runs(study)
+    if not trained.empty:
+        write_text(place / "readings_runs.csv", csv_text(trained))
     for table in (*reading_tables(study), *predictor_tables(study)):
         table.write(place)

@@ -201,6 +201,7 @@ class _Reader:
         self.layers: list[Layer] = []
         self.phases: dict[tuple[Value, int], Value] = {}
         self.values: dict[fx.Node, Value | Stage] = {}
+        self.used = set[str]()
         self.head: Conv | None = None
         for node in network.graph.nodes:
             if node.op == "placeholder":
@@ -259,9 +260,16 @@ class _Reader:
         self.head = last.conv
 
     # -- layers --------------------------------------------------------------------------------
+    def _once(self, name: str, module: nn.Module) -> None:
+        """Refuse a second use of parameters: each use would write its own gradient over theirs."""
+        if name in self.used and next(module.parameters(), None) is not None:
+            raise Unsupported(f"sparse kernels: {name} is used twice")
+        self.used.add(name)
+
     def _read(self, node: fx.Node) -> Value | Stage:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
+            self._once(str(node.target), module)
             for kind, reader in _MODULES.items():
                 if isinstance(module, kind):
                     return reader(self, node, str(node.target), module)

@@ -10,12 +10,14 @@ import torch
 
 from pipelines.engine import folds
 from safs.data import load_fold
+from safs.datasets import load_part
+from safs.errors import SafsError
 
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, replicate: int = 1, checksum: str = "a", name: str = "mnist5k"):
-    return folds.load(name, replicate, 7, checksum, CPU, None, folder)
+def load(folder: Path, replicate: int = 1, name: str = "mnist5k"):
+    return folds.load(name, replicate, 7, load_part(name, "train").checksum(), CPU, None, folder)
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "generated_cifar"])
@@ -44,12 +46,19 @@ def test_it_stays_in_the_file_and_is_not_read_again(tmp_path, monkeypatch):
 
 
 def test_another_replicate_or_other_images_are_another_file(tmp_path):
-    for replicate, checksum, files in ((1, "a", 1), (2, "a", 2), (1, "b", 3), (6, "a", 3)):
-        load(tmp_path, replicate, checksum)
-        assert len(list(tmp_path.iterdir())) == files, (replicate, checksum)
+    cases = ((1, "mnist5k", 1), (2, "mnist5k", 2), (1, "generated_digits", 3), (6, "mnist5k", 3))
+    for replicate, name, files in cases:
+        load(tmp_path, replicate, name)
+        assert len(list(tmp_path.iterdir())) == files, (replicate, name)
+
+
+def test_images_that_are_not_the_stages_are_refused(tmp_path):
+    with pytest.raises(SafsError, match=r"mnist5k: .* those of the stage 0000"):
+        folds.load("mnist5k", 1, 7, "0" * 64, CPU, None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_written_where_nothing_is_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fold = folds.load("mnist5k", 0, 7, "a", CPU, None, None)
+    fold = folds.load("mnist5k", 0, 7, "none", CPU, None, None)
     assert len(fold.train) and list(tmp_path.iterdir()) == []

@@ -317,6 +317,34 @@ class Attention(nn.Module):
         return self.head(self.twice(x[:, :, None, None]).flatten(1))
 
 
+class Shared(nn.Module):
+    """One convolution after itself; nothing else that the kernels would refuse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.again = nn.Conv2d(3, 16, 4, stride=4), nn.Conv2d(16, 16, 3, padding=1)
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+        self.pool, self.flat, self.head = (
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, CLASSES),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.again(self.first(self.again(self.stem(x)))))
+        return self.head(self.flat(self.pool(x)))
+
+
+def test_a_layer_used_twice_gets_the_gradients_of_both_uses(fold) -> None:
+    network, mask = made(Shared(), 0.9)
+    ends = {}
+    for backend in ("dense", "auto"):
+        twin = copy.deepcopy(network)
+        ends[backend] = train(twin, fold, HOW, 2, ORDER, mask=mask, backend=backend)
+    assert ends["auto"].backend == "mixed" and "again is used twice" in ends["auto"].notice
+    assert ends["auto"].last.train_loss == pytest.approx(ends["dense"].last.train_loss, rel=1e-4)
+
+
 def test_only_calls_of_layers_are_replaced(fold) -> None:
     network, mask = made(Attention(), 0.9)
     ends = {}

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,6 +205,25 @@ def test_srelu_starts_with_its_threshold_at_the_90th_percentile(fold):
     found = network.slots.conv1_act.own["t_right"].detach().numpy()
     assert np.allclose(found, np.maximum(expected, 1e-3), rtol=1e-2, atol=1e-4)
     assert (found >= 1e-3).all()
+
+
+def test_srelu_looks_at_images_from_all_over_the_training_part(fold):
+    """A data set may lie class by class: its first images are of one class."""
+    dense = build("lenet5", SHAPE, 10)
+    pruned = Pruned(dense, pruning.prune(dense, 0.5))
+    times = -(-2000 // len(fold.train))
+    dark = Images(
+        torch.zeros_like(fold.train.pixels).repeat(times, 1, 1, 1),
+        fold.train.labels.repeat(times),
+        fold.train.mean,
+        fold.train.std,
+    )
+    dark.pixels[len(dark) // 2 :] = 255
+    thresholds = [
+        pruned.network(["srelu"] * 4, images).slots.conv1_act.own["t_right"].detach()
+        for images in (dark, replace(dark, pixels=dark.pixels.flip(0)))
+    ]
+    assert torch.equal(*thresholds) and (thresholds[0] > 1e-3).any()
 
 
 def test_candidates_leave_the_checkpoint_alone(fold):

@@ -18,8 +18,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +43,7 @@ def connect(wanted: Compute) -> Client:
     folder = layout.SCRATCH.resolve() / "workers" / _key(wanted)
     folder.mkdir(parents=True, exist_ok=True)
     # Held until the client is counted, so that the keeper cannot leave in between.
-    with _locked(folder / "door"):
+    with scratch.locked(folder / "door"):
         if not _alive(folder):
             _start(folder)
         return client(scratch.read_json(folder / "keeper.json")["address"])
@@ -90,14 +88,6 @@ def _code() -> dict[str, str]:
     }
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock, waiting for it; the lock ends with the process that holds it."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _alive(folder: Path) -> bool:
     """Whether a keeper holds the folder and has said where it is."""
     with (folder / "alive").open("a") as file:
@@ -138,7 +128,7 @@ def keep(folder: Path, place: Path) -> None:
     wanted = settings()
     os.environ["SAFS_DEVICE"] = wanted.device
     # A keeper that is about to leave holds the lock until its workers are gone.
-    with _locked(folder / "alive"), clusters.start(wanted, place) as cluster:
+    with scratch.locked(folder / "alive"), clusters.start(wanted, place) as cluster:
         described = {"address": cluster.scheduler_address, "pid": os.getpid()}
         scratch.write_json(folder / "keeper.json", described)
         _wait(folder, cluster.scheduler, wanted.idle_seconds)
@@ -151,7 +141,7 @@ def _wait(folder: Path, scheduler: Any, idle_seconds: float) -> None:
         if set(scheduler.clients) - {"fire-and-forget"}:
             used = time.monotonic()
         elif time.monotonic() - used > idle_seconds:
-            with _locked(folder / "door"):
+            with scratch.locked(folder / "door"):
                 if not set(scheduler.clients) - {"fire-and-forget"}:
                     (folder / "keeper.json").unlink()
                     return
