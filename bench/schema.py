@@ -213,7 +213,8 @@ class Record(Model):
 
     A record with ``status`` ok has ``test``, ``parameters``, ``recipe`` and ``digests.weights``
     and, unless it is dense, ``connectivity``; one with ``status`` failed has ``reason`` and no
-    ``test``.
+    ``test``. ``bits`` is what another run must share to repeat the final training bit for bit:
+    processor, PyTorch and, where they trained, the kernels' source, compiler and flags.
     """
 
     schema_: Annotated[int, Field(alias="schema")] = SCHEMA_VERSION
@@ -244,6 +245,7 @@ class Record(Model):
     slots: list[Slot] = Field(default_factory=list)
     recipe: Recipe | None = None
     digests: Digests
+    bits: dict[str, str] = Field(default_factory=dict)
     environment: Environment
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)

@@ -97,6 +97,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
         "backend": result["backend"],
         "threads": int(result["bits"]["threads"]),
+        "bits": result["bits"],
         "connectivity": _connectivity(work, ratio, replicate) if method != "dense" else None,
         "slots": result["slots"],
         "recipe": job["recipe"],

@@ -166,12 +166,11 @@ FREE = {
     RUN + r"recipe\.batch_size": lambda x: _count(x) and x >= 1,
     RUN + r"digests\.identity": _text,
     RUN + r"digests\.weights": _text,
+    RUN + r"bits": lambda x: x == {},
     RUN + r"seconds\.of": lambda value: value in ("processor", "wall"),
 }
-DISPENSABLE = (
-    RUN
-    + r"(schema|reason|connectivity|memory|macs|validation|train|seconds\.of|slots(\.\d+(\.own)?)?)"
-)
+DISPENSABLE = RUN + r"(schema|reason|connectivity|memory|macs|validation|train|bits|seconds\.of)"
+DISPENSABLE += r"|" + RUN + r"slots(\.\d+(\.own)?)?"
 DISPENSABLE += r"|" + RUN + r"recipe\.restart_epochs"
 """What may be left out, as it has a default (or is one slot of several)."""
 

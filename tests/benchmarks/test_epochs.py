@@ -32,7 +32,7 @@ SMALL = "lenet5_mnist5k"
 LARGE = ("vgg16_cifar10", "resnet18_cifar10", "efficientnetb0_imagenet16", "resnet18_imagenet16")
 ROUNDS = 5
 FEW = 32
-"""Images of a round of the large networks; a second of dense ResNet-18 is about eight of them."""
+"""Images of a dense round of the large networks: two seconds; a sparse one has two batches."""
 ORDER = BatchOrder(1, 0, "final")
 MIXED = (
     ("relu6", "symlog", "swish", "gelu"),
@@ -101,7 +101,8 @@ def fold_of(case: Case, device: torch.device) -> Fold:
     """The real fold of MNIST-5k; noise of the right shape for what would have to be downloaded."""
     if case.pair == SMALL:
         return load_fold("mnist5k", 0, 1, device)
-    return tasks.random_fold(case.spec.dataset.name, FEW, device)
+    few = 2 * case.spec.recipe.batch_size if case.backend == "sparse" else FEW
+    return tasks.random_fold(case.spec.dataset.name, few, device)
 
 
 class Round:

@@ -99,6 +99,14 @@ def test_a_docstring_or_comment_changes_no_fingerprint(monkeypatch, tmp_path):
     assert fingerprint("def f(x):\n    return x + 0\n") != plain
 
 
+def test_training_code_counts_the_kernels(monkeypatch):
+    seen = set()
+    monkeypatch.setattr(sources, "fingerprint", seen.update)
+    sources.training_code.__wrapped__("lenet5", "mnist5k")
+    kernels = ROOT / "safs/kernels/src"
+    assert {kernels / "program.cpp", kernels / "weights.h"} <= seen
+
+
 def test_training_code_counts_the_network_and_data_set_in_use_only():
     code = sources.training_code("lenet5", "mnist5k")
     assert code != sources.training_code("lenet5", "generated_digits")

@@ -324,11 +324,8 @@ class Shared(nn.Module):
         super().__init__()
         self.stem, self.again = nn.Conv2d(3, 16, 4, stride=4), nn.Conv2d(16, 16, 3, padding=1)
         self.first, self.second = nn.ReLU(), nn.ReLU()
-        self.pool, self.flat, self.head = (
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(16, CLASSES),
-        )
+        self.pool, self.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.head = nn.Linear(16, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.second(self.again(self.first(self.again(self.stem(x)))))
