@@ -153,7 +153,7 @@ Sections = dict[str, dict[str, Any]]
 
 PAIR_KEYS = ("network", "dataset", "recipe", "pretrain", "prune", "finetune", "search", "tune")
 PROFILE_KEYS = (
-    "acceleration", "protocol", "studies.activations", "studies.algorithms", "readings",
+    "backend", "acceleration", "protocol", "studies.activations", "studies.algorithms", "readings",
     "budget.pretrain", "budget.finetune", "budget.search", "budget.tune",
 )  # fmt: skip
 """Keys that must stand in a file, though a default or an override would do: DVC follows them."""
@@ -183,7 +183,7 @@ class Profile(Spec):
     notes: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)]
     replicates: Annotated[int, Field(ge=1)]
-    backend: BackendName
+    backend: BackendName = "auto"
     acceleration: Acceleration = Acceleration()
     protocol: Protocol = Protocol()
     pairs: tuple[str, ...]
@@ -329,9 +329,7 @@ def _written_down(keys: Iterable[str], values: Mapping[str, Any], source: object
     for key in keys:
         section, _, name = key.rpartition(".")
         if name not in (values.get(section) or {} if section else values):
-            raise SafsError(
-                f"{source}: missing key {key!r}; stages follow it, so write it even if {{}}"
-            )
+            raise SafsError(f"{source}: missing key {key!r}; stages follow it, so write it down")
 
 
 def load_pair(

@@ -11,6 +11,7 @@ import pytest
 
 from bench.arms import OPERATORS as LABELS
 from bench.figures.formulas import FORMULAS, scaled
+from pipelines.config import load
 from safs.operators import OPERATORS
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,17 @@ def test_the_blocks_run_and_what_they_register_works():
         env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
     assert done.stdout.strip() == "all work", done.stderr
+
+
+def test_the_pair_and_the_profile_are_valid(tmp_path):
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/HOWTO.md").read_text(), re.S)
+    places = ("pipelines/pairs/lenet5_cifar10.yaml", "pipelines/profiles/mine/params.yaml")
+    for place, block in zip(places, blocks, strict=True):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_text(block)
+    study = load(Path(places[1]), tmp_path)
+    assert study.profile.params_file == places[1]
+    assert study.pairs["lenet5_cifar10"].search.evaluations == 21
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATORS if OPERATORS[name].scaled])
