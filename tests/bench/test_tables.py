@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,12 @@ def test_number_formats() -> None:
     assert interval_text(-1, 2) == "-1.00 to +2.00"
     assert (p_text(0.25), p_text(0.0000123), p_text(np.nan)) == ("0.250", "1.2e-05", "-")
     assert (ratio_text(0.985), ratio_text(0.0)) == ("98.5%", "dense")
+
+
+def test_hours_of_two_clocks_have_no_factor(whole: Collection) -> None:
+    """Processor time over wall clock would say nothing."""
+    frame = whole.frame.copy()
+    frame.loc[frame["method"] == "safs", "clock"] = "processor"
+    table = tables.cost(replace(whole, frame=frame), synthetic.context())
+    rows = table.frame.set_index("method")["hours_factor"]
+    assert rows["safs"].isna().all() and rows["stage1_only"].notna().all()
