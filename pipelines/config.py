@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.arms import ARMS
 from bench.context import PairInfo
-from pipelines.engine.sources import ROOT, registered
+from pipelines.engine.sources import ROOT, options, registered
 from safs.datasets import DATASETS
 from safs.errors import SafsError, did_you_mean
 from safs.operators import OPERATORS
@@ -94,7 +94,11 @@ class Pair(Spec):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Pair:
-        _known("network", self.network.name, registered(ROOT / "safs/networks", "network"))
+        networks = ROOT / "safs/networks"
+        _known("network", self.network.name, registered(networks, "network"))
+        for name in self.network.options:
+            known = options(networks, "network", self.network.name, 2)
+            _known(f"option of the network {self.network.name}", name, known)
         _known("data set", self.dataset.name, DATASETS)
         _known("search algorithm", self.search.algorithm, SEARCHES)
         for name in self.search.operators:

@@ -32,4 +32,4 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     known = list(known)
     nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
-    return f"{hint} known: {', '.join(known)}"
+    return f"{hint} known: {', '.join(known) or 'none'}"

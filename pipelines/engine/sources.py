@@ -77,6 +77,18 @@ def registered(path: Path, decorator: str) -> dict[str, Path]:
     return found
 
 
+@cache
+def options(folder: Path, decorator: str, name: str, positional: int) -> tuple[str, ...]:
+    """The arguments, after the first ``positional``, of the function registered under a name."""
+    for node in ast.walk(_tree(_defining(folder, decorator, name))):
+        for call in getattr(node, "decorator_list", []):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator:
+                if isinstance(node, ast.FunctionDef) and ast.literal_eval(call.args[0]) == name:
+                    arguments = [*node.args.args[positional:], *node.args.kwonlyargs]
+                    return tuple(argument.arg for argument in arguments)
+    return ()
+
+
 def _defining(folder: Path, decorator: str, name: str) -> Path:
     known = registered(folder, decorator)
     if name not in known:

@@ -121,6 +121,14 @@ def test_values_out_of_range_are_named(root, change, parts):
         ),
         (lambda v: v["search"].update(algorithm="lach"), ["search algorithm 'lach'", "'lahc'"]),
         (lambda v: v["network"].update(name="lenet"), ["unknown network 'lenet'", "'lenet5'"]),
+        (
+            lambda v: v["network"].update(name="vgg16", options={"widht": 0.5}),
+            ["unknown option of the network vgg16 'widht'", "did you mean 'width'"],
+        ),
+        (
+            lambda v: v["network"].update(options={"width": 0.5}),
+            ["unknown option of the network lenet5 'width'; known: none"],
+        ),
         (lambda v: v["dataset"].update(name="mnist5"), ["unknown data set 'mnist5'"]),
         (lambda v: v["prune"].update(method="magnitud"), ["pruning method 'magnitud'"]),
         (lambda v: v["recipe"].update(optimizer="sdg"), ["recipe.optimizer", "'sdg'", "'sgd'"]),
