@@ -68,25 +68,24 @@ def registered(path: Path, decorator: str) -> dict[str, Path]:
 
     Read from the source, so that names can be checked where torch is not installed.
     """
-    found = {}
+    return {name: file for name, file, _ in _registrations(path, decorator)}
+
+
+@cache
+def options(path: Path, decorator: str, name: str, positional: int) -> tuple[str, ...]:
+    """The arguments, after the first ``positional``, of the function registered under a name."""
+    (found,) = (node for known, _, node in _registrations(path, decorator) if known == name)
+    assert isinstance(found, ast.FunctionDef)
+    return tuple(a.arg for a in (*found.args.args[positional:], *found.args.kwonlyargs))
+
+
+def _registrations(path: Path, decorator: str) -> Iterator[tuple[str, Path, ast.AST]]:
+    """Name, file and definition of everything that is registered."""
     for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
         for node in ast.walk(_tree(file)):
             for call in getattr(node, "decorator_list", []):
                 if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator:
-                    found[str(ast.literal_eval(call.args[0]))] = file
-    return found
-
-
-@cache
-def options(folder: Path, decorator: str, name: str, positional: int) -> tuple[str, ...]:
-    """The arguments, after the first ``positional``, of the function registered under a name."""
-    for node in ast.walk(_tree(_defining(folder, decorator, name))):
-        for call in getattr(node, "decorator_list", []):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator:
-                if isinstance(node, ast.FunctionDef) and ast.literal_eval(call.args[0]) == name:
-                    arguments = [*node.args.args[positional:], *node.args.kwonlyargs]
-                    return tuple(argument.arg for argument in arguments)
-    return ()
+                    yield str(ast.literal_eval(call.args[0])), file, node
 
 
 def _defining(folder: Path, decorator: str, name: str) -> Path:
