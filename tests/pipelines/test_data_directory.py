@@ -12,11 +12,13 @@ import pytest
 
 from pipelines import cli
 from pipelines.config import Study, load
+from pipelines.launch import preflight
 from pipelines.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
 from safs.datasets import DATASETS, base
 from safs.datasets.generated import templates
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, fashion_mnist
+from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_fashion_mnist", 0.99
@@ -85,3 +87,20 @@ def test_missing_data_is_one_line_before_anything_starts(tmp_path, monkeypatch, 
     assert error.count("\n") == 1
     assert "FashionMNIST/raw" in error and str(where) in error and "train-images" in error
     assert not (ROOT / "runs/fashion_mnist").exists()
+
+
+def test_missing_test_images_are_found_before_anything_is_trained(data, monkeypatch):
+    monkeypatch.setenv("SAFS_DATA", str(data))
+    (data / "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
+    study = load(Path("pipelines/profiles/fashion_mnist/params.yaml"), ROOT)
+    with pytest.raises(SafsError, match="t10k-labels"):
+        preflight(study)
+
+
+def test_a_recipe_that_stage_2_cannot_start_from_is_refused_before_anything_is_trained():
+    study = load(Path("params.yaml"), ROOT)
+    pair = study.pairs["lenet5_mnist5k"]
+    far = pair.model_copy(update={"recipe": pair.recipe.model_copy(update={"lr": 5.0})})
+    study = study.model_copy(update={"pairs": {"lenet5_mnist5k": far}})
+    with pytest.raises(SafsError, match=r"lenet5_mnist5k: recipe: .*outside of the tuning space"):
+        preflight(study)
