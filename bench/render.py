@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,16 @@ class Table:
         )
         title, caption = _markdown_cell(self.title), _markdown_cell(self.caption)
         return f"## {title}\n\n{body if len(cells) else 'none'}\n\n{caption}\n"
+
+    def plain(self) -> str:
+        """Title, table and caption for a terminal; a wide table wraps, nothing is cut off.
+
+        Control characters, which could make a terminal do things, become question marks.
+        """
+        rows, heads = self.view.to_numpy().tolist(), list(self.view.columns)
+        body = tabulate(rows, headers=heads, disable_numparse=True)
+        text = f"{self.title}\n\n{body}\n\n{textwrap.fill(self.caption, 100)}\n"
+        return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", text)
 
     def latex(self) -> str:
         """A ``table`` environment ready to be included."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tabulate import tabulate
 
 from bench.errors import BenchError
 
@@ -120,9 +117,7 @@ def _trend() -> int:
 
 def _print(tables: list[Table]) -> None:
     for table in tables:
-        rows = table.view.to_numpy().tolist()
-        shown = tabulate(rows, headers=list(table.view.columns), disable_numparse=True)
-        print(f"{table.title}\n\n{shown}\n\n{textwrap.fill(table.caption, 100)}\n")
+        print(table.plain())
 
 
 def _cpu() -> str:

@@ -52,14 +52,13 @@ def export_lab(options: argparse.Namespace) -> int:
 
 def compare_labs(options: argparse.Namespace) -> int:
     """Print what several labs say together; write tables and plot if asked."""
-    from rich.console import Console
-
     from bench.labs.reading import by_name
-    from bench.labs.view import terminal, view
+    from bench.labs.view import view
 
     labs = by_name(options.files)
     shown = view(labs, known({pair for lab in labs.values() for pair in lab.pairs}))
-    Console().print(terminal(shown))
+    for table in shown.tables:
+        print(table.plain())
     if options.to is not None:
         for path in shown.write(options.to).values():
             print(path)

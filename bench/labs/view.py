@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Group, RenderableType
-from rich.table import Table as Grid
-from rich.text import Text
 
 from bench import paper
 from bench.compare import contrast_label
@@ -74,19 +71,6 @@ def view(labs: Mapping[str, LabFile], about: Mapping[str, PairInfo]) -> LabsView
 
     tables = (_pooled_table(answer, label), _each_table(answer, frame, label))
     return LabsView(tables, forest.draw(frame, label))
-
-
-def terminal(shown: LabsView) -> RenderableType:
-    """Both tables, for a terminal."""
-    parts: list[RenderableType] = []
-    for table in shown.tables:
-        grid = Grid(title=Text(table.title), title_justify="left")
-        for head in table.view.columns:
-            grid.add_column(Text(head))
-        for row in table.view.values.tolist():
-            grid.add_row(*map(Text, row))
-        parts += [grid, Text(table.caption)]
-    return Group(*parts)
 
 
 # One line per question

@@ -210,6 +210,14 @@ def test_number_formats() -> None:
     assert (ratio_text(0.985), ratio_text(0.0)) == ("98.5%", "dense")
 
 
+def test_a_terminal_is_told_no_more_than_text() -> None:
+    view = pd.DataFrame([["\x1b[2Jlab", "a\r\nb"]], columns=["who", "what"])
+    table = Table("t", "Title", "\x07caption\x9b", pd.DataFrame(), view)
+    text = table.plain()
+    assert "?[2Jlab" in text and "?caption?" in text
+    assert all(mark.isprintable() or mark == "\n" for mark in text)
+
+
 def test_hours_of_two_clocks_have_no_factor(whole: Collection) -> None:
     """Processor time over wall clock would say nothing."""
     frame = whole.frame.copy()
