@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engine import compute
+from pipelines.engine import compute, scratch
 from pipelines.engine.compute import keeper
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ def test_a_killed_scheduler_costs_the_tasks_in_flight_only(pool, place):
 DRIVER = """
 import sys, time
 from pathlib import Path
-from pipelines.engine import compute
+from pipelines.engine import compute, scratch
 
 def endless(topic, folder):
     epoch = 0
@@ -181,7 +181,7 @@ def test_a_stage_that_comes_while_a_keeper_leaves_waits_for_its_own(place):
     wait_for(lambda: not keepers(place))
     folder = place / "scratch/workers" / keeper._key(compute.settings())
     with compute.Pool(lambda identity, epoch: None) as pool, ThreadPoolExecutor() as threads:
-        with keeper._locked(folder / "alive"):
+        with scratch.locked(folder / "alive"):
             coming = threads.submit(pool.run, int, "7")
             time.sleep(3)
             assert not coming.done()
