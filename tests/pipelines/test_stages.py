@@ -125,6 +125,18 @@ def test_stages_that_are_done_do_nothing(done):
     assert modified() == before
 
 
+def test_a_record_that_cannot_be_read_is_made_again_and_old_seconds_are_replaced(done):
+    first, second = sorted(Path("runs/smoke/evaluate", PAIR).glob("vanilla-*.json"))
+    whole, other, count = first.read_text(), second.read_text(), done.count
+    assert '"of": "processor"' in other
+    first.write_text(whole.replace('"status": "ok"', '"status": "odd"'))
+    second.write_text(other.replace('"of": "processor"', '"of": "wall"'))
+    evaluate.run(study(), PAIR)
+    assert (first.read_text(), second.read_text()) == (whole, other)
+    done.count -= 1
+    assert done.count == count, "the test images of the unreadable record alone"
+
+
 def test_a_lost_file_is_brought_back_from_scratch_without_training(done):
     path = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r0.safetensors")
     content = path.read_bytes()

@@ -300,6 +300,21 @@ def test_what_a_trace_cannot_show_is_refused():
             adopt.own_operators(model)
 
 
+def test_an_activation_in_place_on_a_tensor_that_is_read_again_is_refused():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            x = self.first(x)
+            nn.functional.relu_(x)
+            return self.last(x)
+
+    with pytest.raises(SafsError, match="InPlace computes something else"):
+        adopt.adopt(InPlace(), torch.randn(4, 8))
+
+
 def test_layers_that_cannot_be_masked_are_refused():
     frozen, tied, wide = small(), small(), small().double()
     frozen[0].weight.requires_grad_(False)
