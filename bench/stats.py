@@ -126,9 +126,14 @@ def sign_flip_p(differences: npt.ArrayLike) -> float:
 
 
 def _tie_keeping_mean(x: Array, axis: int) -> Array:
-    """Mean to 1e-10 points: flips that tie in exact arithmetic must not differ by rounding."""
-    means: Array = np.asarray(np.mean(x, axis=axis))
-    return np.round(means, 10)
+    """Mean over ``axis``, for the permutation test."""
+    return _tied(np.asarray(np.mean(x, axis=axis)))
+
+
+def _tied(x: Array) -> Array:
+    """``x`` to 1e-10 points: what ties in exact arithmetic must not differ by rounding."""
+    rounded: Array = np.round(x, 10)
+    return rounded
 
 
 def pooled_sign_flip_p(groups: Sequence[npt.ArrayLike]) -> float:
@@ -139,8 +144,8 @@ def pooled_sign_flip_p(groups: Sequence[npt.ArrayLike]) -> float:
 
 def wilcoxon_p(differences: npt.ArrayLike) -> float:
     """Two-sided Wilcoxon signed-rank p, zero differences left out; 1 if all are 0, NaN if none."""
-    d = _values(differences)
-    kept = d[np.abs(d) > TINY]
+    d = _tied(_values(differences))
+    kept = d[d != 0]
     if not kept.size:
         return 1.0 if d.size else np.nan
     return float(scipy_stats.wilcoxon(kept).pvalue)
@@ -158,7 +163,7 @@ def hedges_dz(differences: npt.ArrayLike) -> float:
 
 def superiority(differences: npt.ArrayLike) -> float:
     """Share of replicates in which the first is better, ties counted half; NaN at n = 0."""
-    d = _values(differences)
+    d = _tied(_values(differences))
     return float(np.mean((d > 0) + 0.5 * (d == 0))) if d.size else np.nan
 
 

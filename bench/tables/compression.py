@@ -40,7 +40,8 @@ def compression(collection: Collection, context: Context) -> Table:
         "ones, the activations' own among the latter: SReLU has four per channel, SAFS two per "
         "slot. MACs are multiply-accumulates of convolutions and linear layers for one image, "
         "dense without the mask, sparse of surviving weights; their quotient is what a perfect "
-        "sparse kernel could save, not a measured time. Memory is the peak of the final training. "
+        "sparse kernel could save, not a measured time. Memory is the peak of the final training "
+        "on a GPU; on a CPU that of the worker process until then, earlier trainings included. "
         "The paper compares with other compression methods in a plot only (Figure 8), so no "
         f"verdict is possible.{_appendix(context)}"
     )

@@ -101,6 +101,15 @@ def test_wilcoxon() -> None:
     assert np.isnan(stats.wilcoxon_p([]))
 
 
+def test_ties_in_tenths_of_points_are_ties() -> None:
+    """3.8 as a difference comes in several roundings, and they share their rank."""
+    d = [97.3 - 93.5, 37.4 - 41.2, 5.1, 6.2, 7.3, 1.0]
+    assert d[0] != -d[1]
+    assert stats.wilcoxon_p(d) == stats.wilcoxon_p([3.8, -3.8, 5.1, 6.2, 7.3, 1.0])
+    assert stats.wilcoxon_p(d) != stats.wilcoxon_p([3.81, -3.8, 5.1, 6.2, 7.3, 1.0])
+    assert stats.superiority([100 * 0.57 - 57.0]) == 0.5
+
+
 def test_hedges_dz_by_hand() -> None:
     """1, 2, 3: mean / sd = 2; J(2) = Gamma(1) / (sqrt(1) Gamma(1/2)) = 1 / sqrt(pi)."""
     assert stats.hedges_dz([1, 2, 3]) == pytest.approx(2 / np.sqrt(np.pi))

@@ -219,9 +219,16 @@ def test_a_terminal_is_told_no_more_than_text() -> None:
 
 
 def test_hours_of_two_clocks_have_no_factor(whole: Collection) -> None:
-    """Processor time over wall clock would say nothing."""
+    """Processor time over wall clock would say nothing, nor wall clock of a shared processor."""
     frame = whole.frame.copy()
-    frame.loc[frame["method"] == "safs", "clock"] = "processor"
-    table = tables.cost(replace(whole, frame=frame), synthetic.context())
-    rows = table.frame.set_index("method")["hours_factor"]
-    assert rows["safs"].isna().all() and rows["stage1_only"].notna().all()
+
+    def factors() -> pd.Series[float]:
+        table = tables.cost(replace(whole, frame=frame), synthetic.context())
+        return table.frame.set_index("method")["hours_factor"]
+
+    frame.loc[frame["method"] == "safs", "clock"] = "wall"
+    assert factors()["safs"].isna().all() and factors()["stage1_only"].notna().all()
+    frame["clock"] = "wall"
+    assert factors().isna().all()
+    frame["device"] = "cuda"
+    assert factors().notna().all()
