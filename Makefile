@@ -42,9 +42,11 @@ bench-workers: setup  ## time two workers against one, on an idle machine
 	$(BIN)/python -m pipelines.speedup
 
 bench: setup  ## time an epoch of every phase (quiet machine, under 5 minutes), for safs-bench cost
+	@mkdir -p scratch
 	$(BIN)/python -m pytest tests/benchmarks -m "bench and not slow" --benchmark-json scratch/bench.json
 
 bench-full: setup  ## the same with every phase of the large networks
+	@mkdir -p scratch
 	$(BIN)/python -m pytest tests/benchmarks -m bench --benchmark-json scratch/bench.json
 
 lint: setup

@@ -69,12 +69,13 @@ def _hours(profile: str | None, options: argparse.Namespace) -> int:
 def entry(steps: list[Step]) -> Entry:
     """The measurements as an entry of the history."""
     from bench.cost.history import Entry, Machine, ratios
-    from pipelines.engine.environment import describe
+    from pipelines.engine.environment import cpu_name, describe
 
     machine = Machine(
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)),
         platform=platform.platform(aliased=True, terse=True),
+        device=steps[0].device,
         load=round(os.getloadavg()[0], 2),
     )
     when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -118,10 +119,3 @@ def _trend() -> int:
 def _print(tables: list[Table]) -> None:
     for table in tables:
         print(table.plain())
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

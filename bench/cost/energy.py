@@ -7,7 +7,9 @@ shows neither, and then energy is not measured, never 0.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -60,11 +62,12 @@ def _span(place: Path) -> float:
 
 
 def _nvml() -> list[_Device]:
+    """The GPUs of this process; none if one of them cannot be read."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        devices = [_Device(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount())]
+        devices = [_Device(pynvml, handle) for handle in _visible(pynvml)]
         for device in devices:
             device()
     except Exception:  # no package, no driver, or a device that does not count
@@ -72,13 +75,32 @@ def _nvml() -> list[_Device]:
     return devices
 
 
+def _visible(nvml: Any) -> list[Any]:
+    """Handles of the GPUs that CUDA_VISIBLE_DEVICES leaves to this process; all where it is unset.
+
+    It holds indices (taken in NVML's order, that of the PCI bus) or UUIDs, also shortened, and ends
+    before the first that no GPU has, as in CUDA. So a slice of a GPU (``MIG-...``) is not metered:
+    only the whole GPU has a counter.
+    """
+    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is None:
+        return handles
+    known = [(str(i), nvml.nvmlDeviceGetUUID(handle), handle) for i, handle in enumerate(handles)]
+    found: list[Any] = []
+    for name in map(str.strip, told.split(",")):
+        named = [h for i, uuid, h in known if name == i or (name and uuid.startswith(name))]
+        if len(named) != 1:
+            break
+        found += named
+    return found
+
+
 class _Device:
     """The total energy of one NVIDIA device since its driver was loaded, in joules."""
 
-    def __init__(self, nvml: object, index: int) -> None:
-        self._nvml: object = nvml
-        self._handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml, self._handle = nvml, handle
 
     def __call__(self) -> float:
-        read = self._nvml.nvmlDeviceGetTotalEnergyConsumption  # type: ignore[attr-defined]
-        return float(read(self._handle)) / 1e3
+        return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3

@@ -26,17 +26,23 @@ class Frozen(BaseModel):
 
 
 class Machine(Frozen):
-    """Where an entry was made; ``load`` is the system's load average before it, None if unknown."""
+    """Where an entry was made.
+
+    ``device`` is the GPU that trained, None where the CPU did; ``load`` is the system's load
+    average before it, None if unknown.
+    """
 
     cpu: str
     cores: Annotated[int, Field(ge=1)]
     platform: str
+    device: str | None = None
     load: float | None = None
 
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits of what does not change between runs."""
         known = f"{self.cpu}|{self.cores}|{self.platform}"
+        known += f"|{self.device}" if self.device else ""
         return hashlib.sha256(known.encode()).hexdigest()[:8]
 
 

@@ -26,6 +26,7 @@ class Step(BaseModel):
     fewer images than the protocol's epoch (``images`` of ``epoch_images``); for ``evaluation`` an
     epoch is one pass over as many images. ``protocol_epochs`` is how many the pair's protocol has
     for one replicate at one ratio. ``joules`` are those of such an epoch, None where not measured.
+    ``device`` is the GPU that trained, None where the CPU did.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,6 +41,7 @@ class Step(BaseModel):
     protocol_epochs: Annotated[int, Field(ge=0)]
     peak_memory: Annotated[int, Field(ge=0)] | None = None
     joules: float | None = None
+    device: str | None = None
 
     @property
     def key(self) -> tuple[str, str, float, str]:

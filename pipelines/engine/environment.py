@@ -6,6 +6,7 @@ import platform
 import subprocess
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("dvc", "numpy", "scipy", "smac", "ConfigSpace", "torch", "torchvision")
@@ -17,10 +18,18 @@ def describe() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _commit(),
     }
+
+
+def cpu_name() -> str:
+    """Model name of the CPU: that of :func:`safs.device.cpu_name`, without torch."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str:
