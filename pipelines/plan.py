@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pipelines.config import Pair, Study
@@ -20,9 +21,12 @@ OFFICIAL_SIZES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000,
 """Training images of the data sets that have to be downloaded: a plan does without the files."""
 
 
-def training_images(dataset: str) -> int:
-    """Images that a replicate trains on: the training part without its validation fold."""
-    size = OFFICIAL_SIZES.get(dataset) or len(load_part(dataset, "train").labels)
+def training_images(dataset: str, data: Path | None = None) -> int:
+    """Images that a replicate trains on: the training part without its validation fold.
+
+    ``data`` is the folder of data sets that have files of their own.
+    """
+    size = OFFICIAL_SIZES.get(dataset) or len(load_part(dataset, "train", data).labels)
     return size - size // DATASETS[dataset].folds
 
 

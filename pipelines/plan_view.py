@@ -35,7 +35,8 @@ def measure(study: Study) -> Seconds:
                 pair.recipe,
                 ratio,
                 "dense" if ratio is None else study.profile.backend,
-                training_images(pair.dataset.name),
+                study.profile.acceleration,
+                training_images(pair.dataset.name, compute.data_directory()),
             )
 
         return dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))

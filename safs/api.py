@@ -22,6 +22,7 @@ from safs import adopt, pruning, seeds, slots
 from safs import given as given_masks
 from safs.data import Fold
 from safs.datasets.base import Augmentation
+from safs.device import repeatable
 from safs.errors import SafsError
 from safs.export import WEIGHTS, save_state
 from safs.inputs import Data, checked
@@ -93,7 +94,8 @@ def search_and_tune(
     earliest among equals, so the result is on validation data never worse than plain fine-tuning.
 
     The same seed gives the same result on the same processor and number of threads if Python was
-    started with ``PYTHONHASHSEED=0``, which SMAC needs.
+    started with ``PYTHONHASHSEED=0``, which SMAC needs. On CUDA, PyTorch's deterministic algorithms
+    are on meanwhile and TF32 is off; afterwards the caller's settings hold again.
 
     Args:
         model: any module with one input and logits ``[N, classes]`` that torch.fx can trace; it
@@ -121,7 +123,8 @@ def search_and_tune(
     """
     _warn_of_hash_seed()
     device = _device(model)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    drawn = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with drawn, repeatable(device):
         torch.manual_seed(seeds.integer(seed, "order", 0))  # what a shuffling loader draws from
         fold = make_fold(train, validation, augmentation or Augmentation(), device)
         dense = adopt.adopt(model, fold.train.normalised(slice(0, 2)), default)

@@ -46,6 +46,11 @@ class Images:
         """float32 ``[B, C, H, W]`` of the chosen images."""
         return (self.pixels[index].float() / 255 - self.mean) / self.std
 
+    @property
+    def bytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(part.nbytes for part in (self.pixels, self.labels, self.mean, self.std))
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -55,6 +60,11 @@ class Fold:
     validation: Images
     augmentation: Augmentation
     classes: int
+
+    @property
+    def bytes(self) -> int:
+        """Memory of both sets of images."""
+        return self.train.bytes + self.validation.bytes
 
 
 class Draw(NamedTuple):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -33,11 +35,34 @@ def prepare(device: torch.device) -> None:
     The CUDA part is written from torch's documentation; no machine has run it yet.
     """
     torch.set_num_threads(1)
+    _determine(device)
+
+
+def _determine(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.cuda.init()  # the memory counters of a device with a number do not do it themselves
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Deterministic algorithms in float32 while it lasts; then the caller's settings again.
+
+    Where :func:`prepare` takes over a process, this borrows one: the number of threads stays.
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    rounding = products.allow_tf32, convolutions.allow_tf32
+    strict = torch.are_deterministic_algorithms_enabled()
+    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        _determine(device)
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = rounding
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
 
 
 def name(device: torch.device) -> str:
@@ -78,6 +103,7 @@ def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[s
         "processor": name(device),
         "isa": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
+        "torchvision": metadata.version("torchvision"),  # some networks are its
         "threads": "1",
     }
     if backend != "dense" and device.type == "cpu":
@@ -90,20 +116,26 @@ def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[s
     return identity
 
 
-def reset_peak(device: torch.device) -> None:
-    """Start to watch the memory that :func:`peak_memory` reports."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+def reset_peak(device: torch.device) -> int:
+    """Start to watch the memory that :func:`peak_memory` reports; the bytes in use now, on CUDA."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
 
 
-def peak_memory(device: torch.device) -> dict[str, int | str]:
+def peak_memory(device: torch.device, foreign: int = 0) -> dict[str, int | str]:
     """The most memory in use, in bytes, and of what.
 
     On CUDA: of torch's allocator since :func:`reset_peak`. On the CPU: resident memory of the whole
     process since its start, which the system does not let go of.
+
+    Args:
+        device: where to look.
+        foreign: bytes on a CUDA device that belong to other work of this process.
     """
     if device.type == "cuda":
-        return {"bytes": torch.cuda.max_memory_allocated(device), "of": "device"}
+        return {"bytes": torch.cuda.max_memory_allocated(device) - foreign, "of": "device"}
     import resource
 
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine import compute
 from pipelines.engine.jobs import Files, Job, Result
 from pipelines.engine.scratch import write_atomically
-from safs.spec import BackendName, NetworkSpec, Recipe
+from safs.spec import Acceleration, BackendName, NetworkSpec, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -59,8 +59,8 @@ def train(job: Job, files: Files, topic: str) -> Result:
     from safs.training import train as run
 
     device = _device()
-    reset_peak(device)
     fold = _fold(job, files)
+    foreign = reset_peak(device) - fold.bytes  # images of other replicates, kept on the device
     network, mask = _starting_point(job, files, fold)
     checkpoint = _Checkpoint(job, files, topic)
     outcome = run(
@@ -88,7 +88,7 @@ def train(job: Job, files: Files, topic: str) -> Result:
         "notice": outcome.notice,
         "history": [_finite(asdict(entry)) for entry in outcome.history],
         "kept": outcome.kept,
-        "memory": peak_memory(device),
+        "memory": peak_memory(device, foreign),
         "slots": [
             {"name": name, **_described(slot, outcome.failure)}
             for name, slot in slots(network).items()
@@ -258,6 +258,7 @@ def epoch_seconds(
     recipe: Recipe,
     ratio: float | None,
     backend: BackendName,
+    acceleration: Acceleration,
     images: int,
 ) -> float:
     """Measured seconds of one training epoch of ``images`` images here, for plans.
@@ -270,12 +271,14 @@ def epoch_seconds(
         network, dataset, recipe: of the pair.
         ratio: pruning ratio, None for dense training.
         backend: who trains.
+        acceleration: how PyTorch computes its steps.
         images: size of the fold's training part, to which the measured time is scaled.
     """
     seconds, count = 0.0, 1
     for enough in (_FEW_IMAGES, 2 * recipe.batch_size, 20 * recipe.batch_size):
         count = min(images, enough)
-        seconds = _timed_epoch(network, dataset, recipe, ratio, backend, count)
+        how = (recipe, ratio, backend, acceleration)
+        seconds = _timed_epoch(network, dataset, *how, count)
         if seconds >= _LONG_ENOUGH:
             break
     return seconds * images / count
@@ -287,6 +290,7 @@ def _timed_epoch(
     recipe: Recipe,
     ratio: float | None,
     backend: BackendName,
+    acceleration: Acceleration,
     count: int,
 ) -> float:
     from safs.data import BatchOrder
@@ -309,6 +313,7 @@ def _timed_epoch(
         BatchOrder(0, 0, "final"),
         mask=mask,
         backend=backend,
+        acceleration=acceleration,
         on_epoch=lambda _: ends.append(time.perf_counter()),
     )
     return ends[1] - ends[0]

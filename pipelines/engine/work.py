@@ -22,6 +22,7 @@ from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal, Json
 from safs.arms import ARMS
 from safs.datasets import load_part
+from safs.errors import SafsError
 from safs.seeds import Phase
 from safs.spec import BackendName, Recipe
 
@@ -47,6 +48,7 @@ class Work:
         self.out = self.folder(stage, ratio)
         self.out.mkdir(parents=True, exist_ok=True)
         self._named: set[str] = set()
+        self._began: dict[int, tuple[str, Path] | None] = {}
         at = f" {ratio:.2f}" if ratio is not None else ""
         self.progress = EpochProgress(f"{stage} {pair}{at}", epochs)
         self.pool = compute.Pool(self.progress.epoch)
@@ -92,7 +94,10 @@ class Work:
     @cached_property
     def bits(self) -> dict[str, str]:
         """What decides the bits of a result on the workers."""
-        return self.pool.run(tasks.bits, self.backend)
+        found = self.pool.run(tasks.bits, self.backend)
+        if found["device"] == "cpu" and compute.gpus_wanted(self.pool.where):
+            self.progress.notice("PyTorch sees none of this host's GPUs: training on the CPU")
+        return found
 
     def folder(self, stage: str, ratio: float | None) -> Path:
         """The folder of a stage of this pair."""
@@ -146,6 +151,7 @@ class Work:
         target, weights = self.named(f"{name}.json"), self.named(f"{name}.safetensors")
         found = _valid(target, weights, identity)
         if found is None:
+            self._stay_on_device(int(name.rpartition("-r")[2]))
             place = scratch.folder(
                 layout.SCRATCH.resolve(), self.stage, scratch.digest([identity, self.bits])
             )
@@ -166,6 +172,39 @@ class Work:
         if epochs:
             self.progress.finished(identity, epochs, kept=True)
         return found
+
+    def _stay_on_device(self, replicate: int) -> None:
+        """Refuse to go on with a replicate on another kind of device than its arms began on.
+
+        The tables would refuse to compare such arms, but only after they were trained.
+
+        Raises:
+            SafsError: naming a training of another kind of device.
+        """
+        if self.ratio is None or self.stage == "prune":
+            return
+        if replicate not in self._began:
+            self._began[replicate] = self._first_trained(replicate)
+        began = self._began[replicate]
+        if began is not None and began[0] != self.bits["device"]:
+            place = f"runs/{self.study.profile.profile}"
+            raise SafsError(
+                f"{self.pair_name}, replicate {replicate}: {began[1]} was trained on {began[0]}, "
+                f"and the workers have {self.bits['device']}; a replicate stays on one kind of "
+                f"device: set SAFS_DEVICE={began[0]}, or move {place} away"
+            )
+
+    def _first_trained(self, replicate: int) -> tuple[str, Path] | None:
+        """The kind of device of a final training of this replicate's dense network, if any."""
+        dense = scratch.read_json(self.folder("pretrain", None) / f"dense-r{replicate}.json")
+        for stage in ("baselines", "search", "tune", "fast", "activations"):
+            for path in sorted(self.folder(stage, None).glob(f"*/*-r{replicate}.json")):
+                content = scratch.read_json(path)
+                job = content.get("job", {})
+                same = [job.get(key) for key in ("code", "dense")] == [self.code, dense["weights"]]
+                if same and not compute.died(content):
+                    return str(content["result"]["bits"]["device"]), path
+        return None
 
     def train(self, name: str, job: Job, files: Files) -> Json:
         """A dense or final training as an artefact: its job, result and weights."""

@@ -11,7 +11,8 @@ import yaml
 
 from pipelines.engine import compute
 from pipelines.engine.compute import clusters
-from pipelines.engine.compute.settings import default_workers
+from pipelines.engine.compute.pool import number_of
+from pipelines.engine.compute.settings import default_workers, visible_gpus
 from safs.errors import SafsError
 
 SLURM = {"memory": "4GB", "walltime": "02:00:00"}
@@ -110,8 +111,21 @@ def test_one_worker_per_gpu_that_is_visible(monkeypatch, tmp_path):
     assert default_workers("auto", tmp_path) == 2
     assert default_workers("cuda:0", tmp_path) == 1
     cores = default_workers("cpu", tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert default_workers("auto", tmp_path) == cores == default_workers("auto", tmp_path / "none")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")
+    assert default_workers("auto", tmp_path) == 1
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert visible_gpus(tmp_path) == 0
+        assert default_workers("auto", tmp_path) == cores
+    assert default_workers("auto", tmp_path / "none") == cores
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("3", 3), ("SLURMCluster-2-1", 1), ("gpu-7", 7), ("tcp://10.0.0.2:34567", 0), ("a5b", 0)],
+)
+def test_a_workers_gpu_is_in_its_name_not_in_its_address(name, number):
+    assert number_of(name) == number
 
 
 def test_an_address_where_nothing_answers_is_one_line():

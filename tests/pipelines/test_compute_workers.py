@@ -13,9 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipelines.config import load
 from pipelines.engine import compute, scratch
 from pipelines.engine.compute import keeper
+from pipelines.engine.compute import pool as pools
+from pipelines.stages import pretrain
+from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +62,11 @@ def deadly(folder: Path, name: str, deaths: int) -> int:
     if len(note(folder, name)) <= deaths:
         os.kill(os.getpid(), signal.SIGKILL)
     return len(note(folder, name)) - 1
+
+
+def late(seconds: float) -> None:
+    time.sleep(seconds)
+    raise TimeoutError("of the task")
 
 
 def wait_for(condition, seconds: float = 40) -> None:
@@ -167,6 +177,21 @@ def test_a_killed_stage_frees_its_workers(place):
     wait_for((place / "abandoned").exists, 10)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
+def test_every_worker_trains_on_its_gpu(place, monkeypatch):
+    """Also those that a training is the first task of; no machine has run this yet."""
+    monkeypatch.setenv("SAFS_DEVICE", "cuda")
+    study = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
+    pair = "lenet5_generated"
+    several = study.profile.model_copy(update={"replicates": 4})
+    pretrain.run(study.model_copy(update={"profile": several}), pair)
+    made = [scratch.read_json(p) for p in Path("runs/smoke/pretrain", pair).glob("dense-r*.json")]
+    assert len(made) == 4 and all(m["result"]["failure"] is None for m in made)
+    assert {m["result"]["bits"]["device"] for m in made} == {"cuda"}
+    assert {m["result"]["memory"]["of"] for m in made} == {"device"}
+
+
 def test_idle_workers_leave(place):
     wait_for(lambda: not keepers(place))
     with compute.Pool(lambda identity, epoch: None) as pool:
@@ -214,13 +239,14 @@ def test_stages_that_start_at_once_share_one_keeper(place):
 
 SBATCH = """#!/bin/sh
 cp "$1" {folder}/job.sh
-setsid bash {folder}/job.sh > "{folder}/job.out" 2>&1 &
+setsid bash -c "sleep 2; exec bash {folder}/job.sh" > "{folder}/job.out" 2>&1 &
 echo "Submitted batch job $!"
 """
 
 
-def test_slurm_jobs_serve_a_stage(place, tmp_path, monkeypatch):
-    """With an sbatch that runs the script at once: the jobs' workers do the work and log."""
+@pytest.fixture
+def queue(place, tmp_path, monkeypatch):
+    """A queue that starts its jobs after two seconds; the settings' file is the test's to write."""
     for name, text in (
         ("sbatch", SBATCH.format(folder=tmp_path)),
         ("scancel", '#!/bin/sh\nkill -TERM -- "-$1"\n'),
@@ -230,15 +256,69 @@ def test_slurm_jobs_serve_a_stage(place, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SAFS_WORKERS", "1")
     monkeypatch.setenv("SAFS_COMPUTE", str(tmp_path / "compute.yaml"))
-    (tmp_path / "compute.yaml").write_text(
-        "kind: slurm\ndevice: cpu\nslurm: {memory: 1GB, walltime: '01:00:00'}\n"
-    )
+
+    def write(more: str = "") -> None:
+        slurm = f"{{memory: 1GB, walltime: '01:00:00'{more}}}"
+        (tmp_path / "compute.yaml").write_text(f"kind: slurm\ndevice: cpu\nslurm: {slurm}\n")
+
+    return write
+
+
+def test_slurm_jobs_serve_a_stage(queue, place, monkeypatch, capsys):
+    """The jobs' workers do the work and log; that the queue lets them wait is said once."""
+    queue()
+    monkeypatch.setattr(pools, "_PATIENCE_SECONDS", 1.0)
     with compute.Pool(lambda identity, epoch: None) as pool:
         worker = pool.run(os.getpid)
         assert pool.run(os.getenv, "SAFS_DEVICE") == "cpu"
         assert pool.run(os.getcwd) == str(place)
         assert list(place.glob(f"scratch/logs/worker-SLURMCluster-0-{worker}.log"))
     wait_for(lambda: not Path(f"/proc/{worker}").exists(), 60)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "no worker" in line)
+    text, _, log = line.partition("; see ")
+    assert text == "no worker has started yet after 1 s"
+    assert Path(log) in place.glob("scratch/logs/keeper-*.log")
+
+
+def test_a_cluster_without_workers_is_waited_for(monkeypatch, capsys):
+    monkeypatch.setattr(pools, "_PATIENCE_SECONDS", 0.5)
+    with compute.cluster(0) as cluster, ThreadPoolExecutor() as threads:
+        where = compute.Compute(kind="address", address=cluster.scheduler_address)
+        with compute.Pool(lambda identity, epoch: None, where) as pool:
+            tasks = [threads.submit(pool.run, int, "7") for _ in range(3)]
+            time.sleep(1.5)
+            cluster.scale(1)
+            assert [task.result() for task in tasks] == [7, 7, 7]
+    line = f"no worker has started yet after 0.5 s; see {cluster.scheduler_address}\n"
+    assert capsys.readouterr().err.count(line) == 1
+
+
+def test_a_tasks_own_timeout_is_its_own(pool, monkeypatch, capsys):
+    monkeypatch.setattr(pools, "_PATIENCE_SECONDS", 0.2)
+    with pytest.raises(TimeoutError, match="of the task"):
+        pool.run(late, 1.0)
+    assert "no worker" not in capsys.readouterr().err
+
+
+def test_workers_that_cannot_start_say_why_in_one_line(queue, place):
+    queue(", interface: nope0")
+    with compute.Pool(lambda identity, epoch: None) as pool, pytest.raises(SafsError) as error:
+        pool.run(int)
+    text, _, log = str(error.value).removesuffix(")").partition(" (see ")
+    assert "did not start: RuntimeError: " in text and "\n" not in text
+    assert "'nope0' is not a valid network interface" in text
+    assert Path(log) in place.glob("scratch/logs/keeper-*.log")
+
+
+def test_an_absent_package_is_named(queue, tmp_path, monkeypatch):
+    queue()
+    (tmp_path / "dask_jobqueue.py").write_text("import no_such_package\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    with (
+        compute.Pool(lambda identity, epoch: None) as pool,
+        pytest.raises(SafsError, match="ModuleNotFoundError: No module named 'no_such_package'"),
+    ):
+        pool.run(int)
 
 
 def test_a_stage_itself_never_imports_torch(place):

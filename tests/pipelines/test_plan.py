@@ -12,9 +12,10 @@ from pipelines.engine import tasks
 from pipelines.plan import run_epochs, training_images
 from pipelines.plan_view import beside_table3
 from safs.data import load_fold
-from safs.spec import Recipe
+from safs.spec import Acceleration, Recipe
 
 ROOT = Path(__file__).parents[2]
+PLAIN = Acceleration()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_an_epoch_is_timed_without_data_and_at_any_rate(tmp_path, monkeypatch):
     pair = load_pair("lenet5_mnist", (), ROOT)
     for recipe in (pair.recipe, Recipe(lr=1e6)):
         times = [
-            tasks.epoch_seconds(pair.network, "mnist", recipe, ratio, backend, 50_000)
+            tasks.epoch_seconds(pair.network, "mnist", recipe, ratio, backend, PLAIN, 50_000)
             for ratio, backend in ((None, "dense"), (0.99, "auto"))
         ]
         assert times[0] > 3 * times[1] > 0

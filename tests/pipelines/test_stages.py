@@ -28,6 +28,7 @@ from pipelines.stages import (
     tune,
 )
 from safs import evaluation
+from safs.errors import SafsError
 from safs.pruning import kept
 from safs.slots import slots
 
@@ -135,6 +136,20 @@ def test_a_record_that_cannot_be_read_is_made_again_and_old_seconds_are_replaced
     assert (first.read_text(), second.read_text()) == (whole, other)
     done.count -= 1
     assert done.count == count, "the test images of the unreadable record alone"
+
+
+def test_a_replicate_stays_on_the_kind_of_device_it_began_on(done):
+    """Its arms could not be compared, and the tables would say so only after the training."""
+    path = Path("runs/smoke/baselines") / PAIR / str(RATIO) / "srelu-r0.json"
+    before = path.read_text()
+    content = json.loads(before)
+    content["result"]["bits"]["device"] = "cuda"
+    path.write_text(json.dumps(content))
+    try:
+        with pytest.raises(SafsError, match=r"replicate 0: .*srelu-r0.json was trained on cuda, "):
+            search.run(study(lr=0.02), PAIR, RATIO)
+    finally:
+        path.write_text(before)
 
 
 def test_a_lost_file_is_brought_back_from_scratch_without_training(done):

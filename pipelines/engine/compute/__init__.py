@@ -21,6 +21,7 @@ from pipelines.engine.compute.settings import (
     Compute,
     data_directory,
     device_name,
+    gpus_wanted,
     settings,
     worker_count,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "data_directory",
     "device_name",
     "died",
+    "gpus_wanted",
     "settings",
     "worker_count",
     "worker_number",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import layout, scratch, sources
 from pipelines.engine.compute.settings import Compute, data_directory, settings
+from safs.errors import SafsError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -39,7 +40,11 @@ def logs() -> Path:
 
 
 def connect(wanted: Compute) -> Client:
-    """A client of this checkout's keeper, which is started if there is none."""
+    """A client of this checkout's keeper, which is started if there is none.
+
+    Raises:
+        SafsError: the keeper did not start; the message says why.
+    """
     folder = layout.SCRATCH.resolve() / "workers" / _key(wanted)
     folder.mkdir(parents=True, exist_ok=True)
     # Held until the client is counted, so that the keeper cannot leave in between.
@@ -47,6 +52,11 @@ def connect(wanted: Compute) -> Client:
         if not _alive(folder):
             _start(folder)
         return client(scratch.read_json(folder / "keeper.json")["address"])
+
+
+def newest_log(wanted: Compute) -> Path:
+    """The log of the last keeper with these settings; where it is gone, the folder of logs."""
+    return max(logs().glob(f"keeper-*-{_key(wanted)}.log"), default=logs())
 
 
 def client(address: str) -> Client:
@@ -101,6 +111,8 @@ def _alive(folder: Path) -> bool:
 
 def _start(folder: Path) -> None:
     """Start a keeper in a session of its own, and wait until it has said where it is."""
+    from pipelines.engine.compute import clusters
+
     place = logs()
     place.mkdir(parents=True, exist_ok=True)
     log = place / f"keeper-{time.strftime('%Y%m%d-%H%M%S')}-{folder.name}.log"
@@ -117,7 +129,8 @@ def _start(folder: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not (folder / "keeper.json").exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the workers did not start; {log} says why")
+            why = clusters.last_words(log)
+            raise SafsError(f"the workers did not start: {why} (see {log})")
         time.sleep(0.05)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,12 @@ from pipelines.engine.compute.settings import Compute, settings
 from safs.errors import SafsError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 T = TypeVar("T")
 
 DIED = "its worker died twice"
+_PATIENCE_SECONDS = 60.0
 
 _inline_listeners: dict[str, Callable[[str, int], None]] = {}
 
@@ -54,6 +56,7 @@ class Pool:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._inline: ThreadPoolExecutor | None = None
+        self._complained = False
 
     def __enter__(self) -> Pool:
         return self
@@ -72,6 +75,7 @@ class Pool:
 
         Raises:
             WorkerDied: the second worker died too.
+            SafsError: there can be no workers here; the message says why.
         """
         if self.where.kind == "local" and not self.where.count:
             return self._here().submit(function, *arguments).result()
@@ -79,9 +83,9 @@ class Pool:
 
         client = self._connected()
         try:
-            return _result(client, function, *arguments)
+            return self._result(client, function, *arguments)
         except CancelledError:
-            return _result(self._connected(instead_of=client), function, *arguments)
+            return self._result(self._connected(instead_of=client), function, *arguments)
 
     def _here(self) -> ThreadPoolExecutor:
         """One thread of this process that runs the tasks."""
@@ -114,19 +118,38 @@ class Pool:
             where, why = self.where.address, " ".join(str(error).split())
             raise SafsError(f"address: {where!r}: no Dask scheduler answers ({why})") from None
 
+    def _result(self, client: Client, function: Callable[..., T], *arguments: Any) -> T:
+        from distributed.scheduler import KilledWorker
 
-def _result(client: Client, function: Callable[..., T], *arguments: Any) -> T:
-    from distributed.scheduler import KilledWorker
+        from pipelines.engine.compute import clusters, keeper
 
-    from pipelines.engine.compute import clusters, keeper
+        try:
+            result: T = self._wait(client, client.submit(function, *arguments, pure=False))
+        except KilledWorker as error:
+            worker = error.last_worker
+            log = clusters.log_of(keeper.logs(), worker.name, worker.pid)
+            raise WorkerDied(f"{DIED}: {clusters.last_words(log)}") from None
+        return result
 
-    try:
-        result: T = client.submit(function, *arguments, pure=False).result()
-    except KilledWorker as error:
-        worker = error.last_worker
-        log = clusters.log_of(keeper.logs(), worker.name, worker.pid)
-        raise WorkerDied(f"{DIED}: {clusters.last_words(log)}") from None
-    return result
+    def _wait(self, client: Client, future: Future) -> Any:
+        """A task's result. Says once if there is no worker after a while: queues refuse jobs."""
+        try:
+            return future.result(timeout=_PATIENCE_SECONDS)
+        except TimeoutError:  # of the waiting, or the task's own
+            if not future.done():
+                self._complain(client)
+        return future.result()
+
+    def _complain(self, client: Client) -> None:
+        from pipelines.engine.compute import keeper
+
+        with self._lock:
+            if self._complained or client.scheduler_info().get("workers"):
+                return
+            self._complained = True
+            place = self.where.address or keeper.newest_log(self.where)
+            text = f"no worker has started yet after {_PATIENCE_SECONDS:g} s; see {place}"
+            print(text, file=sys.stderr, flush=True)
 
 
 def announce(topic: str, identity: str, epoch: int) -> None:
@@ -149,12 +172,21 @@ def announce(topic: str, identity: str, epoch: int) -> None:
 
 
 def worker_number() -> int:
-    """The number of the worker a task runs on; 0 where there are no workers."""
+    """The number that ends the name of the worker a task runs on, which decides on its GPU.
+
+    0 where there are no workers, and where the name has no number of its own: a worker that was
+    given none is named by its address.
+    """
     from distributed import get_worker
 
     try:
         name = str(get_worker().name)
     except ValueError:
         return 0
-    digits = re.findall(r"\d+", name)
-    return int(digits[-1]) if digits else 0
+    return number_of(name)
+
+
+def number_of(name: str) -> int:
+    """The number that a worker's name ends with, as in ``3`` or ``SLURMCluster-0-3``, or 0."""
+    found = re.fullmatch(r"(?:.*-)?(\d+)", name)
+    return int(found[1]) if found else 0

@@ -14,6 +14,7 @@ Nothing here changes a parameter, a digest or (on one kind of processor) a bit o
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -142,9 +143,22 @@ def default_workers(device: str, machine: Path = Path("/dev")) -> int:
         device: the device asked for.
         machine: where the GPUs' device files are.
     """
-    gpus = [p for p in machine.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = len(gpus) if visible is None else len([v for v in visible.split(",") if v.strip()])
-    if gpus and count and device in ("auto", "cuda"):
+    count = visible_gpus(machine)
+    if count and device in ("auto", "cuda"):
         return count
     return 1 if device.startswith("cuda:") else len(os.sched_getaffinity(0))
+
+
+def gpus_wanted(where: Compute) -> bool:
+    """Whether workers of this host would train on its GPUs if PyTorch could use them."""
+    return where.kind == "local" and where.device == "auto" and visible_gpus() > 0
+
+
+def visible_gpus(machine: Path = Path("/dev")) -> int:
+    """GPUs that this process may use: of ``CUDA_VISIBLE_DEVICES`` those before a negative one."""
+    gpus = [p for p in machine.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is None or not gpus:
+        return len(gpus)
+    named = [entry.strip() for entry in told.split(",") if entry.strip()]
+    return len(list(itertools.takewhile(lambda entry: not entry.startswith("-"), named)))
