@@ -240,8 +240,8 @@ def check_mixing(records: Mapping[Key, Record]) -> None:
     """Refuse to put together what must not be compared.
 
     Everywhere: protocol version and preset, profile; per data set: checksums. Per block (pair,
-    replicate): backend and device type of the pruned runs. Per (pair, ratio, replicate): the mask
-    (kept weights per layer and connected classes), which its methods share.
+    replicate): backend, device type and acceleration of the pruned runs. Per (pair, ratio,
+    replicate): the mask (kept weights per layer and connected classes), which its methods share.
 
     Raises:
         BenchError: one line that names the first disagreement.
@@ -253,8 +253,9 @@ def check_mixing(records: Mapping[Key, Record]) -> None:
     _agree(((r.dataset, sorted(r.digests.data.items()), r) for r in runs), "data checksums")
     tested = ((r, r.test) for r in runs if r.test)
     _agree(((r.dataset, test.images, r) for r, test in tested), "numbers of test images")
-    block = ((f"pair {r.pair}, replicate {r.replicate}", r) for r in pruned)
+    block = [(f"pair {r.pair}, replicate {r.replicate}", r) for r in pruned]
     _agree(((name, (r.backend, r.device.type), r) for name, r in block), "backend and device")
+    _agree(((name, r.acceleration, r) for name, r in block), "acceleration")
     cell = ((f"pair {r.pair}, ratio {r.ratio}, replicate {r.replicate}", r) for r in pruned)
     _agree(((name, _mask(r), r) for name, r in cell if r.connectivity), "mask")
 

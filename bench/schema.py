@@ -215,6 +215,7 @@ class Record(Model):
     and, unless it is dense, ``connectivity``; one with ``status`` failed has ``reason`` and no
     ``test``. ``bits`` is what another run must share to repeat the final training bit for bit:
     processor, PyTorch and, where they trained, the kernels' source, compiler and flags.
+    ``acceleration`` are the ways of faster arithmetic that were on, each of which rounds otherwise.
     """
 
     schema_: Annotated[int, Field(alias="schema")] = SCHEMA_VERSION
@@ -238,6 +239,7 @@ class Record(Model):
     memory: Memory | None = None
     device: Device
     backend: str
+    acceleration: dict[str, bool | str] = Field(default_factory=dict)
     threads: Positive
     parameters: Parameters | None = None
     macs: Macs | None = None

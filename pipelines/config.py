@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.arms import ARMS
 from bench.context import PairInfo
-from pipelines.engine.sources import ROOT, options, registered
+from pipelines.engine.sources import ROOT, imports, options, registered
 from safs.datasets import DATASETS
 from safs.errors import SafsError, did_you_mean
 from safs.operators import OPERATORS
@@ -94,11 +94,13 @@ class Pair(Spec):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Pair:
-        networks = ROOT / "safs/networks"
+        networks, datasets = ROOT / "safs/networks", ROOT / "safs/datasets"
+        _imported(networks, "network", self.network.name)
         _known("network", self.network.name, registered(networks, "network"))
         for name in self.network.options:
             known = options(networks, "network", self.network.name, 2)
             _known(f"option of the network {self.network.name}", name, known)
+        _imported(datasets, "dataset", self.dataset.name)
         _known("data set", self.dataset.name, DATASETS)
         _known("search algorithm", self.search.algorithm, SEARCHES)
         for name in self.search.operators:
@@ -227,6 +229,11 @@ class Profile(Spec):
             for name in study.cells:
                 _known("cell of a study", name, self.cells)
         return self
+
+    @property
+    def faster(self) -> dict[str, bool | str]:
+        """The ways of faster arithmetic that are on."""
+        return self.acceleration.model_dump(exclude_defaults=True)
 
     def ratios(self, pair: str) -> list[float]:
         """Pruning ratios of a pair, ascending."""
@@ -430,6 +437,14 @@ def _keys(model: type[Spec], problem: Any) -> list[str]:
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Spec)]
         model = nested[0] if nested else model
     return sorted(model.model_fields)
+
+
+def _imported(package: Path, decorator: str, name: str) -> None:
+    """Refuse what a file registers that its package does not import: no process would know it."""
+    file = registered(package, decorator).get(name)
+    if file is not None and file not in imports(package / "__init__.py"):
+        where = f"{package.name}/__init__.py"
+        raise ValueError(f"{name!r} is in {file.name}, which {where} must import")
 
 
 def _known(kind: str, name: str, known: Any) -> None:

@@ -121,8 +121,9 @@ def described(study: Study, name: str) -> dict[str, Any]:
     pair, profile = study.pairs[name], study.profile
     plain = pair.prune.method != "given" and not pair.prune.spare
     parameters = pair.model_dump(mode="json", exclude={"about", "fast"})
+    parts = [parameters, profile.protocol.model_dump(mode="json")]
     return {
-        "parameters": digest([parameters, profile.protocol.model_dump(mode="json")]),
+        "parameters": digest([*parts, profile.faster] if profile.faster else parts),
         "layerwise": plain and pair.prune.scope == "layerwise",
         "ratios": profile.ratios(name),
         "budgets": {method: budget(pair, method) for method in packed(study)},

@@ -26,6 +26,10 @@ class UnknownName(SafsError, KeyError):
     def __str__(self) -> str:
         return str(self.args[0])
 
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, object, tuple[str, ...]]]:
+        """Made again from its own arguments: it crosses from workers to stages."""
+        return type(self), (self.kind, self.name, self.known)
+
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The end of an error line: the nearest valid name, then all of them."""

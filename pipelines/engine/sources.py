@@ -19,14 +19,20 @@ _PARSER = threading.Lock()
 
 @cache
 def closure(path: Path) -> frozenset[Path]:
-    """``path`` and every project file it imports, directly or not, lazily or not."""
+    """``path`` and every project file it imports, directly or not, lazily or not.
+
+    Of the packages of networks and of data sets only the base: adding another leaves work valid.
+    """
+    added_to = {ROOT / f"safs/{name}/__init__.py" for name in ("networks", "datasets")}
     seen: set[Path] = set()
     waiting = [path.resolve()]
     while waiting:
         file = waiting.pop()
+        if file in added_to:
+            file = file.with_name("base.py")
         if file not in seen:
             seen.add(file)
-            waiting.extend(_imports(file))
+            waiting.extend(imports(file))
     return frozenset(seen)
 
 
@@ -50,16 +56,16 @@ def fingerprint(files: frozenset[Path]) -> str:
 def training_code(network: str, dataset: str) -> str:
     """Fingerprint of the code that one training runs, the kernels' C++ included.
 
-    Of the networks and data sets only the files that define the ones in use count: adding another
-    leaves finished work valid.
+    Of the networks and data sets the files count that define the ones in use, with their imports.
     """
-    leaves = {"networks": "network", "datasets": "dataset"}
-    core = closure(ROOT / "safs/training.py") | closure(ROOT / "safs/pruned.py")
-    files = {f for f in core if f.parent.name not in leaves or f.name == "base.py"}
-    files |= set((ROOT / "safs/kernels/src").iterdir())
-    files.add(_defining(ROOT / "safs/networks", "network", network))
-    files.add(_defining(ROOT / "safs/datasets", "dataset", dataset))
-    return fingerprint(frozenset(files))
+    starts = (
+        ROOT / "safs/training.py",
+        ROOT / "safs/pruned.py",
+        _defining(ROOT / "safs/networks", "network", network),
+        _defining(ROOT / "safs/datasets", "dataset", dataset),
+    )
+    files = frozenset[Path]().union(*map(closure, starts))
+    return fingerprint(files | set((ROOT / "safs/kernels/src").iterdir()))
 
 
 @cache
@@ -95,7 +101,8 @@ def _defining(folder: Path, decorator: str, name: str) -> Path:
     return known[name]
 
 
-def _imports(file: Path) -> Iterator[Path]:
+def imports(file: Path) -> Iterator[Path]:
+    """The project files that a file imports itself."""
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             yield from _files(alias.name for alias in node.names)

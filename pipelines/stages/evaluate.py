@@ -96,6 +96,7 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "memory": result["memory"],
         "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
         "backend": result["backend"],
+        "acceleration": work.study.profile.faster,
         "threads": int(result["bits"]["threads"]),
         "bits": result["bits"],
         "connectivity": _connectivity(work, ratio, replicate) if method != "dense" else None,
@@ -162,4 +163,5 @@ def _chromosome(artefact: Json) -> tuple[str, ...]:
 def _parameters(work: Work) -> str:
     """Digest of everything that parameters say of a run, whatever the number of replicates."""
     profile = work.study.profile
-    return digest([work.pair.model_dump(mode="json"), profile.protocol.model_dump(), profile.seed])
+    parts = [work.pair.model_dump(mode="json"), profile.protocol.model_dump(), profile.seed]
+    return digest([*parts, profile.faster] if profile.faster else parts)

@@ -64,6 +64,9 @@ def test_only_named_files_are_read(tmp_path: Path) -> None:
     assert len(collect(two).frame) == len(two)
 
 
+WALL = {"final": 1.0, "search": 0.0, "tune": 0.0, "of": "wall"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -71,7 +74,8 @@ def test_only_named_files_are_read(tmp_path: Path) -> None:
             {"backend": "sparse"},
             "backend and device differ inside pair lenet5_mnist5k, replicate 1",
         ),
-        ({"device": {"type": "cuda", "name": "x"}}, "backend and device differ"),
+        ({"device": {"type": "cuda", "name": "x"}, "seconds": WALL}, "backend and device differ"),
+        ({"acceleration": {"bf16": True}}, "acceleration differ inside pair lenet5_mnist5k, rep"),
         ({"protocol": {"version": 2, "preset": "paper"}}, "protocol differ inside all"),
         ({"protocol": {"version": 1, "preset": "as_released"}}, "protocol differ inside all"),
         ({"profile": "paper"}, "profile differ inside all"),

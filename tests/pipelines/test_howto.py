@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from bench.arms import OPERATORS as LABELS
 from bench.figures.formulas import FORMULAS, scaled
+from pipelines import config
 from pipelines.config import load
+from pipelines.engine import sources
 from safs.operators import OPERATORS
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,29 @@ def test_the_blocks_run_and_what_they_register_works():
         env={**os.environ, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
     assert done.stdout.strip() == "all work", done.stderr
+
+
+@pytest.mark.parametrize(("package", "block"), [("networks", 1), ("datasets", 2), ("search", 4)])
+def test_a_block_works_as_a_file_of_its_package(tmp_path, package, block):
+    """Imported by the package's first line, before the rest of the package is there."""
+    shutil.copytree(ROOT / "safs", tmp_path / "safs", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = tmp_path / "safs" / package
+    (folder / "added.py").write_text(BLOCKS[block])
+    init = folder / "__init__.py"
+    init.write_text(f"from safs.{package} import added\n{init.read_text()}")
+    subprocess.run([sys.executable, "-c", f"import safs.{package}"], cwd=tmp_path, check=True)
+
+
+def test_a_network_that_its_package_does_not_import_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    folder = tmp_path / "safs/networks"
+    folder.mkdir(parents=True)
+    (folder / "mine.py").write_text(BLOCKS[1])
+    (folder / "__init__.py").touch()
+    with pytest.raises(ValueError, match=r"is in mine\.py, which networks/__init__\.py must"):
+        config._imported(folder, "network", "two_layers")
+    (folder / "__init__.py").write_text("from safs.networks import mine\n")
+    config._imported(folder, "network", "two_layers")
 
 
 def test_the_pair_and_the_profile_are_valid(tmp_path):

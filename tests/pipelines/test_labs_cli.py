@@ -13,6 +13,7 @@ from bench.labs.schema import render
 from pipelines import cli, labs_cli
 from pipelines.config import load
 from safs.errors import SafsError
+from safs.spec import Acceleration
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / LABS).glob("*/*.json"))
@@ -95,6 +96,8 @@ def test_the_digest_of_parameters_forgets_seed_and_labels_only():
     assert changed(profile={"seed": 5}, about=label) == digest
     longer = study.pairs[pair].finetune.model_copy(update={"epochs": 999})
     assert changed(finetune=longer) != digest
+    assert changed(profile={"acceleration": Acceleration(bf16=True)}) != digest
+    assert changed(profile={"backend": "dense"}) == digest
 
 
 def test_the_cheap_search_is_not_packed_and_does_not_part_labs():

@@ -1,6 +1,5 @@
 """What a stage depends on, and that dvc.yaml lists it."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def _reached(stage):
         file = waiting.pop()
         if file not in seen and file not in TYPING:
             seen.add(file)
-            waiting.extend(sources._imports(file))
+            waiting.extend(sources.imports(file))
     return {file for file in seen if file.stat().st_size and file.name != "__init__.py"}
 
 
@@ -62,10 +61,6 @@ def test_no_stage_depends_on_what_it_never_imports(stage):
     data = ("$", "results/")
     for dep in (ROOT / d for d in _stage(stage)["deps"] if not any(mark in d for mark in data)):
         assert any(file == dep or dep in file.parents for file in reached), dep
-
-
-def _names(stage, text):
-    return text.replace(stage, "").split()
 
 
 def test_training_stages_persist_and_small_results_are_in_git():
@@ -114,6 +109,29 @@ def test_training_code_counts_the_network_and_data_set_in_use_only():
         sources.training_code("nothing", "mnist5k")
 
 
+def test_training_code_follows_what_a_network_or_data_set_imports(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sources, "fingerprint", seen.append)
+    for dataset in ("mnist5k", "cifar10"):
+        sources.training_code.__wrapped__("lenet5", dataset)
+    small, downloaded = (
+        {file.relative_to(ROOT / "safs").as_posix() for file in files} for files in seen
+    )
+    assert downloaded - small == {
+        "datasets/cifar10.py", "datasets/source.py", "datasets/unpickle.py",
+    }  # fmt: skip
+    assert {"networks/lenet5.py", "networks/base.py", "training.py"} <= small
+    assert not {"networks/resnet.py", "networks/__init__.py"} & small
+
+
+@pytest.mark.parametrize("module", ["data", "evaluation", "predictors"])
+def test_another_network_or_data_set_touches_no_work(module):
+    """Neither fold files, nor test scores, nor what is screened by predictors."""
+    found = sources.closure(ROOT / f"safs/{module}.py")
+    inside = {file for file in found if file.parent.name in ("networks", "datasets")}
+    assert inside and {file.name for file in inside} == {"base.py"}
+
+
 @pytest.mark.parametrize("package", ["safs", "bench"])
 def test_arrows_point_one_way(package):
     """safs <- pipelines -> bench: neither of the two imports the other, nor the pipeline."""
@@ -121,11 +139,10 @@ def test_arrows_point_one_way(package):
     for file in (ROOT / package).rglob("*.py"):
         if "benchmarks" in file.parts:
             continue
-        for found in sources._imports(file):
+        for found in sources.imports(file):
             assert found.relative_to(ROOT).parts[0] not in others, (file, found)
 
 
 def test_the_stage_modules_exist():
     for stage in STAGES:
         assert Path(ROOT / f"pipelines/stages/{stage}.py").exists()
-    assert sys.version_info >= (3, 11)

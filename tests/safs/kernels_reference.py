@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from safs import kernels, pruning, slots
 from safs.data import Images
+from safs.kernels.plan import CODES
+from safs.operators import OPERATORS
 from safs.pruning import Mask
 from safs.spec import Recipe
 
 CLASSES = 5
+# Operators with a kernel; PyTorch trains the others. test_kernels_operators.py says which have one.
+KNOWN = [name for name in OPERATORS if name in CODES]
 PLAIN = Recipe(lr=0.1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a run: one thread per process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Images:

@@ -24,7 +24,6 @@ from safs.errors import SafsError
 from safs.networks import prunable
 from safs.tuning_space import CRASH_COST
 
-torch.set_num_threads(1)  # the thread count is part of a report
 ROOT = Path(__file__).parents[2]
 TINY = safs.Budget(moves=1, search_epochs=1, trials=3, tune_epochs=1)
 pytestmark = pytest.mark.filterwarnings("ignore:stage 2 is repeatable:UserWarning")
@@ -228,13 +227,13 @@ def test_a_made_up_operator_and_pruner_are_one_decorated_function_each():
     def leaky(x):
         return torch.where(x > 0, x, 0.01 * x)
 
-    @safs.PRUNERS.register("smallest")
+    @safs.PRUNERS.register("made_up")
     def smallest(network):
         return {name: -weight.detach().abs() for name, weight in prunable(network).items()}
 
     try:
         model = small(last=nn.LeakyReLU())
-        result = tune(model, method="smallest", operators=("leaky", "relu"))
+        result = tune(model, method="made_up", operators=("leaky", "relu"))
         assert result.report["default"] == ["elu", "hardswish", "leaky"]
         weight = model[6].weight.detach().abs()
         assert weight[result.mask["6"]].max() <= weight[~result.mask["6"]].min()
@@ -242,7 +241,7 @@ def test_a_made_up_operator_and_pruner_are_one_decorated_function_each():
         assert {gene for row in searched for gene in row["chromosome"]} <= {"leaky", "relu"}
     finally:
         safs.OPERATORS.remove("leaky")
-        safs.PRUNERS.remove("smallest")
+        safs.PRUNERS.remove("made_up")
 
 
 @pytest.mark.parametrize("method", ["random", "snip", "grasp", "synflow"])

@@ -15,7 +15,6 @@ from safs.operators import OPERATORS
 from safs.pruning import apply, prune
 
 SHAPE = (1, 12, 12)
-torch.set_num_threads(1)
 
 try:
     import onnx

@@ -11,20 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels_reference import (
     CLASSES,
+    KNOWN,
     PLAIN,
     assert_same_gradients,
     gradients,
     images,
     network,
-    one_thread,  # noqa: F401
     random_mask,
 )
 from torch import nn
 
 from safs import kernels, pruning, slots
-from safs.kernels import Unsupported
+from safs.kernels import Unsupported, plan
 from safs.networks import build
-from safs.operators import OPERATORS
 
 SHAPE = (3, 10, 12)
 
@@ -74,7 +73,7 @@ def test_convolutions(
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", KNOWN)
 def test_fused_stages(operator: str, norm: bool, pool: bool, scaled: bool) -> None:
     layers = [nn.Conv2d(3, 8, 3, padding=1)]
     layers += [nn.BatchNorm2d(8)] if norm else []
@@ -287,6 +286,13 @@ def test_what_is_not_known_says_so_in_one_line(model: nn.Module, reason: str) ->
     with pytest.raises(Unsupported, match=reason) as caught:
         kernels.compile(made, mask, PLAIN, (3, 10, 12), 8)
     assert "\n" not in str(caught.value)
+
+
+def test_an_operator_without_a_kernel_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(plan, "CODES", ("identity", "relu"))
+    made = network(pooled(nn.Conv2d(3, 4, 3), nn.ReLU(), channels=4), SHAPE, "swish")
+    with pytest.raises(Unsupported, match="operator swish has no kernel"):
+        kernels.compile(made, random_mask(made, 0.5), PLAIN, SHAPE, 8)
 
 
 def test_double_precision_is_refused() -> None:

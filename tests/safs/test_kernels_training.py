@@ -17,7 +17,6 @@ from kernels_reference import (
     PLAIN,
     images,
     network,
-    one_thread,  # noqa: F401
     random_mask,
 )
 from torch import nn

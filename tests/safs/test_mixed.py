@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from kernels_reference import (
     CLASSES,
     images,
-    one_thread,  # noqa: F401
 )
 from torch import Tensor, nn
 

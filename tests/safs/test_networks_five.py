@@ -27,8 +27,7 @@ SIZE = {"vgg16": 32, "vgg11": 32, "resnet18": 16, "efficientnet_b0": 16}
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
 
 
@@ -53,17 +52,6 @@ def test_width_scales_the_channels_and_leaves_the_layout(name):
     assert list(prunable(network)) == list(prunable(whole))
     sizes = [sum(p.numel() for p in net.parameters()) for net in (network, whole)]
     assert sizes[0] < sizes[1] / 10
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_gradient_reaches_every_slot_and_weight(name):
-    network, shape = small(name)
-    slots.fill(network, ["swish"] * len(slots.slots(network)), scaled=True)
-    network(torch.randn(8, *shape)).square().sum().backward()
-    for place, slot in slots.slots(network).items():
-        assert slot.alpha.grad != 0 and slot.beta.grad != 0, place
-    for layer, weight in prunable(network).items():
-        assert weight.grad.abs().sum() > 0, layer
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,14 +19,6 @@ from safs.spec import OPTIMIZERS as NAMES
 from safs.spec import Recipe
 
 Array = NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def recipe(name: str, lr: float = 0.03, decay: float = 0.01) -> Recipe:

@@ -17,14 +17,6 @@ every_predictor = pytest.mark.parametrize("name", PREDICTORS)
 SHAPE = (1, 28, 28)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def batch():
     torch.manual_seed(3)

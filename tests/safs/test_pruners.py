@@ -12,7 +12,6 @@ from safs import given, pruners, pruning, seeds, slots
 from safs.errors import SafsError
 from safs.networks import build, prunable
 
-torch.set_num_threads(1)
 SHAPE = (1, 12, 12)
 METHODS = [name for name in sorted(pruning.PRUNERS) if name != "given"]
 

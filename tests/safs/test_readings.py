@@ -26,14 +26,6 @@ RECIPE = Recipe(lr=0.05, momentum=0.9, batch_size=32)
 both_backends = pytest.mark.parametrize("backend", ["dense", "sparse"])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def fold():
     arrays = templates("train", SHAPE, 10)

@@ -24,14 +24,6 @@ SHAPE = (1, 28, 28)
 ORDER = BatchOrder(1, 0, "final")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def digits(n, seed):
     from safs.datasets.generated import templates
 
