@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 1 a stage failed, 2 bad input."""
+    """Entry point. Exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(arguments)
     if getattr(options, "data_dir", None) is not None:
         os.environ["SAFS_DATA"] = str(options.data_dir.resolve())
     try:
         code: int = options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ValueError as error:
         if not _is_ours(error):
             raise
@@ -89,7 +93,11 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.launch import launch
 
     study = _study(options.profile)
-    code = launch(study, options.workers, options.jobs)
+    try:
+        code = launch(study, options.workers, options.jobs)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return code or _show_study(study)
 
 
@@ -141,6 +149,7 @@ def _networks(options: argparse.Namespace) -> int:
 
     from pipelines.networks_view import view
 
+    _at_root()
     Console().print(view())
     return 0
 
@@ -150,14 +159,26 @@ def _clean(options: argparse.Namespace) -> int:
 
     from pipelines.engine.layout import SCRATCH
 
-    shutil.rmtree(SCRATCH, ignore_errors=True)
+    _at_root()
+    if SCRATCH.is_dir():
+        shutil.rmtree(SCRATCH)
+        print(f"removed {SCRATCH.resolve()}")
     return 0
 
 
 def _study(profile: str | None) -> Study:
     from pipelines.config import load, profile_file
 
+    _at_root()
     return load(Path("params.yaml") if profile is None else profile_file(profile))
+
+
+def _at_root() -> None:
+    """Refuse any folder but the root of a checkout, to which all paths are relative."""
+    from safs.errors import SafsError
+
+    if not (Path("dvc.yaml").is_file() and Path("pipelines").is_dir()):
+        raise SafsError(f"{Path.cwd()}: expected the root of a checkout, with dvc.yaml, pipelines/")
 
 
 if __name__ == "__main__":

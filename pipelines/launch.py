@@ -14,11 +14,9 @@ from pipelines import side_by_side
 from pipelines.config import Study
 from pipelines.engine import compute, scratch
 from pipelines.engine.progress import clock
+from pipelines.preflight import preflight
 from pipelines.publishing import collection, context, results
-from safs.arms import ARMS
-from safs.datasets import load_part
 from safs.errors import SafsError
-from safs.tuning_space import space
 
 DVC = (sys.executable, "-m", "dvc")
 MOST_JOBS = 4
@@ -38,40 +36,26 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
             :data:`MOST_JOBS` at most.
 
     Raises:
-        SafsError: settings or data are not valid, or ``jobs`` is less than 1.
+        SafsError: something is wrong that can be known before anything trains.
     """
     if jobs is not None and jobs < 1:
         raise SafsError(f"--jobs: {jobs}: expected 1 or more")
     if workers is not None:
         os.environ["SAFS_WORKERS"] = str(workers)
+    target = Path(study.profile.params_file).with_name("dvc.yaml")
+    if not target.is_file():
+        raise SafsError(f"{target}: no such file; `make graph` copies dvc.yaml into every profile")
     preflight(study)
     jobs = jobs or max(1, min(MOST_JOBS, compute.worker_count()))
     started = time.monotonic()
     forget_the_dead(Path("runs") / study.profile.profile)
-    target = str(Path(study.profile.params_file).with_name("dvc.yaml"))
     environment = {**os.environ, "PATH": _path(), "PYTHONHASHSEED": "0"}
     if jobs > 1:
-        code = side_by_side.run(target, jobs, environment)
+        code = side_by_side.run(str(target), jobs, environment)
     else:
-        code = subprocess.call([*DVC, "repro", "--quiet", target], env=environment)
+        code = subprocess.call([*DVC, "repro", "--quiet", str(target)], env=environment)
     print(f"{study.profile.profile}: {clock(time.monotonic() - started)}", file=sys.stderr)
     return code
-
-
-def preflight(study: Study) -> None:
-    """Check settings and recipes and read every data set, so that errors come before training.
-
-    Of the test images nothing but the bytes is read.
-    """
-    compute.settings()
-    for name, pair in study.pairs.items():
-        for part in ("train", "test"):
-            load_part(pair.dataset.name, part, compute.data_directory())
-        if any(ARMS[arm].tuned for arm in study.profile.arms):
-            try:
-                space(pair.recipe, 0, schedule_for=pair.tune.schedule_for)
-            except SafsError as error:
-                raise SafsError(f"{name}: recipe: {error}") from None
 
 
 def forget_the_dead(runs: Path) -> None:

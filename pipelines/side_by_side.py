@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pipelines.engine.progress import PLAIN_PROGRESS
+from safs.errors import SafsError
 
 Steps = Mapping[str, Sequence[str]]
 """Stages in the order of ``dvc repro``, each with the stages that it needs."""
@@ -31,8 +32,16 @@ def run(target: str, jobs: int, environment: Mapping[str, str]) -> int:
 
     Returns:
         0, or 1 if a stage failed; stages that do not need it have run all the same.
+
+    Raises:
+        SafsError: DVC cannot read the pipeline, or another DVC holds the repository.
     """
-    order, steps = plan(target)
+    from dvc.exceptions import DvcException
+
+    try:
+        order, steps = plan(target)
+    except DvcException as error:
+        raise SafsError(f"{target}: {' '.join(str(error).split())}") from None
     environment = {**environment, PLAIN_PROGRESS: "1"}
     failed = carry_out(steps, jobs, lambda stage: _repro(stage, environment))
     in_order(Path(target).with_name("dvc.lock"), order)

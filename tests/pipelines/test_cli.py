@@ -1,15 +1,17 @@
 """The command line, also where torch is not installed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from pipelines import cli, launch
 from pipelines.config import load
 from pipelines.engine.layout import trained_in
 from pipelines.plan import steps
+from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +65,52 @@ def test_a_misspelt_profile_is_one_line_and_code_2(arguments, capsys, monkeypatc
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "did you mean 'quick'" in error
+
+
+def test_nothing_is_removed_outside_of_a_checkout(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    thesis = tmp_path / "scratch/thesis.txt"
+    thesis.parent.mkdir()
+    thesis.touch()
+    assert cli.main(["clean"]) == 2
+    assert thesis.exists() and "expected the root of a checkout" in capsys.readouterr().err
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "pipelines").mkdir()
+    assert cli.main(["clean"]) == 0
+    assert not thesis.parent.exists()
+    assert capsys.readouterr().out == f"removed {thesis.parent}\n"
+    assert cli.main(["clean"]) == 0
+
+
+def test_an_interrupted_run_says_so_in_a_line(capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "launch", interrupted)
+    assert cli.main(["run"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from here\n"
+
+
+def test_a_reader_that_leaves_early_is_no_fault():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "pipelines.cli", "plan", "mnist5k", "--no-measure"]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_profile_without_its_graph_is_told_how_to_get_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "pipelines"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    study = load(Path("params.yaml"))
+    alone = study.profile.model_copy(update={"params_file": "elsewhere/params.yaml"})
+    with pytest.raises(SafsError, match=r"elsewhere/dvc\.yaml: no such file; `make graph`"):
+        launch.launch(study.model_copy(update={"profile": alone}))
 
 
 def test_plan_of_the_papers_budgets_by_hand():

@@ -97,10 +97,29 @@ def test_missing_test_images_are_found_before_anything_is_trained(data, monkeypa
         preflight(study)
 
 
-def test_a_recipe_that_stage_2_cannot_start_from_is_refused_before_anything_is_trained():
+def with_section(name, **values):
+    """The default profile with one section of its pair changed."""
     study = load(Path("params.yaml"), ROOT)
     pair = study.pairs["lenet5_mnist5k"]
-    far = pair.model_copy(update={"recipe": pair.recipe.model_copy(update={"lr": 5.0})})
-    study = study.model_copy(update={"pairs": {"lenet5_mnist5k": far}})
-    with pytest.raises(SafsError, match=r"lenet5_mnist5k: recipe: .*outside of the tuning space"):
-        preflight(study)
+    changed = getattr(pair, name).model_copy(update=values)
+    pairs = {"lenet5_mnist5k": pair.model_copy(update={name: changed})}
+    return study.model_copy(update={"pairs": pairs})
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("recipe", {"lr": 5.0}, r"lenet5_mnist5k: recipe: .*outside of the tuning space"),
+        ("prune", {"spare": ("conv1", "con9")}, r"lenet5_mnist5k: prune\.spare: .*'con9'; did you"),
+        ("prune", {"given": "masks/{replicate}.pt"}, r"prune\.given: no file masks/0\.pt"),
+    ],
+)
+def test_what_a_stage_would_stumble_over_is_refused_before_anything_is_trained(
+    section, values, message
+):
+    wrong = with_section(section, **values)
+    with pytest.raises(SafsError, match=message):
+        preflight(wrong)
+    study = load(Path("params.yaml"), ROOT)
+    with pytest.raises(SafsError, match=message):
+        preflight(study.model_copy(update={"readings": {"other": wrong}}))
