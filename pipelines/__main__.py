@@ -12,10 +12,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
-from pipelines.config import Study, load
-from safs.errors import SafsError
+if TYPE_CHECKING:
+    from pipelines.config import Study
 
 PER_PAIR = ("pretrain", "activations", "algorithms", "fast", "readings", "evaluate")
 PER_CELL = ("prune", "baselines", "search", "tune")
@@ -24,6 +24,10 @@ PER_PROFILE = ("tables", "compare", "report")
 
 def main(arguments: list[str]) -> int:
     """Run one stage; see the module."""
+    from bench.errors import BenchError
+    from pipelines.config import load
+    from safs.errors import SafsError
+
     stage, params, *cell = arguments
     try:
         study = load(Path(params))
@@ -51,6 +55,20 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
+def leave_when_interrupted() -> None:
+    """End at once on Ctrl-C, as if killed: threads would first wait for the trainings in flight.
+
+    What is finished is on the disk, and workers end a training that nobody waits for.
+    """
+
+    def leave(*_: object) -> None:
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the progress bar hides the cursor
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
+
+
 def fix_hash_seed() -> None:
     """SMAC's proposals depend on the hash seed, which Python reads before it starts."""
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -62,4 +80,5 @@ def fix_hash_seed() -> None:
 if __name__ == "__main__":
     fix_hash_seed()
     die_with_parent()
+    leave_when_interrupted()
     sys.exit(main(sys.argv[1:]))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 
-from pipelines import side_by_side
+from pipelines import dvc_process, side_by_side
 from pipelines.config import Study
 from pipelines.engine import compute, scratch
 from pipelines.engine.progress import clock
@@ -18,13 +17,12 @@ from pipelines.preflight import preflight
 from pipelines.publishing import collection, context, results
 from safs.errors import SafsError
 
-DVC = (sys.executable, "-m", "dvc")
 MOST_JOBS = 4
 """Stages side by side by default: each has a process of its own beside the workers."""
 
 
 def launch(study: Study, workers: int | None = None, jobs: int | None = None) -> int:
-    """Reproduce a profile; returns DVC's exit code.
+    """Reproduce a profile; returns 0, or 1 if a stage failed.
 
     The same as a plain ``dvc repro``, but that data and settings are checked before anything
     starts, that what a dead worker left undone is tried again, and that stages run side by side.
@@ -50,10 +48,12 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
     started = time.monotonic()
     forget_the_dead(Path("runs") / study.profile.profile)
     environment = {**os.environ, "PATH": _path(), "PYTHONHASHSEED": "0"}
+    dvc_process.mend()
     if jobs > 1:
         code = side_by_side.run(str(target), jobs, environment)
     else:
-        code = subprocess.call([*DVC, "repro", "--quiet", str(target)], env=environment)
+        done = dvc_process.run("repro", "--quiet", str(target), environment=environment)
+        code = 0 if done else 1
     print(f"{study.profile.profile}: {clock(time.monotonic() - started)}", file=sys.stderr)
     return code
 

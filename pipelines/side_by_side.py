@@ -9,12 +9,12 @@ may travel. The lock file is that of ``dvc repro``, in its order.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from pipelines import dvc_process
 from pipelines.engine.progress import PLAIN_PROGRESS
 from safs.errors import SafsError
 
@@ -73,10 +73,14 @@ def plan(target: str) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def carry_out(steps: Steps, jobs: int, repro: Callable[[str], bool]) -> list[str]:
-    """Call ``repro`` on every stage whose needs ended well; returns the stages that failed."""
+    """Call ``repro`` on every stage whose needs ended well; returns the stages that failed.
+
+    Interrupted, it starts no further stage, and ends those that run.
+    """
     waiting, done, failed = dict(steps), set[str](), list[str]()
     running: dict[Future[bool], str] = {}
-    with ThreadPoolExecutor(max_workers=jobs) as threads:
+    threads = ThreadPoolExecutor(max_workers=jobs)
+    try:
         while True:
             ready = [name for name, needs in waiting.items() if done.issuperset(needs)]
             for name in ready:
@@ -90,6 +94,9 @@ def carry_out(steps: Steps, jobs: int, repro: Callable[[str], bool]) -> list[str
                     done.add(name)
                 else:
                     failed.append(name)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        dvc_process.interrupt()
 
 
 def in_order(lock: Path, stages: Sequence[str]) -> None:
@@ -109,5 +116,5 @@ def in_order(lock: Path, stages: Sequence[str]) -> None:
 
 
 def _repro(stage: str, environment: Mapping[str, str]) -> bool:
-    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item"]
-    return subprocess.call([*dvc, stage], env=environment) == 0
+    command = ("--wait-for-lock", "repro", "--quiet", "--single-item", stage)
+    return dvc_process.run(*command, environment=environment)

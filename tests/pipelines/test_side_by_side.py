@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import cli, side_by_side
+from pipelines import cli, dvc_process, side_by_side
 
+ROOT = Path(__file__).parents[2]
 STEPS = {"a": [], "b": [], "c": ["a", "b"], "d": ["a"], "e": ["c"]}
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -101,7 +103,65 @@ def test_only_stages_with_changes_and_what_follows_them_are_started(pipeline):
     assert side_by_side.plan("dvc.yaml")[1] == {"c": [], "e": ["c"]}
 
 
+def test_when_interrupted_no_further_stage_is_started():
+    ran = []
+
+    def repro(name: str) -> bool:
+        ran.append(name)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side.carry_out(STEPS, 1, repro)
+    time.sleep(0.6)
+    assert ran == ["a"]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
+    """DVC itself never hears it: half of what it writes down would keep every later one out."""
+    listening = (
+        "import os, signal, sys, time; signal.signal(2, lambda *_: os._exit(130)); "
+        "open('started', 'w').close(); time.sleep(30)"
+    )
+    graph = yaml.safe_load(Path("dvc.yaml").read_text())
+    before = graph["stages"]["a"]["cmd"]
+    graph["stages"]["a"]["cmd"] = f'exec {sys.executable} -c "{listening}"'
+    Path("dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
+    run = (
+        "import os, sys; from pipelines import dvc_process, side_by_side\n"
+        "if sys.argv[1] == '1': dvc_process.run('repro', 'a', environment=os.environ)\n"
+        "else: side_by_side.run('dvc.yaml', 2, os.environ)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", run, jobs], env=environment, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    while not Path("started").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=20)[1].decode()
+    assert process.returncode != 0 and errors.count("Traceback") == 1, errors
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    graph["stages"]["a"]["cmd"] = before
+    Path("dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
+    assert side_by_side.run("dvc.yaml", 2, os.environ) == 0
+
+
+def test_half_a_table_of_a_killed_dvc_is_removed(pipeline):
+    table = Path(".dvc/tmp/rwlock")
+    dvc_process.mend()
+    table.write_text('{"write": {"/a/b": {"pid": 1')
+    dvc_process.mend()
+    assert not table.exists()
+    table.write_text("{}")
+    dvc_process.mend()
+    assert table.read_text() == "{}"
+
+
 def test_less_than_one_job_is_an_error(capsys, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(ROOT)
     assert cli.main(["run", "smoke", "--jobs", "0"]) == 2
     assert capsys.readouterr().err == "error: --jobs: 0: expected 1 or more\n"
