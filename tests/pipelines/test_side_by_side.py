@@ -103,7 +103,15 @@ def test_only_stages_with_changes_and_what_follows_them_are_started(pipeline):
     assert side_by_side.plan("dvc.yaml")[1] == {"c": [], "e": ["c"]}
 
 
-def test_when_interrupted_no_further_stage_is_started():
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to Ctrl-C; libraries that other tests import (dask-jobqueue) take it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_when_interrupted_no_further_stage_is_started(ctrl_c):
     ran = []
 
     def repro(name: str) -> bool:
@@ -130,7 +138,8 @@ def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
     graph["stages"]["a"]["cmd"] = f'exec {sys.executable} -c "{listening}"'
     Path("dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
     run = (
-        "import os, sys; from pipelines import dvc_process, side_by_side\n"
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pipelines import dvc_process, side_by_side\n"
         "if sys.argv[1] == '1': dvc_process.run('repro', 'a', environment=os.environ)\n"
         "else: side_by_side.run('dvc.yaml', 2, os.environ)"
     )
