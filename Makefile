@@ -54,8 +54,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-graph:  ## copy dvc.yaml into every profile
-	@for profile in pipelines/profiles/*/; do cp dvc.yaml $$profile; done
+graph: setup  ## list in dvc.yaml what each stage imports, and copy it into every profile
+	$(BIN)/python -m pipelines.dvc.dependencies
 
 lock: setup  ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

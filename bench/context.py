@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from bench.arms import ARMS
-from bench.errors import BenchError
 from bench.paper import pairs as published_pairs
-from bench.schema import Protocol
+from bench.record import Protocol
+from safs.arms import ARMS
+from safs.errors import SafsError
+from safs.spec import Spec
 
 if TYPE_CHECKING:
-    from bench.records import Collection
+    from bench.collection import Collection
 
 
-class Frozen(BaseModel):
-    """Base: immutable, unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PairInfo(Frozen):
+class PairInfo(Spec):
     """A (network, data set) pair as people read it.
 
     ``published`` is its key in ``paper.yaml`` or None. ``comparable`` says whether our numbers may
@@ -44,7 +39,7 @@ class PairInfo(Frozen):
         return self
 
 
-class Context(Frozen):
+class Context(Spec):
     """One profile.
 
     ``budgets`` are numbers such as epochs and trials; ``swept`` are the arms of the activation
@@ -59,7 +54,7 @@ class Context(Frozen):
     pairs: dict[str, PairInfo]
     ratios: tuple[float, ...]
     replicates: int = Field(ge=1)
-    methods: tuple[str, ...]
+    arms: tuple[str, ...]
     swept: tuple[str, ...] = ()
     searches: dict[str, str] = Field(default_factory=dict)
     budgets: dict[str, int | float | str] = Field(default_factory=dict)
@@ -68,10 +63,10 @@ class Context(Frozen):
     parameters: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _known_methods(self) -> Context:
-        unknown = [name for name in (*self.methods, *self.swept) if name not in ARMS]
+    def _known_arms(self) -> Context:
+        unknown = [name for name in (*self.arms, *self.swept) if name not in ARMS]
         if unknown:
-            raise ValueError(f"methods among {', '.join(ARMS)}; got {', '.join(unknown)}")
+            raise ValueError(f"arms among {', '.join(ARMS)}; got {', '.join(unknown)}")
         return self
 
     def search(self, pair: str) -> str:
@@ -85,16 +80,16 @@ class Context(Frozen):
     def require(self, collection: Collection) -> None:
         """Refuse a collection with runs that this profile does not describe.
 
-        Tables walk over the profile's pairs, ratios and methods, so such runs would vanish.
+        Tables walk over the profile's pairs, ratios and arms, so such runs would vanish.
 
         Raises:
-            BenchError: naming the first stranger.
+            SafsError: naming the first stranger.
         """
         known: dict[str, set[Any]] = {
             "pair": set(self.pairs),
             "ratio": {0.0, *self.ratios},
-            "method": {*self.methods, *self.swept},
+            "method": {*self.arms, *self.swept},
         }
         for column, values in known.items():
             for found in sorted(set(collection.frame[column]) - values):
-                raise BenchError(f"profile {self.profile!r} has no {column} {found!r}")
+                raise SafsError(f"profile {self.profile!r} has no {column} {found!r}")

@@ -15,7 +15,7 @@ import yaml
 class Published:
     """One printed number.
 
-    ``what`` is a method (its accuracy, percent) or a contrast such as ``safs-vanilla`` (a gain in
+    ``what`` is an arm (its accuracy, percent) or a contrast such as ``safs-vanilla`` (a gain in
     percentage points); ``metric`` is top1 or top5; ``ref`` is the table or section.
     """
 
@@ -53,11 +53,11 @@ def contradictions() -> list[dict[str, Any]]:
     return found
 
 
-def published(pair: str | None, table: str, method: str) -> dict[str, float] | None:
+def published(pair: str | None, table: str, arm: str) -> dict[str, float] | None:
     """Top-1 (and top-5) that ``table`` (``table1``, ``table2``) prints; None if it does not."""
     if table not in facts()["accuracy"]:
         raise KeyError(f"unknown table {table!r}; known: {', '.join(facts()['accuracy'])}")
-    values = facts()["accuracy"][table]["values"].get(pair, {}).get(method)
+    values = facts()["accuracy"][table]["values"].get(pair, {}).get(arm)
     return None if values is None else dict(zip(("top1", "top5"), values, strict=False))
 
 
@@ -86,10 +86,10 @@ def numbers(pair: str) -> list[Published]:
 
 def _accuracies(pair: str) -> Iterator[Published]:
     for table in facts()["accuracy"].values():
-        for method, values in table["values"].get(pair, {}).items():
-            ratio = 0.0 if method == "dense" else facts()["paper"]["ratio"]
+        for arm, values in table["values"].get(pair, {}).items():
+            ratio = 0.0 if arm == "dense" else facts()["paper"]["ratio"]
             for metric, value in zip(("top1", "top5"), values, strict=False):
-                yield Published(pair, method, metric, ratio, value, table["ref"], gain=False)
+                yield Published(pair, arm, metric, ratio, value, table["ref"], gain=False)
 
 
 def _gains(pair: str) -> Iterator[Published]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from bench.files import csv_text, write_text
+from safs.files import write_text
 
 ABSENT = "-"
 """Shown where there is no value; never 0."""
@@ -92,6 +92,11 @@ def _markdown_cell(value: object) -> str:
 
 def _latex_cell(value: object) -> str:
     return " ".join(str(value).split()).translate(_LATEX)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV of ten digits; an empty cell is an absent value."""
+    return str(frame.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
 
 
 def number(value: float, digits: int = 2, sign: bool = False) -> str:

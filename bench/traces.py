@@ -1,4 +1,4 @@
-"""Traces of the searches: every candidate of stage 1 and every trial of stage 2, as JSON.
+"""Frames of the traces: every candidate of stage 1, every trial of stage 2, every epoch.
 
 Energies are training losses (Eq. 5), costs are 1 - validation accuracy; both are minimised. A
 failed candidate has no energy (``null``), never 0.
@@ -8,101 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from bench.errors import BenchError
-from bench.schema import Count, Fraction, Model, describe
-
-
-class Evaluation(Model):
-    """One candidate of stage 1: an operator per slot, and the loss it reached."""
-
-    index: Count
-    chromosome: tuple[str, ...]
-    energy: float | None
-    accepted: bool
-    epochs: Count
-    status: Literal["ok", "failed"]
-    reason: str | None = None
-
-
-class Trial(Model):
-    """One configuration of stage 2 and its cost (1 - validation accuracy; 1.0 if it crashed)."""
-
-    index: Count
-    config: dict[str, Any]
-    cost: float
-    validation_top1: Fraction | None
-    epochs: Count
-    status: Literal["ok", "failed"]
-    reason: str | None = None
-
-
-class Trace(Model):
-    """What both stages' traces have in common. ``best`` is the index of the winner."""
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    pair: str
-    ratio: Annotated[float, Field(ge=0, lt=1)]
-    replicate: Count
-    best: int | None
-
-    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read and check a trace. Raises BenchError, naming every problem, or OSError."""
-        try:
-            return cls.model_validate_json(path.read_bytes(), strict=True)
-        except ValidationError as error:
-            raise BenchError("\n".join(describe(error, path.name))) from None
-
-
-class SearchTrace(Trace):
-    """Stage 1 of one replicate. ``operators`` are the candidates, also those never drawn."""
-
-    algorithm: str
-    slots: tuple[str, ...]
-    operators: tuple[str, ...]
-    evaluations: tuple[Evaluation, ...]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for e in self.evaluations:
-            if len(e.chromosome) != len(self.slots):
-                raise ValueError(f"evaluation {e.index}: {len(self.slots)} operators, one per slot")
-            if not set(e.chromosome) <= set(self.operators):
-                raise ValueError(f"evaluation {e.index}: only operators of the list 'operators'")
-        return self
-
-
-class TuneTrace(Trace):
-    """Stage 2 of one replicate and method."""
-
-    method: str
-    trials: tuple[Trial, ...]
+from safs.rows import SearchTrace, TuneTrace
 
 
 @dataclass(frozen=True)
 class Traces:
-    """All traces of a profile; ``curves`` is a :func:`curve_frame`."""
+    """All traces of a profile; ``curves`` is a :func:`curve_frame`.
+
+    ``search`` are the searches of stage 1 that are compared at equal budget, ``others`` those
+    behind control arms: one operator everywhere, the cheap search.
+    """
 
     search: tuple[SearchTrace, ...] = ()
     tune: tuple[TuneTrace, ...] = ()
     curves: pd.DataFrame = field(default_factory=lambda: curve_frame(()))
-
-
-def read_all(search: Iterable[Path], tune: Iterable[Path]) -> Traces:
-    """Read the traces that are named. Raises BenchError or OSError."""
-    return Traces(
-        tuple(SearchTrace.read(path) for path in search),
-        tuple(TuneTrace.read(path) for path in tune),
-    )
+    others: tuple[SearchTrace, ...] = ()
 
 
 def best_so_far(values: Sequence[float | None]) -> list[float]:
@@ -147,10 +72,10 @@ def candidate_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
 
 
 def trial_frame(traces: Iterable[TuneTrace]) -> pd.DataFrame:
-    """Every trial of every tuning: pair, ratio, method, replicate, trial, recipe and result."""
+    """Every trial of every tuning: pair, ratio, arm, replicate, trial, recipe and result."""
     rows = [
-        {"pair": t.pair, "ratio": t.ratio, "method": t.method, "replicate": t.replicate}
-        | {"trial": trial.index, **trial.config}
+        {"pair": t.pair, "ratio": t.ratio, "method": t.arm, "replicate": t.replicate}
+        | {"trial": trial.index, **dict(sorted(trial.config.model_dump().items()))}
         | trial.model_dump(include={"cost", "epochs", "status", "reason"})
         for t in traces
         for trial in t.trials
@@ -185,10 +110,10 @@ mean absolute gradient of the last batch, as the released code has it."""
 def curve_frame(
     histories: Iterable[tuple[tuple[str, float, int, str], Iterable[dict[str, Any]]]],
 ) -> pd.DataFrame:
-    """One row per epoch of every final training: pair, ratio, replicate, method, :data:`CURVES`.
+    """One row per epoch of every final training: pair, ratio, replicate, arm, :data:`CURVES`.
 
     Args:
-        histories: ``((pair, ratio, replicate, method), epochs)``; a value that was not measured or
+        histories: ``((pair, ratio, replicate, arm), epochs)``; a value that was not measured or
             not finite is None and becomes NaN.
     """
     keys = ("pair", "ratio", "replicate", "method")

@@ -1,0 +1,1 @@
+"""The DVC stages, and what they run on."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.config import Study
+    from pipelines.config.study import Study
 
 PER_PAIR = ("pretrain", "activations", "algorithms", "fast", "readings", "evaluate")
 PER_CELL = ("prune", "baselines", "search", "tune")
@@ -24,8 +24,7 @@ PER_PROFILE = ("tables", "compare", "report")
 
 def main(arguments: list[str]) -> int:
     """Run one stage; see the module."""
-    from bench.errors import BenchError
-    from pipelines.config import load
+    from pipelines.config.study import load
     from safs.errors import SafsError
 
     stage, params, *cell = arguments
@@ -33,7 +32,7 @@ def main(arguments: list[str]) -> int:
         study = load(Path(params))
         run = importlib.import_module(f"pipelines.stages.{stage}").run
         run(study, *_place(study, stage, cell))
-    except (SafsError, BenchError) as error:
+    except SafsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

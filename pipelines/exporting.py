@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import layout, scratch, tasks
+from pipelines.engine import layout, scratch
+from pipelines.tasks.shared import empty
 from safs.errors import SafsError
+from safs.files import write_json
 from safs.spec import NetworkSpec
 
 if TYPE_CHECKING:
-    from safs.export import Exported
+    from safs.api.export import Exported
 
 ABOUT = "about.json"
 
@@ -29,15 +31,15 @@ def export(source: Path, folder: Path) -> Exported:
     from safetensors.torch import load_file
 
     from safs import slots
+    from safs.api.export import export as write
     from safs.datasets import DATASETS
-    from safs.export import export as write
 
     place = artefact(source)
     content = _read(place)
     weights = _weights(place, content)
     # Read field by field: artefacts outlive changes of what a job consists of.
     job, result = content["job"], content["result"]
-    network = tasks.empty(NetworkSpec.model_validate(job["network"]), job["dataset"])
+    network = empty(NetworkSpec.model_validate(job["network"]), job["dataset"])
     operators = [slot["operator"] for slot in result["slots"]]
     slots.fill(network, operators, scaled=job["scaled"])
     network.load_state_dict(load_file(weights))
@@ -48,7 +50,7 @@ def export(source: Path, folder: Path) -> Exported:
         "weights": content["weights"],
         "difference": done.difference,
     }
-    scratch.write_json(folder / ABOUT, about)
+    write_json(folder / ABOUT, about)
     return done
 
 
@@ -63,10 +65,10 @@ def artefact(source: Path) -> Path:
         return source
     if not {"profile", "pair", "ratio", "replicate", "method"} <= set(content):
         raise SafsError(f"{source}: neither a record nor the artefact of a training")
-    method = content["method"]
-    ratio = None if method == "dense" else content["ratio"]
-    place = layout.folder(content["profile"], layout.trained_in(method), content["pair"], ratio)
-    return place / f"{method}-r{content['replicate']}.json"
+    arm = content["method"]
+    ratio = None if arm == "dense" else content["ratio"]
+    place = layout.folder(content["profile"], layout.trained_in(arm), content["pair"], ratio)
+    return place / f"{arm}-r{content['replicate']}.json"
 
 
 def _weights(place: Path, content: dict[str, Any]) -> Path:

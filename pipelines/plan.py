@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.config import Pair, Study
+from pipelines.config.pair import Pair
+from pipelines.config.study import Study
 from pipelines.engine import layout
 from safs.arms import ARMS
 from safs.datasets import DATASETS, load_part
@@ -30,11 +31,55 @@ def training_images(dataset: str, data: Path | None = None) -> int:
     return size - size // DATASETS[dataset].folds
 
 
+Spending = dict[str, list[tuple[int, int]]]
+"""(trainings, epochs of each) by purpose: ``search``, ``tune`` and ``final``."""
+
+
+def spending(pair: Pair, arm: str) -> Spending:
+    """What one replicate of an arm at one ratio trains; searches count though arms share them."""
+    entry = ARMS[arm]
+    searches = {
+        "found": [(pair.search.evaluations, pair.search.epochs)],
+        "best_single": [(len(pair.search.operators), pair.search.epochs)],
+        "found_fast": halvings(pair, "search"),
+    }
+    tunings = [(trials(pair, arm), pair.tune.epochs)]
+    if entry.operators == "found_fast":
+        tunings = halvings(pair, "tune")
+    length = pair.pretrain.epochs if arm == "dense" else pair.finetune.epochs
+    return {
+        "search": searches.get(entry.operators, []),
+        "tune": tunings if entry.tuned else [],
+        "final": [(1, length)],
+    }
+
+
+def epochs(trainings: Iterable[tuple[int, int]]) -> int:
+    """Epochs that some trainings have together."""
+    return sum(count * each for count, each in trainings)
+
+
 def run_epochs(pair: Pair, arm: str) -> int:
     """Epochs of one replicate of an arm at one ratio, its searches included (Table 3)."""
-    every = [run for stage in STAGES for run in _runs(pair, arm, stage)]
-    every += _shared(pair, (arm,))
-    return sum(trainings * epochs for trainings, epochs in every)
+    return sum(epochs(trainings) for trainings in spending(pair, arm).values())
+
+
+def stage_epochs(study: Study, pair: Pair, stage: str) -> int:
+    """Epochs of a stage in one cell, over all replicates."""
+    return study.profile.replicates * epochs(_trained(pair, study.profile.arms, stage))
+
+
+def _trained(pair: Pair, arms: Iterable[str], stage: str) -> list[tuple[int, int]]:
+    """What one replicate of a stage trains in a cell: a search that arms share counts once."""
+    found = {arm: spending(pair, arm) for arm in arms}
+    here = [arm for arm in found if layout.trained_in(arm) == stage]
+    every = [run for arm in here for run in (*found[arm]["tune"], *found[arm]["final"])]
+    if stage == "fast":
+        return every + [run for arm in here for run in found[arm]["search"]]
+    if stage == "search":
+        shared = {layout.search_name(arm): arm for arm in found}
+        every += [run for name, arm in shared.items() if name for run in found[arm]["search"]]
+    return every
 
 
 @dataclass(frozen=True)
@@ -60,11 +105,9 @@ def steps(study: Study) -> list[Step]:
         dense = study.profile.replicates
         found.append(Step(name, "pretrain", dense, dense * pair.pretrain.epochs))
         for stage in STAGES:
-            runs = [run for arm in study.profile.arms for run in _runs(pair, arm, stage)]
-            runs += _shared(pair, study.profile.arms) if stage == "search" else []
-            total = sum(trainings * epochs for trainings, epochs in runs)
+            runs = _trained(pair, study.profile.arms, stage)
             count = sum(trainings for trainings, _ in runs)
-            found.append(Step(name, stage, cells * count, cells * total))
+            found.append(Step(name, stage, cells * count, cells * epochs(runs)))
         found += _studies(study, name, pair)
     return found
 
@@ -101,19 +144,6 @@ def trials(pair: Pair, arm: str) -> int:
     return pair.tune.trials + (pair.search.evaluations if ARMS[arm].whole_budget else 0)
 
 
-def _runs(pair: Pair, arm: str, stage: str) -> Iterator[tuple[int, int]]:
-    """(trainings, epochs each) of one run of an arm in a stage."""
-    entry = ARMS[arm]
-    if stage != layout.trained_in(arm):
-        return
-    if stage == "fast":
-        yield from halvings(pair, "search")
-        yield from halvings(pair, "tune")
-    elif entry.tuned:
-        yield trials(pair, arm), pair.tune.epochs
-    yield 1, pair.finetune.epochs
-
-
 def halvings(pair: Pair, stage: Literal["search", "tune"]) -> list[tuple[int, int]]:
     """(trainings, epochs each) of a stage of the cheap search; a continued one counts again."""
     sizes = {
@@ -122,10 +152,3 @@ def halvings(pair: Pair, stage: Literal["search", "tune"]) -> list[tuple[int, in
     }
     candidates, epochs = sizes[stage]
     return planned(candidates, pair.fast.epochs(epochs), pair.fast.eta)
-
-
-def _shared(pair: Pair, arms: tuple[str, ...]) -> list[tuple[int, int]]:
-    """(trainings, epochs each) of the searches, which several arms share."""
-    wanted = {ARMS[arm].operators for arm in arms}
-    counts = {"found": pair.search.evaluations, "best_single": len(pair.search.operators)}
-    return [(n, pair.search.epochs) for operators, n in counts.items() if operators in wanted]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pipelines.config import Pair, Study
+from pipelines.config.pair import Pair
+from pipelines.config.study import Study
 from pipelines.engine import compute
 from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.errors import SafsError
-from safs.tuning_space import space
+from safs.search.tuning_space import space
 
 
 def preflight(study: Study) -> None:
@@ -48,8 +49,8 @@ def _masks(study: Study, name: str, pair: Pair) -> None:
             if file is not None and not file.is_file():
                 raise SafsError(f"{name}: prune.given: no file {file}")
     if pair.prune.spare:
-        from pipelines.engine.tasks import empty
-        from safs.pruning import spared
+        from pipelines.tasks.shared import empty
+        from safs.pruning.prune import spared
 
         try:
             spared(empty(pair.network, pair.dataset.name), pair.prune.spare)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
+from bench.collection import Collection, Expected, collect
 from bench.context import Context
-from bench.predictors import Predictions
-from bench.predictors import table as predictors
-from bench.readings import Runs, readings
-from bench.records import Collection, Expected, collect
+from bench.record import Protocol as ProtocolName
 from bench.render import Table
-from bench.schema import Protocol as ProtocolName
-from bench.traces import SearchTrace, Traces, TuneTrace, curve_frame
-from pipelines.config import Study
-from pipelines.engine import layout
-from pipelines.engine.scratch import read_json
-from safs.arms import ARMS
-from safs.protocol import PROTOCOL_VERSION, Protocol
+from bench.tables.predictors import Predictions
+from bench.tables.predictors import table as predictors
+from bench.tables.readings import Runs, readings
+from bench.traces import Traces, curve_frame
+from pipelines.config.study import Study
+from pipelines.engine import artefacts, layout
+from safs.arms import everywhere
+from safs.rows import SearchTrace, TuneTrace
+from safs.settings import PROTOCOL_VERSION, Protocol
 
 
 def results(study: Study) -> Path:
@@ -33,12 +34,12 @@ def expected(study: Study) -> list[Expected]:
     for pair in study.profile.pairs:
         place = layout.folder(study.profile.profile, "evaluate", pair)
         ratios = study.profile.ratios(pair)
-        pruned = [(arm, x) for x in ratios for arm in study.profile.methods(pair, x)]
+        pruned = [(arm, x) for x in ratios for arm in study.profile.every_arm(pair, x)]
         cells = [("dense", 0.0), *pruned]
-        for method, ratio in cells:
+        for arm, ratio in cells:
             for r in range(study.profile.replicates):
-                path = place / f"{layout.record_name(method, ratio, r)}.json"
-                runs.append(Expected(pair, ratio, r, method, path))
+                path = place / f"{layout.record_name(arm, ratio, r)}.json"
+                runs.append(Expected(pair, ratio, r, arm, path))
     return runs
 
 
@@ -80,23 +81,28 @@ def predictor_tables(study: Study) -> list[Table]:
 
 def traces(study: Study) -> Traces:
     """What the trainings that the parameters name left behind: searches, tunings, curves."""
-    searches, tunings, curves = [], [], []
-    found = any(ARMS[arm].operators == "found" for arm in study.profile.arms)
-    tuned = [arm for arm in study.profile.arms if layout.trained_in(arm) == "tune"]
-    for pair in study.profile.pairs:
-        for ratio in study.profile.ratios(pair):
-            place = partial(layout.folder, study.profile.profile, pair=pair, ratio=ratio)
-            for r in range(study.profile.replicates):
-                searches += [place("search") / f"search-r{r}.json"] if found else []
-                others = study.profile.algorithms(pair, ratio)
-                searches += [place("algorithms") / f"{name}-r{r}.json" for name in others]
-                tunings += [place("tune") / f"{arm}-tune-r{r}.json" for arm in tuned]
-                for arm in study.profile.arms:
-                    path = place(layout.trained_in(arm)) / f"{arm}-r{r}.json"
-                    curves.append(((pair, ratio, r, arm), path))
+    compared: dict[Path, None] = {}
+    others: dict[Path, None] = {}
+    tunings: dict[Path, None] = {}
+    curves = []
+    profile = study.profile
+    cells = [(pair, ratio) for pair in profile.pairs for ratio in profile.ratios(pair)]
+    for (pair, ratio), r in product(cells, range(profile.replicates)):
+        place = partial(layout.folder, profile.profile, pair=pair, ratio=ratio)
+        for name in profile.algorithms(pair, ratio):
+            compared[place("algorithms") / f"{name}-r{r}.json"] = None
+        for arm in profile.arms:
+            for purpose, (stage, name) in layout.trace_names(arm).items():
+                own = compared if name == "search" else others
+                into = own if purpose == "search" else tunings
+                into[place(stage) / f"{name}-r{r}.json"] = None
+            curves.append(
+                ((pair, ratio, r, arm), place(layout.trained_in(arm)) / f"{arm}-r{r}.json")
+            )
     return Traces(
-        search=tuple(SearchTrace.model_validate(_trace(p)) for p in searches if p.exists()),
-        tune=tuple(TuneTrace.model_validate(_trace(p)) for p in tunings if p.exists()),
+        search=tuple(artefacts.trace(p, SearchTrace) for p in compared if p.exists()),
+        others=tuple(artefacts.trace(p, SearchTrace) for p in others if p.exists()),
+        tune=tuple(artefacts.trace(p, TuneTrace) for p in tunings if p.exists()),
         curves=curve_frame((key, _history(path)) for key, path in curves if path.exists()),
     )
 
@@ -111,8 +117,8 @@ def context(study: Study) -> Context:
         pairs={name: pair.about for name, pair in study.pairs.items()},
         ratios=tuple(sorted({cell.ratio for cell in profile.cells.values()})),
         replicates=profile.replicates,
-        methods=("dense", *profile.arms),
-        swept=tuple(f"all_{name}" for name in profile.studies.activations.operators),
+        arms=("dense", *profile.arms),
+        swept=tuple(map(everywhere, profile.studies.activations.operators)),
         searches={name: pair.search.algorithm for name, pair in study.pairs.items()},
         budgets=_budgets(study),
         notes=tuple(note.strip() for note in profile.notes),
@@ -165,10 +171,6 @@ def _budgets(study: Study) -> dict[str, int | float | str]:
     return budgets
 
 
-def _trace(path: Path) -> object:
-    return read_json(path)["trace"]
-
-
 def _history(path: Path) -> list[dict[str, float]]:
-    history: list[dict[str, float]] = read_json(path)["result"]["history"]
+    history: list[dict[str, float]] = artefacts.read(path)["result"]["history"]
     return history

@@ -19,10 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipelines.config import load_pair
-from pipelines.engine import tasks
+from pipelines.config.pair import load_pair
 from pipelines.engine.compute import Compute, Pool, cluster
 from pipelines.engine.jobs import Files, Job
+from pipelines.tasks import pruning, training
+from pipelines.tasks.shared import WEIGHTS
 
 GOAL = 0.56
 TRAININGS, EPOCHS = 12, 120
@@ -56,7 +57,7 @@ def _runner(stack: ExitStack, workers: int, folder: Path) -> Callable[[], float]
         started = time.perf_counter()
         with ThreadPoolExecutor(max_workers=TRAININGS) as threads:
             for result in threads.map(
-                lambda number: pool.run(tasks.train, _job(number, epochs), files, pool.topic),
+                lambda number: pool.run(training.train, _job(number, epochs), files, pool.topic),
                 range(TRAININGS),
             ):
                 assert result["failure"] is None
@@ -70,11 +71,11 @@ def _start(pool: Pool, folder: Path) -> Files:
     """A dense network, trained for one epoch, and its mask."""
     folder.mkdir()
     pair = load_pair(PAIR, {})
-    dense, mask = folder / tasks.WEIGHTS, folder / "mask.safetensors"
+    dense, mask = folder / WEIGHTS, folder / "mask.safetensors"
     job = _job(0, 1).model_copy(update={"chromosome": None, "backend": "dense", "phase": "dense"})
-    pool.run(tasks.train, job, Files(folder=folder, keep_weights=True), pool.topic)
+    pool.run(training.train, job, Files(folder=folder, keep_weights=True), pool.topic)
     pool.run(
-        tasks.prune, pair.network, pair.dataset.name, dense, 0.95, pair.prune, (0, 0), mask, None
+        pruning.prune, pair.network, pair.dataset.name, dense, 0.95, pair.prune, (0, 0), mask, None
     )
     return Files(folder=folder, dense=dense, mask=mask)
 

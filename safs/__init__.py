@@ -10,18 +10,18 @@ from typing import Any
 
 # By name and not by statement, so that what a training depends on is not all of this.
 _PUBLIC = {
-    "Budget": "safs.api",
+    "Budget": "safs.api.report",
     "OPERATORS": "safs.operators",
-    "PRUNERS": "safs.pruners",
+    "PRUNERS": "safs.pruning.pruners",
     "Recipe": "safs.spec",
-    "Result": "safs.api",
+    "Result": "safs.api.tune",
     "SEARCHES": "safs.search",
     "SafsError": "safs.errors",
     "Augmentation": "safs.datasets.base",
-    "load": "safs.api",
+    "load": "safs.api.tune",
     "operator": "safs.operators",
-    "search_and_tune": "safs.api",
-    "to_onnx": "safs.export",
+    "search_and_tune": "safs.api.tune",
+    "to_onnx": "safs.api.export",
 }
 
 

@@ -1,18 +1,19 @@
 """The arms: every way of retraining the same pruned checkpoint that the protocol compares.
 
 All arms of a (replicate, ratio) share dense net, mask, batches and, where they are tuned, the
-space, SMAC's seed and the first five configurations. ``dense`` is no arm here: it is what is
-pruned.
+space, SMAC's seed and the first five configurations. ``dense`` is what is pruned and stands in the
+table as the first arm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from safs.errors import UnknownName
 from safs.operators import OPERATORS
-from safs.protocol import Protocol
+from safs.settings import Protocol
 
 Operators = Literal[
     "default", "relu", "srelu", "found", "found_fast", "random", "best_single", "one"
@@ -21,20 +22,25 @@ Operators = Literal[
 
 @dataclass(frozen=True)
 class Arm:
-    """What is in the slots, and what is learned or tuned.
+    """What is in the slots, what is learned or tuned, and what people call it.
 
     Attributes:
+        label: heads columns.
+        description: explains it in a line.
         operators: the network's default; ReLU or SReLU everywhere; the chromosome that stage 1
             found; the one that the cheap search found; a random one; the best of the chromosomes
             with one operator everywhere; one given operator everywhere.
-        operator: that operator.
         scaled: alpha and beta are learned.
         tuned: stage 2 chooses the recipe; otherwise the dense recipe is used.
         whole_budget: stage 2 gets as many trials as SAFS has in both stages.
         beyond_paper: a control that the paper does not have.
+        operator: the one given operator, of an arm of the activation study (Figure 4a). These stand
+            in no table.
     """
 
-    operators: Operators
+    label: str
+    description: str
+    operators: Operators = "default"
     scaled: bool = False
     tuned: bool = False
     whole_budget: bool = False
@@ -42,26 +48,80 @@ class Arm:
     operator: str | None = None
 
 
-ARMS: Mapping[str, Arm] = {
-    "vanilla": Arm("default"),
-    "srelu": Arm("srelu"),
-    "stage1_only": Arm("found"),
-    "stage2_only": Arm("relu", scaled=True, tuned=True),
-    "safs": Arm("found", scaled=True, tuned=True),
-    "safs_fast": Arm("found_fast", scaled=True, tuned=True, beyond_paper=True),
-    "default_hpo": Arm("default", tuned=True, beyond_paper=True),
-    "srelu_hpo": Arm("srelu", tuned=True, beyond_paper=True),
-    "random_hpo": Arm("random", scaled=True, tuned=True, beyond_paper=True),
-    "best_single_hpo": Arm("best_single", scaled=True, tuned=True, beyond_paper=True),
-    "default_hpo_total": Arm(
-        "default", scaled=True, tuned=True, whole_budget=True, beyond_paper=True
-    ),
-} | {f"all_{name}": Arm("one", operator=name) for name in OPERATORS if not name.startswith("srelu")}
-"""The last ones, one operator everywhere, are those of the activation study (Figure 4a)."""
+_LEARNED: Any = {"scaled": True, "tuned": True}
+_CONTROL: Any = {"tuned": True, "beyond_paper": True}
+_LEARNED_CONTROL: Any = {**_CONTROL, "scaled": True}
 
+_TABLE: Mapping[str, Arm] = {
+    "dense": Arm("Dense", "the unpruned network with its own recipe"),
+    "vanilla": Arm("Vanilla", "pruned, default activation, the dense recipe"),
+    "srelu": Arm("SReLU", "pruned, SReLU in every slot, the dense recipe", "srelu"),
+    "stage1_only": Arm("Stage 1", "activations found by the search, the dense recipe", "found"),
+    "stage2_only": Arm("Stage 2", "ReLU, learned alpha and beta, tuned recipe", "relu", **_LEARNED),
+    "safs": Arm("SAFS", "activations found, learned alpha and beta, tuned recipe",
+                "found", **_LEARNED),
+    "safs_fast": Arm("SAFS fast", "as SAFS, both stages by successive halving",
+                     "found_fast", **_LEARNED_CONTROL),
+    "default_hpo": Arm("Default + HPO", "default activation, tuned recipe", **_CONTROL),
+    "srelu_hpo": Arm("SReLU + HPO", "SReLU, tuned recipe", "srelu", **_CONTROL),
+    "random_hpo": Arm("Random + HPO", "a random activation per slot, alpha and beta, tuned recipe",
+                      "random", **_LEARNED_CONTROL),
+    "best_single_hpo": Arm("Best single + HPO", "the best one activation everywhere, tuned recipe",
+                           "best_single", **_LEARNED_CONTROL),
+    "default_hpo_total": Arm(
+        "Default + HPO (total)", "default activation tuned with the whole budget of SAFS",
+        whole_budget=True, **_LEARNED_CONTROL),
+}  # fmt: skip
+_EVERYWHERE = "all_"
+
+
+class Arms(Mapping[str, Arm]):
+    """Every arm, in the order of the tables; then one operator everywhere, per operator.
+
+    The latter follow the registry of operators. SReLU everywhere is an arm of its own already.
+    """
+
+    def __getitem__(self, name: str) -> Arm:
+        if name in _TABLE:
+            return _TABLE[name]
+        if name not in self:
+            raise UnknownName("arm", name, self)
+        operator = name.removeprefix(_EVERYWHERE)
+        label = OPERATORS[operator].label
+        words = f"{label} in every slot, the dense recipe"
+        return Arm(label, words, "one", operator=operator)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _TABLE or (isinstance(name, str) and _is_swept(name))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _TABLE
+        yield from (name for name in map(everywhere, OPERATORS) if _is_swept(name))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _is_swept(name: str) -> bool:
+    operator = name.removeprefix(_EVERYWHERE)
+    return operator != name and operator in OPERATORS and not operator.startswith("srelu")
+
+
+ARMS: Mapping[str, Arm] = Arms()
 
 SRELU = {"per_channel": "srelu", "per_layer": "srelu_layer", "as_released": "srelu_released"}
 """The operator that stands for SReLU under each reading of ``protocol.srelu``."""
+
+
+def everywhere(operator: str) -> str:
+    """The arm of the activation study with one operator in every slot."""
+    return f"{_EVERYWHERE}{operator}"
+
+
+def ordered(arms: Iterable[str]) -> list[str]:
+    """``arms`` without repeats, in the order of :data:`ARMS`."""
+    present = set(arms)
+    return [name for name in ARMS if name in present]
 
 
 def chromosome(name: str, default: tuple[str, ...], protocol: Protocol) -> tuple[str, ...]:
@@ -75,8 +135,8 @@ def chromosome(name: str, default: tuple[str, ...], protocol: Protocol) -> tuple
     operators = ARMS[name].operators
     if operators == "default":
         return default
-    everywhere = {"relu": "relu", "srelu": SRELU[protocol.srelu], "one": ARMS[name].operator}
-    chosen = everywhere.get(operators)
-    if chosen is not None:
-        return (chosen,) * len(default)
-    raise ValueError(f"the operators of {name} have to be searched")
+    chosen = {"relu": "relu", "srelu": SRELU[protocol.srelu], "one": ARMS[name].operator}
+    operator = chosen.get(operators)
+    if operator is None:
+        raise ValueError(f"the operators of {name} have to be searched")
+    return (operator,) * len(default)

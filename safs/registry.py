@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safs.errors import UnknownName
 
@@ -13,18 +13,24 @@ T = TypeVar("T")
 class Registry(Mapping[str, T]):
     """A read-only mapping from name to entry, filled by :meth:`add`.
 
-    An unknown name raises :class:`~safs.errors.UnknownName`, which lists the known ones.
+    ``definitions`` has the function or class behind each entry. An unknown name raises
+    :class:`~safs.errors.UnknownName`, which lists the known ones.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self.definitions: dict[str, Any] = {}
 
-    def add(self, name: str, entry: T) -> T:
-        """Enter ``entry`` under ``name``; a name is given once."""
+    def add(self, name: str, entry: T, definition: Any = None) -> T:
+        """Enter ``entry`` under ``name``; a name is given once.
+
+        ``definition`` is the function or class that it is made from, if that is not the entry.
+        """
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is already registered")
         self._entries[name] = entry
+        self.definitions[name] = entry if definition is None else definition
         return entry
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -33,7 +39,7 @@ class Registry(Mapping[str, T]):
 
     def remove(self, name: str) -> None:
         """Take an entry out again (for tests that add one)."""
-        del self._entries[name]
+        del self._entries[name], self.definitions[name]
 
     def __getitem__(self, name: str) -> T:
         try:

@@ -42,7 +42,7 @@ class Slot(nn.Module):
     parameters while they are learned (stage 2) and absent, meaning 1, otherwise (stage 1, Eq. 5).
 
     Attributes:
-        operator: name of the operator in :data:`~safs.operators.OPERATORS`.
+        operator: name of the operator in :data:`~safs.operators.base.OPERATORS`.
         channels: size of dimension 1 of the input (channels, or units of a linear layer).
     """
 

@@ -15,11 +15,6 @@ ScheduleName = Literal[
     "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts", "sawtooth"
 ]  # fmt: skip
 BackendName = Literal["auto", "dense", "sparse"]
-OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "adam", "fromage", "tadam")
-SCHEDULES: tuple[ScheduleName, ...] = (
-    "constant", "step", "linear", "cosine", "halving", "plateau", "warm_restarts",
-)  # fmt: skip
-"""The seven schedules that stage 2 chooses among; ``sawtooth`` is a reading of one dense recipe."""
 
 KeptEpoch = Literal["last", "best_validation"]
 

@@ -43,7 +43,7 @@ HEADINGS = (
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row per pair, method and reading; ``off`` is relative to the printed hours."""
+    """One row per pair, arm and reading; ``off`` is relative to the printed hours."""
     facts = paper.facts()
     search = facts["settings"]["search"]
     one = search["iterations"] * search["epochs_per_candidate"]
@@ -52,13 +52,13 @@ def rows() -> list[dict[str, Any]]:
     for pair, printed in facts["cost"]["values"].items():
         dense = facts["settings"]["dense"][pair]
         epoch = dense["hours"] / dense["epochs"]
-        for method, readings in (("safs", SAFS), ("vanilla", VANILLA)):
+        for arm, readings in (("safs", SAFS), ("vanilla", VANILLA)):
             for name, epochs in readings.items():
                 hours = epochs(one, two, dense["epochs"]) * epoch
-                off = hours / printed[method] - 1
+                off = hours / printed[arm] - 1
                 found.append(
-                    {"pair": pair, "method": method, "printed": printed[method], "epoch": epoch}
-                    | {"implied": printed[method] / epoch, "reading": name, "hours": hours}
+                    {"pair": pair, "method": arm, "printed": printed[arm], "epoch": epoch}
+                    | {"implied": printed[arm] / epoch, "reading": name, "hours": hours}
                     | {"off": off, "fits": abs(off) <= FITS}
                 )
     return found
@@ -84,14 +84,14 @@ def misfits(found: list[dict[str, Any]]) -> str:
         groups.setdefault((row["pair"], row["method"]), []).append(row)
     none = [" ".join(key) for key, each in groups.items() if not any(r["fits"] for r in each)]
     text = f"No reading fits {', '.join(none)}." if none else "Every number has a reading."
-    for method, readings in (("safs", SAFS), ("vanilla", VANILLA)):
+    for arm, readings in (("safs", SAFS), ("vanilla", VANILLA)):
         throughout = [
             name
             for name in readings
-            if all(r["fits"] for r in found if (r["method"], r["reading"]) == (method, name))
+            if all(r["fits"] for r in found if (r["method"], r["reading"]) == (arm, name))
         ]
         if not throughout:
-            text += f" No single reading fits all pairs' {method} hours."
+            text += f" No single reading fits all pairs' {arm} hours."
     return text
 
 

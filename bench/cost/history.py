@@ -12,20 +12,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from bench.cost.steps import Step, by_key
-from bench.errors import BenchError
-from bench.files import write_text
+from safs.checked import parsed
+from safs.errors import SafsError
+from safs.files import write_text
+from safs.spec import Spec
 
 FOLDER = Path("results/cost")
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Machine(Frozen):
+class Machine(Spec):
     """Where an entry was made.
 
     ``device`` is the GPU that trained, None where the CPU did; ``load`` is the system's load
@@ -46,7 +44,7 @@ class Machine(Frozen):
         return hashlib.sha256(known.encode()).hexdigest()[:8]
 
 
-class Ratio(Frozen):
+class Ratio(Spec):
     """A cost over another from the same run; lower is better.
 
     ``low`` and ``high`` come from the quartiles of both sides: the noise of this ratio.
@@ -58,7 +56,7 @@ class Ratio(Frozen):
     high: Annotated[float, Field(gt=0)]
 
 
-class Entry(Frozen):
+class Entry(Spec):
     """A run of the benchmarks. ``when`` is its date and time in UTC, as ISO 8601 has it."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -68,7 +66,7 @@ class Entry(Frozen):
     steps: tuple[Step, ...]
     ratios: tuple[Ratio, ...]
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
+    model_config = ConfigDict(validate_by_name=True)
 
     @property
     def name(self) -> str:
@@ -82,15 +80,11 @@ class Entry(Frozen):
 
 
 def read(path: Path) -> Entry:
-    """An entry. Raises BenchError with file and key, or if there is no such file."""
+    """An entry. Raises SafsError with file and key, or if there is no such file."""
     try:
-        return Entry.model_validate_json(path.read_bytes(), strict=False)
+        return parsed(Entry, path.read_bytes(), path)
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; safs-bench cost --save writes one") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-        raise BenchError(f"{path}: {where}: {first['msg']}") from None
+        raise SafsError(f"{path}: {error.strerror}; safs-bench cost --save writes one") from None
 
 
 def read_all(folder: Path = FOLDER) -> list[Entry]:

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from bench import paper
-from bench.arms import ARMS, CONFIRMATORY_RATIO
+from bench.collection import Collection
 from bench.context import Context
+from bench.contrasts import CONFIRMATORY_RATIO
 from bench.cost.steps import Step, by_key
-from bench.records import Collection
 from bench.render import ABSENT, Table, number, ratio_text, view_of
 from bench.tables.shared import clocks
+from safs.arms import ARMS
 
-METHODS = ("vanilla", "srelu", "safs")
+SHOWN_ARMS = ("vanilla", "srelu", "safs")
 TIMED = ("vanilla", "safs")
 """Methods whose final epochs are those that are timed; SReLU's have parameters per channel."""
 A4000_WATTS = 140.0
@@ -38,11 +39,11 @@ def table(
         watts: power of the device, for a modelled energy where none was measured.
     """
     rows = [
-        _row(collection, context, steps, pair, ratio, method, watts)
+        _row(collection, context, steps, pair, ratio, arm, watts)
         for pair in context.pairs
         for ratio in context.ratios
-        for method in METHODS
-        if method in context.methods
+        for arm in SHOWN_ARMS
+        if arm in context.arms
     ]
     view = view_of((_view(row, context) for row in rows), HEADINGS)
     caption = (
@@ -91,10 +92,10 @@ def _row(
     steps: list[Step],
     pair: str,
     ratio: float,
-    method: str,
+    arm: str,
     watts: float | None,
 ) -> dict[str, Any]:
-    def mean(column: str, of: str = method) -> float:
+    def mean(column: str, of: str = arm) -> float:
         values = collection.series(pair, ratio, of, column)
         return float(values.mean()) if len(values) else np.nan
 
@@ -102,27 +103,27 @@ def _row(
     epochs = {phase: mean(f"epochs_{phase}") for phase in phases}
     known = {phase: 0.0 if np.isnan(count) else count for phase, count in epochs.items()}
     seconds, joules = extrapolated(steps, pair, ratio, known)
-    if method not in TIMED:
+    if arm not in TIMED:
         seconds, joules = np.nan, None
     measured = mean("seconds")
     printed = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
     kwh, source = _energy(joules, measured, watts)
     per_day = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
-    hours = printed.get(method, np.nan)
+    hours = printed.get(arm, np.nan)
     return {
         "pair": pair,
         "ratio": ratio,
-        "method": method,
+        "method": arm,
         "epochs": mean("epochs"),
         "hours": measured / 3600,
         "hours_extrapolated": seconds / 3600,
         "error": seconds / measured - 1 if measured > 0 else np.nan,
-        "factor": measured / mean("seconds", "vanilla") if method == "safs" else np.nan,
+        "factor": measured / mean("seconds", "vanilla") if arm == "safs" else np.nan,
         "kwh": kwh,
         "energy": source,
         "co2": kwh * intensity(),
         "paper_hours": hours,
-        "paper_factor": printed["safs"] / printed["vanilla"] if method == "safs" and printed
+        "paper_factor": printed["safs"] / printed["vanilla"] if arm == "safs" and printed
         else np.nan,
         "paper_co2": hours / 24 * per_day,
     }  # fmt: skip

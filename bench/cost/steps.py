@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from bench.errors import BenchError
+from safs.checked import validated
+from safs.errors import SafsError
+from safs.spec import Spec
 
 Phase = Literal["dense", "final", "search", "tune", "evaluation"]
 MEBIBYTE = 2**20
 
 
-class Step(BaseModel):
+class Step(Spec):
     """One timed phase.
 
     ``epoch_seconds`` are those of one whole epoch in each round, scaled up where the round had
@@ -28,8 +30,6 @@ class Step(BaseModel):
     for one replicate at one ratio. ``joules`` are those of such an epoch, None where not measured.
     ``device`` is the GPU that trained, None where the CPU did.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pair: str
     phase: Phase
@@ -73,25 +73,20 @@ def read(path: Path) -> list[Step]:
     """The steps in a JSON file of pytest-benchmark.
 
     Raises:
-        BenchError: the file is not there, is not such a file, or an entry is not a step.
+        SafsError: the file is not there, is not such a file, or an entry is not a step.
     """
     try:
         content: Any = json.loads(path.read_text())
         entries = [entry["extra_info"] for entry in content["benchmarks"]]
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; make bench writes it") from None
+        raise SafsError(f"{path}: {error.strerror}; make bench writes it") from None
     except (ValueError, KeyError, TypeError):
-        raise BenchError(f"{path}: not a file of pytest-benchmark") from None
+        raise SafsError(f"{path}: not a file of pytest-benchmark") from None
     return [_step(entry, path) for entry in entries]
 
 
 def _step(entry: Any, path: Path) -> Step:
-    try:
-        return Step.model_validate(entry)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: extra_info.{where}: {first['msg']}") from None
+    return validated(Step, entry, f"{path}: extra_info")
 
 
 def by_key(steps: list[Step]) -> dict[tuple[str, str, float, str], Step]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench import style
 from bench.cost.history import Entry, worsened
 from bench.cost.steps import MEBIBYTE, Step, by_key
-from bench.files import write_text
+from bench.figures import style
 from bench.render import ABSENT, Table, number, ratio_text, view_of
+from safs.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,23 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import style
+from bench.collection import Collection
 from bench.context import Context
 from bench.figures import (
     accuracy,
     activations,
     algorithms,
-    candidates,
     compression,
     flow,
-    frequency,
     learned,
     recipes,
+    style,
+)
+from bench.figures import (
+    operators as frequency,
+)
+from bench.figures import (
+    search_trace as candidates,
 )
 from bench.figures.plot import Frame, Plot, Source
-from bench.files import csv_text, write_text
-from bench.records import Collection
+from bench.render import csv_text
 from bench.traces import Traces
+from safs.files import write_text
 
 PLOTS: tuple[Plot, ...] = (
     accuracy.PLOT,

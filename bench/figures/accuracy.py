@@ -1,4 +1,4 @@
-"""Accuracy by method and pruning ratio."""
+"""Accuracy by arm and pruning ratio."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import style
-from bench.arms import ARMS, ordered
 from bench.context import Context
+from bench.figures import style
 from bench.figures.plot import Frame, Plot, Source, legend, panels
 from bench.render import ratio_text
+from safs.arms import ARMS, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,28 +21,28 @@ def data(source: Source) -> Frame:
     """Top-1 and cap (percent) of every expected run; empty cells where there is no result."""
     frame = source.collection.frame
     columns = ["pair", "ratio", "replicate", "method", "status", "top1", "cap"]
-    return frame.loc[frame["method"].isin(source.context.methods), columns]
+    return frame.loc[frame["method"].isin(source.context.arms), columns]
 
 
 def draw(frame: Frame, context: Context) -> Figure:
     """One panel per pair: every replicate a point, the mean a bar, the cap a dashed line."""
     figure, axes = panels(len(context.pairs), 1, 8.2, 4.0)
-    methods = [name for name in ordered(frame["method"]) if name != "dense"]
+    arms = [name for name in ordered(frame["method"]) if name != "dense"]
     for ax, pair in zip(axes[:, 0], context.pairs, strict=True):
-        _panel(ax, frame[frame["pair"] == pair], methods)
+        _panel(ax, frame[frame["pair"] == pair], arms)
         ax.set_title(context.label(pair))
     legend(figure, loc="outside right upper")
     return figure
 
 
-def _panel(ax: Axes, rows: Frame, methods: list[str]) -> None:
+def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
     ratios = sorted(set(rows["ratio"]) - {0.0})
-    places = np.linspace(-0.36, 0.36, len(methods)) if len(methods) > 1 else np.zeros(1)
+    places = np.linspace(-0.36, 0.36, len(arms)) if len(arms) > 1 else np.zeros(1)
     dense = rows.loc[rows["method"] == "dense", "top1"].dropna()
     if len(dense):
         ax.axhline(dense.mean(), color=style.INK, linestyle=":", label="Dense (mean)")
-    for number, (method, offset) in enumerate(zip(methods, places, strict=True)):
-        own = rows[rows["method"] == method]
+    for number, (arm, offset) in enumerate(zip(arms, places, strict=True)):
+        own = rows[rows["method"] == arm]
         _points(ax, own, number, offset, ratios)
     _caps(ax, rows, ratios)
     ax.set_xticks(range(len(ratios)), [ratio_text(r) for r in ratios])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench import style
-from bench.arms import ARMS, ordered
 from bench.context import Context
+from bench.figures import style
 from bench.figures.plot import BAND, Frame, Plot, Source, bands, legend, panels
 from bench.render import ratio_text
+from safs.arms import ARMS, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,24 +28,24 @@ def draw(frame: Frame, context: Context) -> Figure:
     """A panel per pair: ratios at the bottom, a line per activation."""
     pairs = list(dict.fromkeys(frame["pair"]))
     figure, axes = panels(len(pairs), 1, 8.2, 4.2)
-    methods = ordered(frame["method"])
+    arms = ordered(frame["method"])
     for ax, pair in zip(axes[:, 0], pairs, strict=True):
-        _panel(ax, frame[frame["pair"] == pair], methods)
+        _panel(ax, frame[frame["pair"] == pair], arms)
         ax.set_title(context.label(pair))
     legend(figure, loc="outside right upper")
     return figure
 
 
-def _panel(ax: Axes, rows: Frame, methods: list[str]) -> None:
+def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
     ratios = sorted(set(rows["ratio"]))
-    for number, method in enumerate(methods):
-        own = rows[rows["method"] == method].sort_values("ratio")
+    for number, arm in enumerate(arms):
+        own = rows[rows["method"] == arm].sort_values("ratio")
         if own.empty:
             continue
-        at = [ratios.index(r) + 0.025 * (number - len(methods) / 2) for r in own["ratio"]]
+        at = [ratios.index(r) + 0.025 * (number - len(arms) / 2) for r in own["ratio"]]
         colour = style.colour(number)
-        label = {"vanilla": "Default (vanilla)"}.get(method, ARMS[method].label)
-        thick = 2.5 if method in ("vanilla", "safs") else 1.2
+        label = {"vanilla": "Default (vanilla)"}.get(arm, ARMS[arm].label)
+        thick = 2.5 if arm in ("vanilla", "safs") else 1.2
         marks: dict[str, Any] = {
             "marker": style.marker(number),
             "markersize": 5,

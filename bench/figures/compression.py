@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import paper, stats, style
-from bench.arms import ARMS, ordered
+from bench import paper, stats
 from bench.context import Context
+from bench.figures import style
 from bench.figures.plot import Frame, Plot, Source, legend, panels
 from bench.render import ratio_text
+from safs.arms import ARMS, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,26 +21,26 @@ if TYPE_CHECKING:
 def data(source: Source) -> Frame:
     """Non-zero parameters and mean paired gain over vanilla (points) per pair, ratio and arm."""
     collection, context = source.collection, source.context
-    arms = [name for name in ordered(context.methods) if name not in ("dense", "vanilla")]
+    arms = [name for name in ordered(context.arms) if name not in ("dense", "vanilla")]
     rows = [
-        _row(source, pair, ratio, method)
+        _row(source, pair, ratio, arm)
         for pair in context.pairs
         for ratio in collection.ratios(pair)
-        for method in arms
+        for arm in arms
     ]
     frame = Frame(rows)
     return frame if frame.empty else frame.dropna(subset=["nonzero", "gain"])
 
 
-def _row(source: Source, pair: str, ratio: float, method: str) -> dict[str, Any]:
+def _row(source: Source, pair: str, ratio: float, arm: str) -> dict[str, Any]:
     collection = source.collection
-    both = collection.paired(pair, ratio, method, "vanilla")
-    found = stats.mean_interval((both[method] - both["vanilla"]).to_numpy())
-    sizes = collection.series(pair, ratio, method, "nonzero")
+    both = collection.paired(pair, ratio, arm, "vanilla")
+    found = stats.mean_interval((both[arm] - both["vanilla"]).to_numpy())
+    sizes = collection.series(pair, ratio, arm, "nonzero")
     published = source.context.pairs[pair].published
-    printed = paper.gain(published, f"{method}-vanilla", ratio)
+    printed = paper.gain(published, f"{arm}-vanilla", ratio)
     return {
-        "pair": pair, "ratio": ratio, "method": method,
+        "pair": pair, "ratio": ratio, "method": arm,
         "nonzero": float(sizes.mean()) if len(sizes) else np.nan,
         "gain": found.mean, "low": found.low, "high": found.high, "n": found.n,
         "paper_gain": np.nan if printed is None else printed,
@@ -59,12 +60,12 @@ def draw(frame: Frame, context: Context) -> Figure:
 
 
 def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
-    for number, method in enumerate(arms, start=1):
-        own = rows[rows["method"] == method]
+    for number, arm in enumerate(arms, start=1):
+        own = rows[rows["method"] == arm]
         marks: dict[str, Any] = {"color": style.colour(number), "marker": style.marker(number)}
         x = own["nonzero"] * 1.03 ** (number - (len(arms) + 1) / 2)
         ax.vlines(x, own["low"], own["high"], color=style.colour(number), linewidth=1, alpha=0.7)
-        ax.plot(x, own["gain"], linestyle="", label=ARMS[method].label, **marks)
+        ax.plot(x, own["gain"], linestyle="", label=ARMS[arm].label, **marks)
     printed = rows[rows["method"] == "safs"].dropna(subset=["paper_gain"])
     cross: dict[str, Any] = {"marker": "x", "s": 60, "color": style.INK, "zorder": 4}
     if len(printed):

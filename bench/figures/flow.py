@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.arms import ARMS
 from bench.context import Context
 from bench.figures.plot import BAND, Frame, Plot, Source, bands, draw_band, grid, legend
 from bench.render import ratio_text
+from safs.arms import ARMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +37,9 @@ def draw(frame: Frame, context: Context) -> Figure:
     shown = frame[frame["definition"].isin(DRAWN)]
     figure, axes, cells = grid(shown, ["pair", "definition"], 3.4, 2.8)
     for cell in cells:
-        for method, place in zip(ARMS_SHOWN, (5, 0), strict=True):
-            own = cell.rows[cell.rows["method"] == method]
-            draw_band(cell.ax, own[own["mean"] > 0], "epoch", ARMS[method].label, place)
+        for arm, place in zip(ARMS_SHOWN, (5, 0), strict=True):
+            own = cell.rows[cell.rows["method"] == arm]
+            draw_band(cell.ax, own[own["mean"] > 0], "epoch", ARMS[arm].label, place)
         pair, definition = cell.key
         cell.ax.set_yscale("log")
         cell.ax.set_title(

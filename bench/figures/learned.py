@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import style
-from bench.arms import OPERATORS
 from bench.context import Context
-from bench.figures.formulas import scaled
+from bench.figures import style
 from bench.figures.plot import Frame, Plot, Source, legend, main_ratio, panels
 from bench.render import ratio_text
+from safs.operators import OPERATORS, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +30,14 @@ def data(source: Source) -> Frame:
         {"pair": pair, "ratio": ratio, "replicate": replicate, "place": place, "slot": slot.name}
         | {"operator": slot.operator, "alpha": slot.alpha, "beta": slot.beta}
         | {"x": x, "original": original, "learned": learned}
-        for (pair, ratio, replicate, method), record in source.collection.records.items()
-        if method == "safs" and record.status == "ok"
+        for (pair, ratio, replicate, arm), record in source.collection.records.items()
+        if arm == "safs" and record.status == "ok"
         for place, slot in enumerate(record.slots)
         if slot.alpha is not None and slot.beta is not None
         for x, original, learned in zip(
             X,
-            scaled(slot.operator, X, 1.0, 1.0, slot.own),
-            scaled(slot.operator, X, slot.alpha, slot.beta, slot.own),
+            OPERATORS[slot.operator].curve(X, own=slot.own),
+            OPERATORS[slot.operator].curve(X, slot.alpha, slot.beta, slot.own),
             strict=True,
         )
     ]
@@ -77,7 +76,7 @@ def _panel(ax: Axes, rows: Frame) -> None:
         if number == SHOWN:
             break
         line: dict[str, Any] = {"color": style.colour(number)}
-        name = OPERATORS.get(own["operator"].iloc[0], own["operator"].iloc[0])
+        name = label(own["operator"].iloc[0])
         ax.plot(own["x"], own["original"], linestyle=":", linewidth=1.2, **line)
         ax.plot(own["x"], own["learned"], linewidth=2, label=f"replicate {replicate}", **line)
         ax.text(0.03, 0.97 - 0.12 * number, name, transform=ax.transAxes, va="top", fontsize=8,

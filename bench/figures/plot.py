@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bench import style
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
+from bench.figures import style
 from bench.traces import Traces
 
 if TYPE_CHECKING:

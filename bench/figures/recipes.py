@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import style
-from bench.arms import ARMS, ordered
 from bench.context import Context
+from bench.figures import style
 from bench.figures.plot import BAND, Frame, Plot, Source, bands, draw_band, grid, legend
 from bench.render import ratio_text
+from safs.arms import ARMS, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +25,9 @@ def data(source: Source) -> Frame:
     The tuned arm is the default activation with HPO; where it was not run, Stage 2.
     """
     context = source.context
-    tuned = next((name for name in TUNED if name in context.methods), None)
+    tuned = next((name for name in TUNED if name in context.arms), None)
     curves = source.traces.curves
-    if tuned is None or DENSE not in context.methods:
+    if tuned is None or DENSE not in context.arms:
         return Frame()
     rows = curves[curves["method"].isin([DENSE, tuned])]
     rows = rows.assign(validation=100 * rows["validation_accuracy"])
@@ -44,11 +44,11 @@ def data(source: Source) -> Frame:
 def draw(frame: Frame, context: Context) -> Figure:
     """A row of panels per pair, a column per ratio."""
     figure, axes, cells = grid(frame, ["pair"], 3.4, 3.0)
-    methods = ordered(frame["method"])
+    arms = ordered(frame["method"])
     for cell in cells:
-        for method in methods:
-            place = 5 if method == DENSE else 0
-            _curve(cell.ax, cell.rows[cell.rows["method"] == method], method, place)
+        for arm in arms:
+            place = 5 if arm == DENSE else 0
+            _curve(cell.ax, cell.rows[cell.rows["method"] == arm], arm, place)
         cell.ax.set_title(f"{context.label(cell.key[0])}, {ratio_text(cell.column)}")
         cell.ax.set_xlabel("Epoch")
     for ax in axes[:, 0]:
@@ -57,10 +57,10 @@ def draw(frame: Frame, context: Context) -> Figure:
     return figure
 
 
-def _curve(ax: Axes, rows: Frame, method: str, place: int) -> None:
+def _curve(ax: Axes, rows: Frame, arm: str, place: int) -> None:
     if rows.empty:
         return
-    label = f"{ARMS[method].label} ({'dense' if method == DENSE else 'tuned'} recipe)"
+    label = f"{ARMS[arm].label} ({'dense' if arm == DENSE else 'tuned'} recipe)"
     draw_band(ax, rows, "epoch", label, place)
     end = rows.dropna(subset=["test"])
     marks: dict[str, Any] = {"marker": "*", "s": 90, "edgecolors": style.INK, "zorder": 4}

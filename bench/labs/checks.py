@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from bench.errors import BenchError
+from bench.collection import check_mixing
 from bench.labs.schema import (
     Budget,
     Cell,
@@ -17,8 +17,8 @@ from bench.labs.schema import (
     data_of,
     environments_of,
 )
-from bench.records import check_mixing
-from bench.schema import Parameters, Problem, Record
+from bench.record import Parameters, Problem, Record
+from safs.errors import SafsError
 
 TOLERANCE = 1e-9
 """Two computations of one number may differ by this much (points, shares)."""
@@ -34,44 +34,44 @@ def problems(file: LabFile) -> list[Problem]:
 
 
 def _pair_problems(file: LabFile) -> Iterator[Problem]:
-    wanted = set(file.methods)
-    if len(wanted) != len(file.methods) or "dense" not in wanted:
-        yield ("methods",), file.methods, "distinct methods, dense among them"
+    wanted = set(file.arms)
+    if len(wanted) != len(file.arms) or "dense" not in wanted:
+        yield ("methods",), file.arms, "distinct arms, dense among them"
     for name, pair in file.pairs.items():
         if pair.ratios != sorted(set(pair.ratios)) or not pair.ratios:
             yield ("pairs", name, "ratios"), pair.ratios, "distinct ratios, ascending"
         if set(pair.budgets) != wanted:
-            yield ("pairs", name, "budgets"), sorted(pair.budgets), "a budget for each method"
-        for method, budget in pair.budgets.items():
+            yield ("pairs", name, "budgets"), sorted(pair.budgets), "a budget for each arm"
+        for arm, budget in pair.budgets.items():
             for stage, allowed in (("search", budget.search), ("tune", budget.tune)):
                 if (allowed.trainings == 0) != (allowed.epochs == 0):
-                    where = ("pairs", name, "budgets", method, stage, "epochs")
+                    where = ("pairs", name, "budgets", arm, stage, "epochs")
                     yield where, allowed.epochs, f"epochs for {allowed.trainings} trainings"
 
 
 def _grid_problems(file: LabFile) -> Iterator[Problem]:
     """Every expected run is there once: none is left out, repeated or added."""
-    size = file.replicates * len(file.methods) * sum(len(p.ratios) for p in file.pairs.values())
+    size = file.replicates * len(file.arms) * sum(len(p.ratios) for p in file.pairs.values())
     if size > 10 * len(file.runs) + 1000:
-        yield ("runs",), f"{len(file.runs)} runs", "a run for each replicate, ratio and method"
+        yield ("runs",), f"{len(file.runs)} runs", "a run for each replicate, ratio and arm"
         return
     expected = {
-        (name, 0.0 if method == "dense" else ratio, replicate, method)
+        (name, 0.0 if arm == "dense" else ratio, replicate, arm)
         for name, pair in file.pairs.items()
         for ratio in pair.ratios
-        for method in file.methods
+        for arm in file.arms
         for replicate in range(file.replicates)
     }
     seen = set()
     for place, record in enumerate(file.records):
-        key = (record.pair, record.ratio, record.replicate, record.method)
+        key = (record.pair, record.ratio, record.replicate, record.arm)
         if key in seen:
             yield ("runs", str(place), "record", "replicate"), record.replicate, "each run once"
         elif key not in expected:
             yield (
                 ("runs", str(place), "record"),
                 _words(key),
-                "a pair, ratio, replicate and method that the head of the file names",
+                "a pair, ratio, replicate and arm that the head of the file names",
             )
         seen.add(key)
     for key in sorted(expected - seen):
@@ -100,7 +100,7 @@ def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[P
         return
     if record.parameters is not None:
         yield from _count_problems(record, record.parameters, pair, (*at, "parameters"))
-    if budget := pair.budgets.get(record.method):
+    if budget := pair.budgets.get(record.arm):
         yield from _spent_problems(run, budget, where)
 
 
@@ -178,8 +178,8 @@ def _mixing_problems(file: LabFile) -> Iterator[Problem]:
             at = ("runs", str(place), "record", "digests", "parameters")
             yield at, record.digests.parameters, f"{known}, as in the pair's other runs"
     try:
-        check_mixing({(r.pair, r.ratio, r.replicate, r.method): r for r in file.records})
-    except BenchError as error:
+        check_mixing({(r.pair, r.ratio, r.replicate, r.arm): r for r in file.records})
+    except SafsError as error:
         yield ("runs",), "records that cannot stand together", str(error)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench import style
-from bench.arms import ARMS, contrasts_of
-from bench.compare import contrast_label
+from bench.contrasts import contrasts_of
+from bench.figures import style
 from bench.render import ratio_text
+from bench.tables.comparisons import contrast_label
+from safs.arms import ARMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

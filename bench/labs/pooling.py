@@ -18,7 +18,7 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from bench import stats
-from bench.arms import CONFIRMATORY_RATIO, Contrast, contrasts_of
+from bench.contrasts import CONFIRMATORY_RATIO, Contrast, contrasts_of
 from bench.labs.schema import LabFile, differences
 from bench.stats import Array, Interval
 from bench.verdicts import Verdict
@@ -135,7 +135,7 @@ def compare(labs: Mapping[str, LabFile]) -> Answer:
     reference = next(iter(labs.values()))
     questions = [
         _question(labs, contrast, pair, ratio)
-        for contrast in contrasts_of(reference.methods)
+        for contrast in contrasts_of(reference.arms)
         for pair, about in reference.pairs.items()
         for ratio in about.ratios
     ]
@@ -171,9 +171,9 @@ def why_not(reference: LabFile, lab: LabFile, pair: str, contrast: Contrast) -> 
             return f"{what.replace('.', ' ')} {theirs}, not {ours}"
     if pair not in lab.pairs:
         return f"no pair {pair}"
-    missing = {contrast.a, contrast.b} - set(lab.methods)
+    missing = {contrast.a, contrast.b} - set(lab.arms)
     if missing:
-        return f"no method {', '.join(sorted(missing))}"
+        return f"no arm {', '.join(sorted(missing))}"
     if _data(reference, pair) != _data(lab, pair):
         return "other data checksum"
     ours_pair, theirs_pair = reference.pairs[pair], lab.pairs[pair]
@@ -202,9 +202,9 @@ def _empty(found: Mapping[int, float]) -> str:
 def _images(lab: LabFile, pair: str, ratio: float, contrast: Contrast) -> tuple[object, ...]:
     """The per-image results of both arms: labs with the same ones count once."""
     rows = (
-        (r.method, r.replicate, r.test.correct if r.test else None)
+        (r.arm, r.replicate, r.test.correct if r.test else None)
         for r in lab.records
-        if (r.pair, r.ratio) == (pair, ratio) and r.method in (contrast.a, contrast.b)
+        if (r.pair, r.ratio) == (pair, ratio) and r.arm in (contrast.a, contrast.b)
     )
     return tuple(sorted(rows, key=lambda row: row[:2]))
 

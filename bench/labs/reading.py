@@ -1,7 +1,7 @@
 """Reading a lab file that somebody else wrote: bounded, data only, every fault with its line.
 
 Nothing is believed before it is checked: size, depth, numbers and texts are bounded while the text
-is scanned, and only then is it parsed. No fault of a file raises anything but BenchError.
+is scanned, and only then is it parsed. No fault of a file raises anything but SafsError.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from bench.errors import BenchError
 from bench.labs.schema import LabFile, seal
-from bench.schema import describe, validate_file
+from bench.record import validate_file
+from safs.checked import parsed
+from safs.errors import SafsError
 
 LABS = Path("results/labs")
 """Where reviewed files lie in the repository: ``<lab>/<profile>.json``."""
@@ -25,8 +24,6 @@ MAX_DEPTH = 12
 MAX_TEXT = 32_768
 """Characters of one text; the bits of 50,000 test images take 8,336."""
 MAX_WHOLE = 2**53
-MAX_FAULTS = 50
-"""No more faults than this are listed."""
 
 Lines = dict[tuple[str, ...], int]
 _TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
@@ -41,27 +38,22 @@ def validate(path: Path) -> list[str]:
         if not _is_lab_file(text):
             return validate_file(path)
         parse(text, str(path))
-    except BenchError as error:
+    except SafsError as error:
         return str(error).splitlines()
     return []
 
 
 def read(path: Path) -> LabFile:
-    """Read and check a lab file. Raises BenchError, one line per fault."""
+    """Read and check a lab file. Raises SafsError, one line per fault."""
     return parse(_text(path), str(path))
 
 
 def parse(text: str, source: str) -> LabFile:
-    """A lab file from its text. Raises BenchError, one line per fault, each with ``source``."""
+    """A lab file from its text. Raises SafsError, one line per fault, each with ``source``."""
     lines = scan(text, source)
-    try:
-        file = LabFile.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        faults = describe(error, source, lines)
-        more = [f"{source}: and {len(faults) - MAX_FAULTS} more"] * (len(faults) > MAX_FAULTS)
-        raise BenchError("\n".join(faults[:MAX_FAULTS] + more)) from None
+    file = parsed(LabFile, text, source, lines)
     if seal(json.loads(text)) != file.digest:
-        raise BenchError(
+        raise SafsError(
             f"{source}:{lines[('digest',)]}: digest: got {file.digest}; expected the digest of the "
             "content: the file was changed after safs-bench wrote it"
         )
@@ -71,17 +63,17 @@ def parse(text: str, source: str) -> LabFile:
 def _text(path: Path) -> str:
     """The file's text, read no further than the bound."""
     if not path.is_file():
-        raise BenchError(f"{path}: no such file; expected a record or a lab file (JSON)")
+        raise SafsError(f"{path}: no such file; expected a record or a lab file (JSON)")
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise BenchError(f"{path}: more than {MAX_BYTES} bytes; expected at most that")
+            raise SafsError(f"{path}: more than {MAX_BYTES} bytes; expected at most that")
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BenchError(f"{path}: not UTF-8 at byte {error.start}; expected JSON") from None
+        raise SafsError(f"{path}: not UTF-8 at byte {error.start}; expected JSON") from None
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read: {error.strerror}") from None
+        raise SafsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _is_lab_file(text: str) -> bool:
@@ -103,7 +95,7 @@ def scan(text: str, source: str) -> Lines:
     Text that is not JSON passes: the parser says so afterwards, in constant depth.
 
     Raises:
-        BenchError: one line with source, line and key.
+        SafsError: one line with source, line and key.
     """
     lines: Lines = {(): 1}
     stack: list[_Frame] = []
@@ -129,7 +121,7 @@ def scan(text: str, source: str) -> Lines:
             problem = f"more than {MAX_VALUES} values; expected fewer"
         if problem:
             where = ".".join(ascii(part)[1:-1] for part in _path(stack)) or "(whole file)"
-            raise BenchError(f"{source}:{line}: {where}: {problem}")
+            raise SafsError(f"{source}:{line}: {where}: {problem}")
     return lines
 
 
@@ -186,23 +178,23 @@ def by_lab(folder: Path, profile: str) -> dict[str, LabFile]:
     """The files ``<folder>/<lab>/<profile>.json`` by lab, in order.
 
     Raises:
-        BenchError: for a file with a fault, or one that lies in the wrong place.
+        SafsError: for a file with a fault, or one that lies in the wrong place.
     """
     found: dict[str, LabFile] = {}
     for path in sorted(folder.glob(f"*/{profile}.json")):
         file = found[path.parent.name] = read(path)
         if (file.lab.name, file.profile) != (path.parent.name, profile):
             place = f"{file.lab.name}/{file.profile}.json"
-            raise BenchError(f"{path}: in the wrong place; expected {place}, as the file says")
+            raise SafsError(f"{path}: in the wrong place; expected {place}, as the file says")
     return found
 
 
 def by_name(paths: Iterable[Path]) -> dict[str, LabFile]:
-    """Lab files by the lab's name, in order. Raises BenchError where two have the same."""
+    """Lab files by the lab's name, in order. Raises SafsError where two have the same."""
     found: dict[str, LabFile] = {}
     for path in paths:
         file = read(path)
         if file.lab.name in found:
-            raise BenchError(f"{path}: lab.name: {file.lab.name!r} is given twice; expected once")
+            raise SafsError(f"{path}: lab.name: {file.lab.name!r} is given twice; expected once")
         found[file.lab.name] = file
     return found

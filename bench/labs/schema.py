@@ -1,6 +1,6 @@
 """The lab file, version 1: everything that one lab found in one profile, without weights.
 
-One JSON object. ``runs`` holds the records as the suite wrote them (:class:`bench.schema.Record`),
+One JSON object. ``runs`` holds the records as the suite wrote them (:class:`bench.record.Record`),
 but without the own parameters of activations, which are weights; everything above it is for the
 reviewer and is checked against the runs. Accuracies are fractions, gains percentage points.
 """
@@ -15,8 +15,9 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from bench.arms import contrasts_of
-from bench.schema import Count, Environment, Fraction, Model, Positive, Protocol, Record, detail
+from bench.contrasts import contrasts_of
+from bench.record import Count, Environment, Fraction, Positive, Protocol, Record, detail
+from safs.spec import Spec
 
 VERSION = 1
 """Version of the format; a reader knows exactly one."""
@@ -26,29 +27,29 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Lab(Model):
+class Lab(Spec):
     """Who: a short name (lower-case letters, digits, hyphens) and a line about the set-up."""
 
     name: Slug
     description: Annotated[str, Field(max_length=300)]
 
 
-class Trainings(Model):
+class Trainings(Spec):
     """What a search may spend: ``trainings`` of ``epochs`` each."""
 
     trainings: Count
     epochs: Count
 
 
-class Budget(Model):
-    """Epochs of a method's last training, and what its stage 1 and stage 2 may spend."""
+class Budget(Spec):
+    """Epochs of an arm's last training, and what its stage 1 and stage 2 may spend."""
 
     final: Positive
     search: Trainings
     tune: Trainings
 
 
-class LabPair(Model):
+class LabPair(Spec):
     """A (network, data set) pair as it was run.
 
     Attributes:
@@ -56,7 +57,7 @@ class LabPair(Model):
             the seed: labs are pooled only where it agrees.
         layerwise: every layer was pruned to the same ratio, so kept weights can be checked.
         ratios: the pruning ratios, ascending.
-        budgets: what each method may spend.
+        budgets: what each arm may spend.
     """
 
     parameters: Sha256
@@ -65,14 +66,14 @@ class LabPair(Model):
     budgets: dict[str, Budget]
 
 
-class Gain(Model):
+class Gain(Spec):
     """Mean paired difference of a contrast in percentage points over ``n`` replicates."""
 
     n: Count
     mean: float | None
 
 
-class Cell(Model):
+class Cell(Spec):
     """What a (pair, ratio) came to: the mean share of pruned weights, and the gains."""
 
     pair: Name
@@ -81,21 +82,21 @@ class Cell(Model):
     gains: dict[str, Gain]
 
 
-class Failed(Model):
+class Failed(Spec):
     """Trainings inside stage 1 and stage 2 that failed, and so may have ended early."""
 
     search: Count
     tune: Count
 
 
-class Run(Model):
+class Run(Spec):
     """One record, and how many of its searches' trainings failed."""
 
     failed: Failed
     record: Record
 
 
-class LabFile(Model):
+class LabFile(Spec):
     """See the module. ``digest`` seals the rest of the file as :func:`seal` says."""
 
     lab_file: Annotated[int, Field(ge=VERSION, le=VERSION)]
@@ -105,7 +106,7 @@ class LabFile(Model):
     protocol: Protocol
     seed: Count
     replicates: Positive
-    methods: list[str]
+    arms: Annotated[list[str], Field(alias="methods")]
     dvc_lock: Sha256
     data: dict[Name, dict[str, str]]
     environments: list[Environment]
@@ -157,12 +158,6 @@ def pack_runs(runs: Iterable[Run]) -> dict[str, Any]:
     return plain | {"runs": [run.model_dump(mode="json", by_alias=True) for run in found]}
 
 
-def without_weights(record: Record) -> Record:
-    """The record without its activations' own parameters."""
-    slots = [slot.model_copy(update={"own": {}}) for slot in record.slots]
-    return record.model_copy(update={"slots": slots})
-
-
 def data_of(records: Iterable[Record]) -> dict[str, dict[str, str]]:
     """Checksums by data set."""
     return {record.dataset: dict(record.digests.data) for record in records}
@@ -178,8 +173,8 @@ def environments_of(records: Iterable[Record]) -> list[Environment]:
 
 def cells_of(records: Sequence[Record]) -> list[Cell]:
     """The summary of every (pair, ratio) in order."""
-    keys = sorted({(r.pair, r.ratio) for r in records if r.method != "dense"})
-    methods = {r.method for r in records}
+    keys = sorted({(r.pair, r.ratio) for r in records if r.arm != "dense"})
+    arms = {r.arm for r in records}
     return [
         Cell(
             pair=pair,
@@ -187,7 +182,7 @@ def cells_of(records: Sequence[Record]) -> list[Cell]:
             sparsity=_sparsity(r for r in records if (r.pair, r.ratio) == (pair, ratio)),
             gains={
                 contrast.name: _gain(differences(records, pair, ratio, contrast.a, contrast.b))
-                for contrast in contrasts_of(methods)
+                for contrast in contrasts_of(arms)
             },
         )
         for pair, ratio in keys
@@ -199,11 +194,11 @@ def differences(
 ) -> dict[int, float]:
     """Test top-1 of ``a`` minus ``b`` in percentage points, by replicate with both results."""
     top1 = {
-        (r.method, r.replicate): r.test.top1
+        (r.arm, r.replicate): r.test.top1
         for r in records
         if r.test is not None and (r.pair, r.ratio) == (pair, ratio)
     }
-    replicates = sorted(r for method, r in top1 if method == a and (b, r) in top1)
+    replicates = sorted(r for arm, r in top1 if arm == a and (b, r) in top1)
     return {r: round(100 * (top1[a, r] - top1[b, r]), 10) for r in replicates}
 
 

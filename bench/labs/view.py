@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 
 from bench import paper
-from bench.compare import contrast_label
 from bench.context import PairInfo
-from bench.errors import BenchError
-from bench.files import write_text
 from bench.labs import forest
 from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, compare
 from bench.labs.schema import LabFile
 from bench.render import ABSENT, Table, interval_text, number, ratio_text, view_of
 from bench.stats import Interval
+from bench.tables.comparisons import contrast_label
+from safs.errors import SafsError
+from safs.files import write_text
 
 Label = Callable[[str], str]
 """How a pair is called."""
@@ -59,12 +59,12 @@ def view(labs: Mapping[str, LabFile], about: Mapping[str, PairInfo]) -> LabsView
             nothing that a lab file says about itself is taken for it.
 
     Raises:
-        BenchError: the labs have no two arms that are compared.
+        SafsError: the labs have no two arms that are compared.
     """
     answer = compare(labs)
     frame = rows(answer, about)
     if frame.empty:
-        raise BenchError(f"{', '.join(labs)}: no two arms whose difference is looked at")
+        raise SafsError(f"{', '.join(labs)}: no two arms whose difference is looked at")
 
     def label(pair: str) -> str:
         return about[pair].label if pair in about else pair

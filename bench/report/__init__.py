@@ -11,19 +11,18 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bench import claims, tables
-from bench.arms import ARMS, ordered
-from bench.compare import Comparisons
+from bench import tables
+from bench.collection import Collection
 from bench.context import Context
 from bench.figures import Drawn
-from bench.files import write_text
 from bench.labs.view import LabsView
 from bench.paper import contradictions, facts
-from bench.records import Collection
+from bench.record import SCHEMA_VERSION
 from bench.render import Table
 from bench.report.findings import findings
 from bench.report.sections import left_out, sections
-from bench.schema import SCHEMA_VERSION
+from bench.tables import claims
+from bench.tables.comparisons import Comparisons
 from bench.traces import Traces
 from bench.verdicts import (
     CLAIM_RULES,
@@ -35,6 +34,8 @@ from bench.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
+from safs.arms import ARMS, ordered
+from safs.files import write_text
 
 __all__ = ["environments", "findings", "page", "render"]
 
@@ -53,7 +54,7 @@ def render(
 
     Args:
         collection: all expected runs.
-        comparisons: what :func:`bench.compare.compare` made of them.
+        comparisons: what :func:`bench.tables.comparisons.compare` made of them.
         traces: the searches' traces.
         context: the profile.
         drawn: the figures by name, as :func:`bench.figures.draw_all` returns them.
@@ -85,7 +86,7 @@ def page(
         findings=findings(collection, comparisons, claimed, context),
         sections=sections(shown, comparisons, drawn, labs),
         left_out=left_out(drawn),
-        arms=[ARMS[name] for name in ordered(context.methods)],
+        arms=[ARMS[name] for name in ordered(context.arms)],
         rules={
             "a printed accuracy": LEVEL_RULES,
             "a printed gain": [(name, rule) for name, rule, _ in GAIN_RULES],
@@ -124,11 +125,12 @@ def _contradictions(context: Context) -> list[dict[str, Any]]:
 
 
 def _trace_words(traces: Traces) -> str:
-    candidates = [e for trace in traces.search for e in trace.evaluations]
+    searches = [*traces.search, *traces.others]
+    candidates = [e for trace in searches for e in trace.evaluations]
     trials = [t for trace in traces.tune for t in trace.trials]
     bad = sum(e.status == "failed" for e in candidates), sum(t.status == "failed" for t in trials)
     return (
-        f"{len(candidates)} candidates in {len(traces.search)} searches of stage 1 "
+        f"{len(candidates)} candidates in {len(searches)} searches of stage 1 "
         f"({bad[0]} failed), {len(trials)} trials in {len(traces.tune)} tunings of stage 2 "
         f"({bad[1]} failed)."
     )

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from bench import stats
-from bench.arms import ARMS, CONFIRMATORY_RATIO
-from bench.compare import Comparisons, contrast_label
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
+from bench.contrasts import CONFIRMATORY_RATIO
 from bench.render import Table, number, p_text, ratio_text
+from bench.tables.comparisons import Comparisons, contrast_label
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
+from safs.arms import ARMS
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ def _scope_limits(context: Context) -> Iterator[str]:
 
 
 def _control_limits(context: Context) -> Iterator[str]:
-    methods = set(context.methods)
-    if not {"default_hpo", "srelu_hpo"} & methods:
+    arms = set(context.arms)
+    if not {"default_hpo", "srelu_hpo"} & arms:
         yield (
             "That the gain comes from the activations: no arm has the tuning of stage 2 with the "
             "default activation alone, so activations and tuning are not told apart."
         )
-    if "random_hpo" not in methods:
+    if "random_hpo" not in arms:
         yield "That the search matters: no arm has a random choice of activations."

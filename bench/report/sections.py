@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from bench.compare import Comparisons
 from bench.figures import PLOTS, Drawn
 from bench.labs import view as labs_view
 from bench.labs.forest import TITLE as FOREST
 from bench.labs.view import LabsView
 from bench.render import Table
+from bench.tables.comparisons import Comparisons
 
 HOW_TO_READ = {
     "claims": "The paper's statements, whatever the data set: does each hold here? Undecided is no "

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from bench import stats
+from bench.collection import Collection
 from bench.context import Context
-from bench.files import csv_text, write_text
-from bench.records import Collection
-from bench.render import Table
+from bench.render import Table, csv_text
 from bench.tables.accuracy import table1, table2
-from bench.tables.by_ratio import ratios
 from bench.tables.compression import compression
 from bench.tables.connectivity import connectivity
 from bench.tables.cost import cost
 from bench.tables.failures import failures
+from bench.tables.ratios import ratios
 from bench.tables.shared import cells
+from safs.files import write_text
 
 MADE = (table1, table2, ratios, connectivity, compression, cost, failures)
 
 
 def build(collection: Collection, context: Context) -> dict[str, Table]:
-    """Every table by name. Raises BenchError if the profile does not cover the collection."""
+    """Every table by name. Raises SafsError if the profile does not cover the collection."""
     context.require(collection)
     return {table.name: table for table in (make(collection, context) for make in MADE)}
 
@@ -41,7 +41,7 @@ def write_all(collection: Collection, context: Context, folder: Path) -> dict[st
 
 
 def summary(collection: Collection, context: Context) -> dict[str, Any]:
-    """Means per pair, ratio and method and counts of runs, for ``dvc metrics``; null is absent."""
+    """Means per pair, ratio and arm and counts of runs, for ``dvc metrics``; null is absent."""
     counts = collection.frame["status"].value_counts()
     states = ("ok", "failed", "missing", "invalid")
     return {
@@ -55,10 +55,10 @@ def summary(collection: Collection, context: Context) -> dict[str, Any]:
 
 def _summary_of(collection: Collection, context: Context, pair: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for ratio, method in cells(collection, pair, list(context.methods)):
-        values = collection.series(pair, ratio, method)
+    for ratio, arm in cells(collection, pair, list(context.arms)):
+        values = collection.series(pair, ratio, arm)
         mean = round(float(values.mean()), 4) if len(values) else None
         sd = stats.spread(values.to_numpy())
         entry = {"mean": mean, "sd": round(sd, 4) if math.isfinite(sd) else None, "n": len(values)}
-        found.setdefault(f"{ratio:.3g}" if ratio else "dense", {})[method] = entry
+        found.setdefault(f"{ratio:.3g}" if ratio else "dense", {})[arm] = entry
     return found

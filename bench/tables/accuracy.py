@@ -8,20 +8,13 @@ import numpy as np
 import pandas as pd
 
 from bench import paper, stats
-from bench.arms import ARMS, CONFIRMATORY_RATIO
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
-from bench.render import (
-    ABSENT,
-    Table,
-    interval_text,
-    number,
-    ratio_text,
-    spread_text,
-    view_of,
-)
+from bench.contrasts import CONFIRMATORY_RATIO
+from bench.render import ABSENT, Table, interval_text, number, ratio_text, spread_text, view_of
 from bench.tables.shared import VERDICTS, Judged, cells, gain, judged
 from bench.verdicts import NOT_COMPARABLE, RULES_VERSION
+from safs.arms import ARMS
 
 SPREAD = (
     "Mean ± sample standard deviation over replicates; n is the number of runs that ended well, "
@@ -33,15 +26,15 @@ MAIN = ("dense", "vanilla", "srelu", "safs")
 
 def table1(collection: Collection, context: Context) -> Table:
     """Table 1: dense, vanilla, SReLU and SAFS; top-1, top-5, gain, the paper's beside ours."""
-    methods = [name for name in context.methods if name in MAIN]
+    arms = [name for name in context.arms if name in MAIN]
     title = "Accuracy against the baselines (the paper's Table 1)"
-    return _accuracy_table("table1", title, methods, collection, context)
+    return _accuracy_table("table1", title, arms, collection, context)
 
 
 def table2(collection: Collection, context: Context) -> Table:
     """Table 2: each stage alone, both, and the control arms that the paper lacks."""
     title = "Ablation: what each stage adds (the paper's Table 2)"
-    return _accuracy_table("table2", title, list(context.methods), collection, context)
+    return _accuracy_table("table2", title, list(context.arms), collection, context)
 
 
 ACCURACY_HEADINGS = (
@@ -51,13 +44,13 @@ ACCURACY_HEADINGS = (
 
 
 def _accuracy_table(
-    name: str, title: str, methods: list[str], collection: Collection, context: Context
+    name: str, title: str, arms: list[str], collection: Collection, context: Context
 ) -> Table:
     found = judged(collection, context)
     rows = [
-        accuracy_row(collection, context, pair, ratio, method, found)
+        accuracy_row(collection, context, pair, ratio, arm, found)
         for pair in context.pairs
-        for ratio, method in cells(collection, pair, methods)
+        for ratio, arm in cells(collection, pair, arms)
     ]
     caption = (
         f"Percent on the test images. {SPREAD} The gain is the mean paired difference to vanilla "
@@ -70,33 +63,33 @@ def _accuracy_table(
 
 
 def accuracy_row(
-    collection: Collection, context: Context, pair: str, ratio: float, method: str, known: Judged
+    collection: Collection, context: Context, pair: str, ratio: float, arm: str, known: Judged
 ) -> dict[str, Any]:
-    """Means, spreads, the printed values and their verdicts of one (pair, ratio, method)."""
-    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": method}
-    row["expected"] = len(collection.select(pair=pair, ratio=ratio, method=method))
-    row["n"] = len(collection.series(pair, ratio, method))
+    """Means, spreads, the printed values and their verdicts of one (pair, ratio, arm)."""
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
+    row["expected"] = len(collection.select(pair=pair, ratio=ratio, arm=arm))
+    row["n"] = len(collection.series(pair, ratio, arm))
     for metric in ("top1", "top5", "validation_top1"):
-        values = collection.series(pair, ratio, method, metric)
+        values = collection.series(pair, ratio, arm, metric)
         row[f"{metric}_mean"] = float(values.mean()) if len(values) else np.nan
         row[f"{metric}_sd"] = stats.spread(values.to_numpy())
-    ours = gain(collection, pair, ratio, method)
+    ours = gain(collection, pair, ratio, arm)
     row |= {"gain_mean": ours.mean, "gain_low": ours.low, "gain_high": ours.high}
-    row |= _printed(context, pair, ratio, method)
-    for name, what in (("level", method), ("gain", f"{method}-vanilla")):
+    row |= _printed(context, pair, ratio, arm)
+    for name, what in (("level", arm), ("gain", f"{arm}-vanilla")):
         found = known.get((pair, what, "top1", ratio), {"verdict": "", "rule": ""})
         row |= {f"{name}_verdict": found["verdict"], f"{name}_rule": found["rule"]}
     return row | {"rules_version": RULES_VERSION}
 
 
-def _printed(context: Context, pair: str, ratio: float, method: str) -> dict[str, Any]:
+def _printed(context: Context, pair: str, ratio: float, arm: str) -> dict[str, Any]:
     """The paper's numbers for the cell, whether they compare with ours, and why not."""
     info = context.pairs[pair]
     values = {}
-    if method == "dense" or ratio == CONFIRMATORY_RATIO:
-        tables = (paper.published(info.published, name, method) for name in ("table1", "table2"))
+    if arm == "dense" or ratio == CONFIRMATORY_RATIO:
+        tables = (paper.published(info.published, name, arm) for name in ("table1", "table2"))
         values = next((found for found in tables if found), {})
-    printed_gain = paper.gain(info.published, f"{method}-vanilla", ratio)
+    printed_gain = paper.gain(info.published, f"{arm}-vanilla", ratio)
     found = {f"paper_{metric}": values.get(metric, np.nan) for metric in ("top1", "top5")}
     found["paper_gain"] = np.nan if printed_gain is None else printed_gain
     printed = bool(values) or printed_gain is not None

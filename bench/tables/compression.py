@@ -7,16 +7,11 @@ from typing import Any
 import pandas as pd
 
 from bench import paper
-from bench.arms import ARMS
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
-from bench.render import (
-    Table,
-    number,
-    ratio_text,
-    view_of,
-)
+from bench.render import Table, number, ratio_text, view_of
 from bench.tables.shared import cells, mean
+from safs.arms import ARMS
 
 COMPRESSION_HEADINGS = (
     "Pair", "Ratio", "Method", "n", "Parameters", "Non-zero", "Activation parameters",
@@ -29,11 +24,11 @@ SIZES = (
 
 def compression(collection: Collection, context: Context) -> Table:
     """Appendix D: parameters, multiply-accumulates and what pruning saves, per arm."""
-    methods = [name for name in context.methods if name != "dense"]
+    arms = [name for name in context.arms if name != "dense"]
     rows = [
-        _compression_row(collection, pair, ratio, method)
+        _compression_row(collection, pair, ratio, arm)
         for pair in context.pairs
-        for ratio, method in cells(collection, pair, methods)
+        for ratio, arm in cells(collection, pair, arms)
     ]
     caption = (
         "Mean over replicates. Compression is the dense network's parameters over the non-zero "
@@ -61,12 +56,10 @@ def _appendix(context: Context) -> str:
     return "".join(words)
 
 
-def _compression_row(
-    collection: Collection, pair: str, ratio: float, method: str
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": method}
-    row["n"] = len(collection.series(pair, ratio, method, "nonzero"))
-    return row | {name: mean(collection, pair, ratio, method, name) for name in SIZES}
+def _compression_row(collection: Collection, pair: str, ratio: float, arm: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
+    row["n"] = len(collection.series(pair, ratio, arm, "nonzero"))
+    return row | {name: mean(collection, pair, ratio, arm, name) for name in SIZES}
 
 
 def _compression_view(row: dict[str, Any], context: Context) -> dict[str, str]:

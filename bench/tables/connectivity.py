@@ -8,15 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
-from bench.render import (
-    ABSENT,
-    Table,
-    number,
-    ratio_text,
-    view_of,
-)
+from bench.render import ABSENT, Table, number, ratio_text, view_of
 
 CONNECTIVITY_HEADINGS = (
     "Pair", "Ratio", "Replicate", "Connected classes", "Which", "Cap %", "Vanilla %", "SAFS %",
@@ -49,9 +43,9 @@ def _connectivity_row(
     row: dict[str, Any] = {"pair": pair, "ratio": ratio, "replicate": replicate}
     for column in ("connected", "classes", "cap", "connected_classes"):
         row[column] = known[column].iloc[0] if len(known) else np.nan
-    for method in ("vanilla", "safs"):
-        found = rows.loc[(rows["method"] == method) & (rows["status"] == "ok"), "top1"]
-        row[method] = float(found.iloc[0]) if len(found) else np.nan
+    for arm in ("vanilla", "safs"):
+        found = rows.loc[(rows["method"] == arm) & (rows["status"] == "ok"), "top1"]
+        row[arm] = float(found.iloc[0]) if len(found) else np.nan
     return row
 
 

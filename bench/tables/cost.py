@@ -9,18 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bench import paper
-from bench.arms import ARMS, CONFIRMATORY_RATIO
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
-from bench.render import (
-    ABSENT,
-    Table,
-    number,
-    ratio_text,
-    view_of,
-)
+from bench.contrasts import CONFIRMATORY_RATIO
+from bench.render import ABSENT, Table, number, ratio_text, view_of
 from bench.tables.shared import cells, clocks, mean
 from bench.verdicts import NOT_COMPARABLE
+from safs.arms import ARMS
 
 COST_HEADINGS = (
     "Pair", "Ratio", "Method", "n", "Epochs final", "Epochs search", "Epochs tune",
@@ -31,11 +26,11 @@ COST_HEADINGS = (
 
 def cost(collection: Collection, context: Context) -> Table:
     """Table 3: epochs and measured hours of every pruned arm, as such and against vanilla."""
-    methods = [name for name in context.methods if name != "dense"]
+    arms = [name for name in context.arms if name != "dense"]
     rows = [
-        _cost_row(collection, context, pair, ratio, method)
+        _cost_row(collection, context, pair, ratio, arm)
         for pair in context.pairs
-        for ratio, method in cells(collection, pair, methods)
+        for ratio, arm in cells(collection, pair, arms)
     ]
     caption = (
         "Per replicate, mean over replicates, without dense training and pruning. Hours are "
@@ -51,21 +46,21 @@ def cost(collection: Collection, context: Context) -> Table:
 
 
 def _cost_row(
-    collection: Collection, context: Context, pair: str, ratio: float, method: str
+    collection: Collection, context: Context, pair: str, ratio: float, arm: str
 ) -> dict[str, Any]:
-    def value(column: str, of: str = method) -> float:
+    def value(column: str, of: str = arm) -> float:
         return mean(collection, pair, ratio, of, column)
 
     purposes = ("final", "search", "tune")
     hours = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
-    printed = hours.get(method, np.nan)
-    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": method}
-    row["n"] = len(collection.series(pair, ratio, method, "seconds"))
+    printed = hours.get(arm, np.nan)
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
+    row["n"] = len(collection.series(pair, ratio, arm, "seconds"))
     row |= {f"epochs_{name}": value(f"epochs_{name}") for name in purposes}
     row["epochs"] = value("epochs")
     row["epochs_factor"] = _over(value("epochs"), value("epochs", "vanilla"))
     row["hours"] = value("seconds") / 3600
-    comparable = _one_clock(collection, pair, ratio, method)
+    comparable = _one_clock(collection, pair, ratio, arm)
     factor = _over(value("seconds"), value("seconds", "vanilla"))
     row["hours_factor"] = factor if comparable else np.nan
     return row | {
@@ -75,11 +70,11 @@ def _cost_row(
     }
 
 
-def _one_clock(collection: Collection, pair: str, ratio: float, method: str) -> bool:
+def _one_clock(collection: Collection, pair: str, ratio: float, arm: str) -> bool:
     """Whether seconds of the arm may be divided by vanilla's."""
     found = {
         clock
-        for name in (method, "vanilla")
+        for name in (arm, "vanilla")
         for clock in zip(
             collection.series(pair, ratio, name, "clock"),
             collection.series(pair, ratio, name, "device"),

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.arms import ARMS
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
-from bench.render import (
-    Table,
-    ratio_text,
-    view_of,
-)
+from bench.render import Table, ratio_text, view_of
+from safs.arms import ARMS
 
 FAILURE_HEADINGS = ("Pair", "Ratio", "Replicate", "Method", "Status", "Reason")
 

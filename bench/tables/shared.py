@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench import compare, stats
-from bench.arms import ordered
+from bench import stats
+from bench.collection import Collection
 from bench.context import Context
-from bench.records import Collection
+from bench.tables import comparisons as compare
 from bench.verdicts import RULES_VERSION
+from safs.arms import ordered
 
 
-def cells(collection: Collection, pair: str, methods: list[str]) -> list[tuple[float, str]]:
-    """(ratio, method) in reading order: dense once, then every ratio with the pruned methods."""
-    dense = [(0.0, "dense")] if "dense" in methods else []
-    pruned = [name for name in ordered(methods) if name != "dense"]
+def cells(collection: Collection, pair: str, arms: list[str]) -> list[tuple[float, str]]:
+    """(ratio, arm) in reading order: dense once, then every ratio with the pruned arms."""
+    dense = [(0.0, "dense")] if "dense" in arms else []
+    pruned = [name for name in ordered(arms) if name != "dense"]
     return dense + [(ratio, name) for ratio in collection.ratios(pair) for name in pruned]
 
 
@@ -27,22 +28,22 @@ VERDICTS = (
 
 
 def judged(collection: Collection, context: Context) -> Judged:
-    """The verdicts of :func:`bench.compare.paper_rows`, to look up."""
+    """The verdicts of :func:`bench.tables.comparisons.paper_rows`, to look up."""
     rows = compare.paper_rows(collection, context)
     return {(row["pair"], row["what"], row["metric"], row["ratio"]): row for row in rows}
 
 
-def gain(collection: Collection, pair: str, ratio: float, method: str) -> stats.Interval:
+def gain(collection: Collection, pair: str, ratio: float, arm: str) -> stats.Interval:
     """Mean paired difference to vanilla (points) and its interval; none for vanilla and dense."""
-    if method in ("dense", "vanilla"):
+    if arm in ("dense", "vanilla"):
         return stats.mean_interval([])
-    both = collection.paired(pair, ratio, method, "vanilla")
-    return stats.mean_interval((both[method] - both["vanilla"]).to_numpy())
+    both = collection.paired(pair, ratio, arm, "vanilla")
+    return stats.mean_interval((both[arm] - both["vanilla"]).to_numpy())
 
 
-def mean(collection: Collection, pair: str, ratio: float, method: str, column: str) -> float:
+def mean(collection: Collection, pair: str, ratio: float, arm: str, column: str) -> float:
     """Mean of a column over the runs that are ok; NaN without any."""
-    values = collection.series(pair, ratio, method, column)
+    values = collection.series(pair, ratio, arm, column)
     return float(values.mean()) if len(values) else np.nan
 
 

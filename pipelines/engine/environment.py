@@ -6,8 +6,9 @@ import platform
 import subprocess
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from safs.processor import cpu_name
 
 _PACKAGES = ("dvc", "numpy", "scipy", "smac", "ConfigSpace", "torch", "torchvision")
 
@@ -22,14 +23,6 @@ def describe() -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "git": _commit(),
     }
-
-
-def cpu_name() -> str:
-    """Model name of the CPU: that of :func:`safs.device.cpu_name`, without torch."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.engine import sources
-from pipelines.engine.scratch import digest, write_atomically
+from pipelines.engine.scratch import digest
 from safs.errors import SafsError
+from safs.files import replacing
 
 if TYPE_CHECKING:
     import torch
 
-    from safs.data import Fold, Images
+    from safs.training.data import Fold, Images
 
 PARTS = ("train", "validation")
 FIELDS = ("pixels", "labels", "mean", "std")
@@ -32,7 +33,7 @@ def load(
     data: Path | None,
     folder: Path | None,
 ) -> Fold:
-    """The fold of :func:`safs.data.load_fold`, on ``device``.
+    """The fold of :func:`safs.training.data.load_fold`, on ``device``.
 
     Args:
         dataset, replicate, seed: which fold.
@@ -44,18 +45,19 @@ def load(
     Raises:
         SafsError: the images found here are not those of ``checksum``.
     """
-    from safs.data import Fold, load_fold
     from safs.datasets import DATASETS, fold_of
+    from safs.training.data import Fold, load_fold
 
     if folder is None:
         return load_fold(dataset, replicate, seed, device, data)
     entry = DATASETS[dataset]
-    code = sources.fingerprint(sources.closure(sources.ROOT / "safs/data.py"))
+    code = sources.of("safs/training/data.py")
     identity = digest([dataset, fold_of(replicate, entry.folds), seed, checksum, code])
     path = folder / f"{identity[:32]}.safetensors"
     if not path.exists():
         _check(dataset, data, checksum)
-        write_atomically(path, lambda place: _write(place, dataset, replicate, seed, data))
+        with replacing(path) as temporary:
+            _write(temporary, dataset, replicate, seed, data)
     train, validation = (_on(device, images) for images in _read(path))
     return Fold(train, validation, entry.augmentation, entry.classes)
 
@@ -76,7 +78,7 @@ def _write(path: Path, dataset: str, replicate: int, seed: int, data: Path | Non
     import torch
     from safetensors.torch import save_file
 
-    from safs.data import load_fold
+    from safs.training.data import load_fold
 
     fold = load_fold(dataset, replicate, seed, torch.device("cpu"), data)
     images = {part: getattr(fold, part) for part in PARTS}
@@ -86,7 +88,7 @@ def _write(path: Path, dataset: str, replicate: int, seed: int, data: Path | Non
 def _read(path: Path) -> tuple[Images, ...]:
     from safetensors.torch import load_file
 
-    from safs.data import Images
+    from safs.training.data import Images
 
     tensors = load_file(path)  # mapped, copied on write
     return tuple(Images(*(tensors[f"{part}.{field}"] for field in FIELDS)) for part in PARTS)

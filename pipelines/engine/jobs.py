@@ -1,9 +1,8 @@
-"""What one training reads (a job), where the files are, and what it leaves behind."""
+"""What one training reads (a job), and where the files are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipelines.engine.scratch import digest
 from safs.seeds import Phase
@@ -62,9 +61,3 @@ class Files(Spec):
     state: Path | None = None
     data: Path | None = None
     folds: Path | None = None
-
-
-Result = dict[str, Any]
-"""Plain data: failure (None or reason), seconds, backend, history (a dict per epoch), kept (the
-1-based epoch of the weights), slots (a list in the order of use), memory, bits, and a notice to
-pass on to the reader, or None."""

@@ -20,26 +20,38 @@ def results(profile: str) -> Path:
     return Path("results") / profile
 
 
-def record_name(method: str, ratio: float, replicate: int) -> str:
+def record_name(arm: str, ratio: float, replicate: int) -> str:
     """File name, without ending, of a run's record."""
-    at = "" if method == "dense" else f"-{ratio}"
-    return f"{method}{at}-r{replicate}"
+    at = "" if arm == "dense" else f"-{ratio}"
+    return f"{arm}{at}-r{replicate}"
 
 
-def trained_in(method: str) -> str:
-    """The stage whose folder holds the final training of a method."""
-    if method == "dense":
+def trained_in(arm: str) -> str:
+    """The stage whose folder holds the final training of an arm."""
+    if arm == "dense":
         return "pretrain"
-    arm = ARMS[method]
-    if arm.operator is not None:
+    entry = ARMS[arm]
+    if entry.operator is not None:
         return "activations"
-    if arm.operators == "found_fast":
+    if entry.operators == "found_fast":
         return "fast"
-    if arm.tuned:
+    if entry.tuned:
         return "tune"
-    return "search" if arm.operators == "found" else "baselines"
+    return "search" if entry.operators == "found" else "baselines"
 
 
-def search_name(method: str) -> str | None:
+def search_name(arm: str) -> str | None:
     """Name of the search whose chromosome an arm takes, or None if it needs none."""
-    return {"found": "search", "best_single": "singles"}.get(ARMS[method].operators)
+    return {"found": "search", "best_single": "singles"}.get(ARMS[arm].operators)
+
+
+def trace_names(arm: str) -> dict[str, tuple[str, str]]:
+    """Stage and artefact of the searches behind an arm, by purpose (``search``, ``tune``)."""
+    if ARMS[arm].operators == "found_fast":
+        return {purpose: ("fast", f"{arm}-{purpose}") for purpose in ("search", "tune")}
+    found: dict[str, tuple[str, str]] = {}
+    if (name := search_name(arm)) is not None:
+        found["search"] = ("search", name)
+    if ARMS[arm].tuned:
+        found["tune"] = ("tune", f"{arm}-tune")
+    return found

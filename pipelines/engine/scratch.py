@@ -1,8 +1,8 @@
-"""Digests, atomic files and journals: what lets work be kept, recognised and resumed.
+"""Digests, folders and journals: what lets work be kept, recognised and resumed.
 
 The scratch folder is untracked. A piece of work lives there under the digest of everything it
-reads, including what decides its bits (:func:`safs.device.bit_identity`), so a changed input never
-meets an old checkpoint.
+reads, including what decides its bits (:func:`safs.backends.device.bit_identity`), so a changed
+input never meets an old checkpoint.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,38 +38,8 @@ def folder(root: Path, kind: str, identity: str) -> Path:
     return path
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename: whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Plain data as sorted, indented JSON; NaN and infinity are errors."""
-    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file so that the target is whole or absent."""
-
-    def write(temporary: Path) -> None:
-        shutil.copyfile(source, temporary)
-
-    write_atomically(target, write)
 
 
 class Journal:

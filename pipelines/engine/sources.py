@@ -1,141 +1,316 @@
-"""Which source files a piece of work depends on, found by reading imports, not by running them."""
+"""What a piece of work depends on in the source, found by reading it and not by running it.
+
+The unit is the definition, not the file: of what is registered (operators, networks, data sets,
+pruners, searches, ...) only the entries that a piece of work names count, and what these use. So an
+added entry, wherever it stands, leaves all finished work of others valid.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
+import sys
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
+
+from safs.errors import UnknownName
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("safs", "bench", "pipelines")
-
+_FOR_PEOPLE = {"label", "formula"}
+"""Keywords of a registering decorator that change no result."""
 
 # CPython 3.11's parser keeps a depth counter that threads share: one at a time.
 _PARSER = threading.Lock()
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A registry: the decorator that fills it, where its entries stand, and its module and name."""
+
+    decorator: str
+    place: str
+    registry: str
+
+
+KINDS = {
+    "operator": Kind("operator", "safs/operators", "safs.operators.base:OPERATORS"),
+    "network": Kind("network", "safs/networks", "safs.networks.base:NETWORKS"),
+    "dataset": Kind("dataset", "safs/datasets", "safs.datasets.base:DATASETS"),
+    "pruner": Kind("PRUNERS.register", "safs/pruning", "safs.pruning.pruners:PRUNERS"),
+    "scope": Kind("SCOPES.register", "safs/pruning", "safs.pruning.scopes:SCOPES"),
+    "search": Kind("SEARCHES.register", "safs/search", "safs.search.base:SEARCHES"),
+    "predictor": Kind("PREDICTORS.register", "safs/search", "safs.search.predictors:PREDICTORS"),
+    "optimizer": Kind(
+        "OPTIMIZERS.register", "safs/training", "safs.training.optimizers:OPTIMIZERS"
+    ),
+    "schedule": Kind("SCHEDULES.register", "safs/training", "safs.training.schedules:SCHEDULES"),
+}
+_DECORATORS = {kind.decorator: name for name, kind in KINDS.items()}
+# Importing these packages registers all of their entries; only their base counts.
+_REGISTERING = {
+    ROOT / f"safs/{n}/__init__.py" for n in ("operators", "networks", "datasets", "search")
+}
+
+
+class Entry(NamedTuple):
+    """Something registered: ``("operator", "swish")``."""
+
+    kind: str
+    name: str
+
+
+class Part(NamedTuple):
+    """A registered definition of a file, by the name of its function or class; "" is the rest."""
+
+    file: Path
+    definition: str
+
+
+def names(kind: str) -> dict[str, Path]:
+    """The names of a registry and their files, also those that no file of the project registers."""
+    found = {entry.name: part.file for entry, part in _scanned(kind).items()}
+    return found | {name: part.file for name, part in _running(kind) if name not in found}
+
+
+def options(kind: str, name: str, positional: int) -> tuple[str, ...]:
+    """The arguments, after the first ``positional``, of the function registered under a name."""
+    part = find(Entry(kind, name))
+    (node,) = (n for n in _nodes(part.file) if getattr(n, "name", "") == part.definition)
+    assert isinstance(node, ast.FunctionDef)
+    return tuple(a.arg for a in (*node.args.args[positional:], *node.args.kwonlyargs))
+
+
+def find(entry: Entry) -> Part:
+    """Where an entry is defined. Raises UnknownName."""
+    running = dict(_running(entry.kind))
+    part = _scanned(entry.kind).get(entry) or running.get(entry.name)
+    if part is None:
+        raise UnknownName(entry.kind, entry.name, names(entry.kind))
+    return part
+
+
 @cache
-def closure(path: Path) -> frozenset[Path]:
-    """``path`` and every project file it imports, directly or not, lazily or not.
+def fingerprint(starts: frozenset[Path], entries: frozenset[Entry] = frozenset()) -> str:
+    """Digest of what the files ``starts`` and the entries do, with everything that they import.
 
-    Of the packages of networks and of data sets only the base: adding another leaves work valid.
-    """
-    added_to = {ROOT / f"safs/{name}/__init__.py" for name in ("networks", "datasets")}
-    seen: set[Path] = set()
-    waiting = [path.resolve()]
-    while waiting:
-        file = waiting.pop()
-        if file in added_to:
-            file = file.with_name("base.py")
-        if file not in seen:
-            seen.add(file)
-            waiting.extend(imports(file))
-    return frozenset(seen)
-
-
-@cache
-def fingerprint(files: frozenset[Path]) -> str:
-    """Digest of what ``files`` do: comments, layout and docstrings of Python's do not count.
-
-    So an edited docstring makes DVC look at a stage again, and the stage then finds that all its
-    finished work is still valid.
+    Comments, layout, docstrings, labels and formulas do not count: after such an edit DVC looks at
+    a stage again, and the stage then finds that all its finished work is still valid.
     """
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.relative_to(ROOT).as_posix().encode())
-        python = file.suffix == ".py"
-        text = ast.unparse(_without_docstrings(_tree(file))) if python else file.read_text()
-        digest.update(text.encode())
+    for part in sorted(parts(starts, entries)):
+        digest.update(f"{_place(part.file)} {part.definition} {_digest(part)}\n".encode())
     return digest.hexdigest()
 
 
+def of(*starts: str, entries: Iterable[Entry] = ()) -> str:
+    """:func:`fingerprint` of files given relative to the project's root."""
+    return fingerprint(frozenset(ROOT / start for start in starts), frozenset(entries))
+
+
 @cache
-def training_code(network: str, dataset: str) -> str:
+def parts(starts: frozenset[Path], entries: frozenset[Entry] = frozenset()) -> frozenset[Part]:
+    """The definitions that files and entries depend on, directly or not, lazily or not."""
+    seen: set[Part] = set()
+    waiting = [Part(file, "") for file in starts] + [find(entry) for entry in entries]
+    while waiting:
+        part = waiting.pop()
+        if part not in seen:
+            seen.add(part)
+            waiting += _needs(part)
+    return frozenset(seen)
+
+
+def closure(path: Path) -> frozenset[Path]:
+    """``path`` and every project file it imports, directly or not, lazily or not."""
+    return frozenset(part.file for part in parts(frozenset({path.resolve()})))
+
+
+KERNELS = tuple(
+    f"safs/kernels/src/{path.name}" for path in sorted((ROOT / "safs/kernels/src").iterdir())
+)
+"""The kernels' C++ sources, which no import shows."""
+
+
+def training_code(
+    network: str, dataset: str, operators: Iterable[str], optimizer: str, schedule: str
+) -> str:
     """Fingerprint of the code that one training runs, the kernels' C++ included.
 
-    Of the networks and data sets the files count that define the ones in use, with their imports.
+    Args:
+        network, dataset, optimizer, schedule: the entries in use.
+        operators: those in the slots; none for a dense training, which has the network's own.
     """
-    starts = (
-        ROOT / "safs/training.py",
-        ROOT / "safs/pruned.py",
-        _defining(ROOT / "safs/networks", "network", network),
-        _defining(ROOT / "safs/datasets", "dataset", dataset),
-    )
-    files = frozenset[Path]().union(*map(closure, starts))
-    return fingerprint(files | set((ROOT / "safs/kernels/src").iterdir()))
+    chosen = frozenset(operators) or {_default(network)}
+    entries = {Entry("operator", name) for name in chosen} | {
+        Entry("network", network), Entry("dataset", dataset),
+        Entry("optimizer", optimizer), Entry("schedule", schedule),
+    }  # fmt: skip
+    return of("safs/training/loop.py", "safs/training/start.py", *KERNELS, entries=entries)
+
+
+def _default(network: str) -> str:
+    """The operator of a dense network: the keyword ``default`` of its decorator."""
+    part = find(Entry("network", network))
+    for node in _nodes(part.file):
+        if getattr(node, "name", "") == part.definition:
+            call = _registration(node)
+            keywords = {k.arg: k.value for k in call.keywords} if call else {}
+            return str(ast.literal_eval(keywords["default"])) if "default" in keywords else "relu"
+    raise AssertionError(f"{network} is not in {part.file}")
 
 
 @cache
-def registered(path: Path, decorator: str) -> dict[str, Path]:
-    """Names that a file, or the files of a folder, register with ``@decorator(name, ...)``.
+def _scanned(kind: str) -> dict[Entry, Part]:
+    """The entries that the project's files register."""
+    folder = ROOT / KINDS[kind].place
+    return {
+        entry: Part(file, definition)
+        for file in sorted(folder.glob("*.py"))
+        for definition, entry in _registered(file).items()
+        if entry.kind == kind
+    }
 
-    Read from the source, so that names can be checked where torch is not installed.
-    """
-    return {name: file for name, file, _ in _registrations(path, decorator)}
+
+def _running(kind: str) -> Iterator[tuple[str, Part]]:
+    """The entries that this process has registered, if it has loaded the registry."""
+    module, _, attribute = KINDS[kind].registry.partition(":")
+    if module in sys.modules:
+        for name, definition in getattr(import_module(module), attribute).definitions.items():
+            file = inspect.getsourcefile(definition)
+            if file is not None:
+                yield name, Part(Path(file).resolve(), definition.__name__)
 
 
 @cache
-def options(path: Path, decorator: str, name: str, positional: int) -> tuple[str, ...]:
-    """The arguments, after the first ``positional``, of the function registered under a name."""
-    (found,) = (node for known, _, node in _registrations(path, decorator) if known == name)
-    assert isinstance(found, ast.FunctionDef)
-    return tuple(a.arg for a in (*found.args.args[positional:], *found.args.kwonlyargs))
+def _registered(file: Path) -> dict[str, Entry]:
+    """The registered definitions of a file, by the name of the function or class."""
+    found = {}
+    for node in _nodes(file):
+        if (call := _registration(node)) is not None:
+            name = str(ast.literal_eval(call.args[0]))
+            found[str(getattr(node, "name", ""))] = Entry(_DECORATORS[ast.unparse(call.func)], name)
+    return found
 
 
-def _registrations(path: Path, decorator: str) -> Iterator[tuple[str, Path, ast.AST]]:
-    """Name, file and definition of everything that is registered."""
-    for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-        for node in ast.walk(_tree(file)):
-            for call in getattr(node, "decorator_list", []):
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator:
-                    yield str(ast.literal_eval(call.args[0])), file, node
+def _registration(node: ast.AST) -> ast.Call | None:
+    """The decorator that registers a definition, or None."""
+    for call in getattr(node, "decorator_list", []):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in _DECORATORS:
+            return call
+    return None
 
 
-def _defining(folder: Path, decorator: str, name: str) -> Path:
-    known = registered(folder, decorator)
-    if name not in known:
-        raise LookupError(f"no file in {folder.name}/ registers the {decorator} {name!r}")
-    return known[name]
-
-
-def imports(file: Path) -> Iterator[Path]:
-    """The project files that a file imports itself."""
-    for node in ast.walk(_tree(file)):
+@cache
+def _needs(part: Part) -> frozenset[Part]:
+    """What a part uses itself: the rest of its file, registered definitions, other files."""
+    nodes, own = [n for top in _nodes_of(part) for n in _walk(top)], _registered(part.file)
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    found = {Part(part.file, name) for name in own if name in used} | {Part(part.file, "")}
+    for node in nodes:
         if isinstance(node, ast.Import):
-            yield from _files(alias.name for alias in node.names)
+            found |= {Part(file, "") for alias in node.names for file in _files(alias.name)}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from _files([node.module, *(f"{node.module}.{a.name}" for a in node.names)])
+            found |= set(_imported(node.module, [alias.name for alias in node.names]))
+    return frozenset(found - {part})
 
 
-def _files(modules: Iterable[str]) -> Iterator[Path]:
-    for module in modules:
-        parts = module.split(".")
-        if parts[0] not in _PACKAGES:
-            continue
-        for depth in range(1, len(parts) + 1):
-            base = ROOT.joinpath(*parts[:depth])
-            for file in (base.with_suffix(".py"), base / "__init__.py"):
-                if file.is_file():
-                    yield file
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and everything in it, but not what only the type checker sees."""
+    yield node
+    typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    for inner in () if typing else ast.iter_child_nodes(node):
+        yield from _walk(inner)
 
 
-def _tree(file: Path) -> ast.Module:
+def _imported(module: str, names: list[str]) -> Iterator[Part]:
+    """The parts behind ``from module import names``."""
+    for file in _files(module):
+        yield Part(file, "")
+        yield from (Part(file, name) for name in names if file.suffix and name in _registered(file))
+    for name in names:
+        yield from (Part(file, "") for file in _files(f"{module}.{name}"))
+
+
+def imports(file: Path) -> frozenset[Path]:
+    """The project files that a file imports itself."""
+    return frozenset(part.file for part in _needs(Part(file, "")))
+
+
+def registering(package: Path) -> frozenset[Path]:
+    """The files whose entries are registered with their package."""
+    return imports(package / "__init__.py")
+
+
+@cache
+def _files(module: str) -> tuple[Path, ...]:
+    """The files that importing a module of the project runs."""
+    steps = module.split(".")
+    if steps[0] not in _PACKAGES:
+        return ()
+    bases = [ROOT.joinpath(*steps[: depth + 1]) for depth in range(len(steps))]
+    files = [file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py")]
+    return tuple(
+        file.with_name("base.py") if file in _REGISTERING else file
+        for file in files
+        if file.is_file()
+    )
+
+
+@cache
+def _digest(part: Part) -> str:
+    """Digest of a part's code."""
+    if part.file.suffix != ".py":
+        return hashlib.sha256(part.file.read_bytes()).hexdigest()
+    nodes = [node for node in _nodes_of(part) if not _is_text(node)]
+    text = "\n".join(ast.unparse(_bare(node)) for node in nodes)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _nodes_of(part: Part) -> list[ast.stmt]:
+    """A registered definition, or everything else in the file."""
+    if part.file.suffix != ".py":
+        return []
+    registered = _registered(part.file)
+    if part.definition:
+        return [n for n in _nodes(part.file) if getattr(n, "name", "") == part.definition]
+    return [n for n in _nodes(part.file) if getattr(n, "name", "") not in registered]
+
+
+@cache
+def _nodes(file: Path) -> tuple[ast.stmt, ...]:
     with _PARSER:
-        return ast.parse(file.read_text())
+        return tuple(ast.parse(file.read_text()).body) if file.suffix == ".py" else ()
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        first = node.body[0] if node.body else None
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
+def _bare(node: ast.stmt) -> ast.stmt:
+    """A statement without docstrings, and without what a registration says to people."""
+    copy = ast.parse(ast.unparse(node)).body[0]
+    for inner in ast.walk(copy):
+        if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            inner.body = [n for n in inner.body if not _is_text(n)] or [ast.Pass()]
+    if (call := _registration(copy)) is not None:
+        call.keywords = [k for k in call.keywords if k.arg not in _FOR_PEOPLE]
+    return copy
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a text alone: a docstring, of whatever it follows."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def forget() -> None:
+    """Read the source anew from now on (for tests that change it)."""
+    for known in (fingerprint, parts, _scanned, _registered, _needs, _files, _digest, _nodes):
+        known.cache_clear()
+
+
+def _place(file: Path) -> str:
+    """A file relative to the project, or its name where it lies elsewhere."""
+    return file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.name

@@ -13,18 +13,27 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.config import Pair, Study
-from pipelines.engine import compute, layout, scratch, sources, tasks
-from pipelines.engine.jobs import Files, Job, Result
+from pipelines.config.pair import Pair
+from pipelines.config.study import Study
+from pipelines.engine import compute, layout, scratch, sources
+from pipelines.engine.jobs import Files, Job
 from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal, Json
+from pipelines.tasks import training
+from pipelines.tasks.shared import WEIGHTS
 from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.errors import SafsError
+from safs.files import copy, write_json
+from safs.rows import Trace, Trained
 from safs.seeds import Phase
 from safs.spec import BackendName, Recipe
+
+if TYPE_CHECKING:
+    from safs.method.stage1 import Searched
+    from safs.method.stage2 import Tuned
 
 T = TypeVar("T")
 
@@ -66,10 +75,15 @@ class Work:
                 if path.name not in self._named:
                     path.unlink()
 
-    @cached_property
-    def code(self) -> str:
-        """Fingerprint of the code that a training of this pair runs."""
-        return sources.training_code(self.pair.network.name, self.pair.dataset.name)
+    def code(self, operators: Iterable[str] | None, recipe: Recipe) -> str:
+        """Fingerprint of the code that a training of this pair runs; None is a dense one."""
+        return sources.training_code(
+            self.pair.network.name,
+            self.pair.dataset.name,
+            operators or (),
+            recipe.optimizer,
+            recipe.schedule,
+        )
 
     @cached_property
     def data(self) -> str:
@@ -81,10 +95,12 @@ class Work:
         """Checksum of the test images (their bytes; nothing is evaluated on them)."""
         return load_part(self.pair.dataset.name, "test", compute.data_directory()).checksum()
 
-    @cached_property
-    def evaluation(self) -> str:
-        """Fingerprint of the code that evaluates."""
-        return sources.fingerprint(sources.closure(sources.ROOT / "safs/evaluation.py"))
+    def evaluation(self, operators: Iterable[str]) -> str:
+        """Fingerprint of the code that evaluates and counts a network with these operators."""
+        entries = [sources.Entry("operator", name) for name in operators]
+        network = sources.Entry("network", self.pair.network.name)
+        files = ("safs/training/evaluation.py", "safs/pruning/compression.py")
+        return sources.of(*files, entries=[network, *entries])
 
     @property
     def backend(self) -> BackendName:
@@ -94,7 +110,7 @@ class Work:
     @cached_property
     def bits(self) -> dict[str, str]:
         """What decides the bits of a result on the workers."""
-        found = self.pool.run(tasks.bits, self.backend)
+        found = self.pool.run(training.bits, self.backend)
         if found["device"] == "cpu" and compute.gpus_wanted(self.pool.where):
             self.progress.notice("PyTorch sees none of this host's GPUs: training on the CPU")
         return found
@@ -121,7 +137,7 @@ class Work:
     def job(self, replicate: int, phase: Phase, recipe: Recipe, epochs: int, **more: Any) -> Job:
         """A job of this pair."""
         return Job(
-            code=self.code,
+            code=self.code(more.get("chromosome"), recipe),
             data=self.data,
             network=self.pair.network,
             dataset=self.pair.dataset.name,
@@ -155,7 +171,7 @@ class Work:
             place = scratch.folder(
                 layout.SCRATCH.resolve(), self.stage, scratch.digest([identity, self.bits])
             )
-            made, made_weights = place / "artefact.json", place / tasks.WEIGHTS
+            made, made_weights = place / "artefact.json", place / WEIGHTS
             with scratch.locked(place / "lock"):  # another stage or profile may want the same
                 found = _valid(made, made_weights, identity)
                 if found is None:
@@ -163,12 +179,12 @@ class Work:
                     content = make(place)
                     has = scratch.file_digest(made_weights) if made_weights.exists() else None
                     found = {**content, "identity": identity, "weights": has}
-                    scratch.write_json(made, found)
+                    write_json(made, found)
             target.unlink(missing_ok=True)
             weights.unlink(missing_ok=True)
             if found["weights"] is not None:
-                scratch.copy(made_weights, weights)
-            scratch.copy(made, target)
+                copy(made_weights, weights)
+            copy(made, target)
         if epochs:
             self.progress.finished(identity, epochs, kept=True)
         return found
@@ -200,11 +216,16 @@ class Work:
         for stage in ("baselines", "search", "tune", "fast", "activations"):
             for path in sorted(self.folder(stage, None).glob(f"*/*-r{replicate}.json")):
                 content = scratch.read_json(path)
-                job = content.get("job", {})
-                same = [job.get(key) for key in ("code", "dense")] == [self.code, dense["weights"]]
-                if same and not compute.died(content):
+                if self._current(content, dense["weights"]) and not compute.died(content):
                     return str(content["result"]["bits"]["device"]), path
         return None
+
+    def _current(self, content: Json, dense: str) -> bool:
+        """Whether an artefact is a training of that dense network by today's code."""
+        job = content.get("job")
+        if job is None or job["dense"] != dense:
+            return False
+        return bool(job["code"] == self.code(job["chromosome"], Recipe(**job["recipe"])))
 
     def train(self, name: str, job: Job, files: Files) -> Json:
         """A dense or final training as an artefact: its job, result and weights."""
@@ -213,7 +234,7 @@ class Work:
             there = files.model_copy(update={"folder": place, "keep_weights": True})
             result = self._trained(job, there)
             self.progress.finished(job.identity, job.epochs)
-            return {"job": job.model_dump(mode="json"), "result": result}
+            return {"job": job.model_dump(mode="json"), "result": result.to_plain()}
 
         return self.keep(name, job.identity, make, job.epochs)
 
@@ -245,7 +266,8 @@ class Work:
         name = f"{arm}-r{replicate}"
         if failure is None:
             return self.train(name, job, start.files())
-        content = {"job": job.model_dump(mode="json"), "result": self._untrained(failure)}
+        result = self._untrained(failure).to_plain()
+        content = {"job": job.model_dump(mode="json"), "result": result}
         identity = scratch.digest([job.identity, failure])
         return self.keep(name, identity, lambda place: content, job.epochs)
 
@@ -258,48 +280,49 @@ class Work:
             "train_own": own == "both" or (own == "stage2" and entry.tuned),
         }
 
-    def trial(self, journal: Journal, job: Job, files: Files, epochs: int | None = None) -> Result:
+    def trial(self, journal: Journal, job: Job, files: Files, epochs: int | None = None) -> Trained:
         """One training inside a search, answered from the journal where it stands there.
 
         ``epochs`` is what it counts in the progress display, if that is not all of the job's.
         """
-        result = journal.get(job.identity)
-        kept = result is not None
-        if result is None:
+        known = journal.get(job.identity)
+        if known is not None:
+            result = Trained.model_validate(known)
+        else:
             there = files.model_copy(update={"folder": journal.path.parent / job.identity[:16]})
             result = self._trained(job, there)
-            if not compute.died(result):
-                journal.add(job.identity, result)
+            if not compute.died(result.failure):
+                journal.add(job.identity, result.to_plain())
                 shutil.rmtree(there.folder, ignore_errors=True)
-        self.progress.finished(job.identity, epochs or job.epochs, kept=kept)
+        self.progress.finished(job.identity, epochs or job.epochs, kept=known is not None)
         return result
 
-    def _trained(self, job: Job, files: Files) -> Result:
+    def noted(
+        self, found: Searched | Tuned, replicate: int, trace: type[Trace], rows: str, **head: Any
+    ) -> Json:
+        """What a stage of the method found: its rows as a trace, and the seconds they took."""
+        cell = {"pair": self.pair_name, "ratio": self.ratio, "replicate": replicate}
+        made = trace(best=found.best, **{rows: found.rows}, **cell, **head)
+        return {"seconds": found.seconds, "trace": made.to_plain()}
+
+    def _trained(self, job: Job, files: Files) -> Trained:
         """One training; if its worker dies, and the next one too, its result is a failure.
 
         Such a failure counts as a failed run but never as finished work: a rerun tries again.
         """
         try:
-            result: Result = self.pool.run(tasks.train, job, files, self.pool.topic)
+            result = self.pool.run(training.train, job, files, self.pool.topic)
         except compute.WorkerDied as death:
             self.progress.notice(f"{death}; the workers' logs are in scratch/logs")
             return self._untrained(str(death))
-        self.progress.notice(result["notice"])
+        self.progress.notice(result.notice)
         return result
 
-    def _untrained(self, failure: str) -> Result:
+    def _untrained(self, failure: str) -> Trained:
         """The result of a training that did not take place."""
-        return {
-            "failure": failure,
-            "seconds": 0.0,
-            "backend": "none",
-            "notice": None,
-            "history": [],
-            "kept": 0,
-            "memory": None,
-            "slots": [],
-            "bits": self.bits,
-        }
+        return Trained(
+            failure=failure, seconds=0.0, backend="none", history=(), kept=0, bits=self.bits
+        )
 
     def start(self, replicate: int) -> Start:
         """The pruned checkpoint of a replicate, made by the stages before."""
@@ -361,8 +384,3 @@ def _valid(path: Path, weights: Path, identity: str) -> Json | None:
 def replicates(study: Study) -> Sequence[int]:
     """The replicates of a study."""
     return range(study.profile.replicates)
-
-
-def spent(result: Result) -> int:
-    """Epochs that a training ran, the one that ended a failed run included."""
-    return len(result["history"]) + (result["failure"] is not None)

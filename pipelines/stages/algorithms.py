@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.config import Study
+from pipelines.config.study import Study
 from pipelines.engine import layout
 from pipelines.engine.work import Work, replicates
 from pipelines.stages.search import find

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.config import Study
+from pipelines import plan
+from pipelines.config.study import Study
 from pipelines.engine.layout import trained_in
 from pipelines.engine.work import Work, replicates
 from safs.arms import chromosome
@@ -12,8 +13,8 @@ def run(study: Study, pair: str, ratio: float) -> None:
     """Final training of the baseline arms of the profile: ``<arm>-r<replicate>``."""
     spec = study.pairs[pair]
     arms = [arm for arm in study.profile.arms if trained_in(arm) == "baselines"]
-    total = spec.finetune.epochs * study.profile.replicates * len(arms)
-    with Work(study, "baselines", pair, ratio, epochs=total) as work:
+    epochs = plan.stage_epochs(study, spec, "baselines")
+    with Work(study, "baselines", pair, ratio, epochs=epochs) as work:
 
         def one(arm: str, replicate: int) -> None:
             start = work.start(replicate)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bench import claims, compare
-from pipelines.config import Study
+from bench.tables import claims
+from bench.tables import comparisons as compare
+from pipelines.config.study import Study
 from pipelines.publishing import collection, context, results, traces
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: the test images, once per method and replicate, and the record of each run."""
+"""Evaluation: the test images, once per arm and replicate, and the record of each run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
-from bench.schema import SCHEMA_VERSION, Record, pack
-from pipelines.config import Study
-from pipelines.engine import compute, environment, layout, scratch, tasks
+from bench.record import SCHEMA_VERSION, Record, pack
+from pipelines.config.study import Study
+from pipelines.engine import artefacts, compute, environment, layout
 from pipelines.engine.scratch import Json, digest
-from pipelines.engine.work import Work, replicates, spent
-from safs.arms import ARMS
+from pipelines.engine.work import Work, replicates
+from pipelines.tasks import evaluation
 from safs.datasets import DATASETS, fold_of
-from safs.protocol import PROTOCOL_VERSION
+from safs.errors import SafsError
+from safs.rows import SearchTrace, Trace, Trained, TuneTrace
+from safs.settings import PROTOCOL_VERSION
 
 
 def run(study: Study, pair: str) -> None:
@@ -22,19 +23,19 @@ def run(study: Study, pair: str) -> None:
     with Work(study, "evaluate", pair) as work:
         units: list[tuple[Any, ...]] = [(work, "dense", 0.0, r) for r in replicates(study)]
         for ratio in study.profile.ratios(pair):
-            for arm in study.profile.methods(pair, ratio):
+            for arm in study.profile.every_arm(pair, ratio):
                 units += [(work, arm, ratio, r) for r in replicates(study)]
         work.each(evaluate, units)
 
 
-def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
+def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
     """Bring one record up to date, reading the test images only if no valid record exists."""
-    name = layout.record_name(method, ratio, replicate)
+    name = layout.record_name(arm, ratio, replicate)
     target = work.named(f"{name}.json")
-    artefact, weights = _artefact(work, method, ratio, replicate)
-    record = describe(work, method, ratio, replicate, artefact)
+    artefact, weights = _artefact(work, arm, ratio, replicate)
+    record = describe(work, arm, ratio, replicate, artefact)
     lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
-    identity = digest([lasting, work.evaluation])
+    identity = digest([lasting, work.evaluation(_chromosome(artefact))])
     known = _record(target)
     if known is not None and known.digests.identity == identity:
         cost = {"seconds": record["seconds"], "memory": record["memory"]}
@@ -45,7 +46,7 @@ def evaluate(work: Work, method: str, ratio: float, replicate: int) -> None:
     record["digests"]["identity"] = identity
     if artefact["result"]["failure"] is None:
         measured = work.pool.run(
-            tasks.evaluate,
+            evaluation.evaluate,
             work.pair.network,
             work.pair.dataset.name,
             weights.resolve(),
@@ -63,16 +64,16 @@ def _record(path: Path) -> Record | None:
     """The record at ``path``, if there is one that can be read."""
     try:
         return Record.read(path) if path.exists() else None
-    except BenchError:
+    except SafsError:
         return None
 
 
-def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Json) -> Json:
+def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json) -> Json:
     """Everything of a record that is known without the test images."""
-    job, result = artefact["job"], artefact["result"]
-    before = _searches(work, method, ratio, replicate)
-    failed = result["failure"] is not None
-    kept = None if failed else result["history"][result["kept"] - 1]
+    job, result = artefact["job"], Trained.model_validate(artefact["result"])
+    before = _searches(work, arm, ratio, replicate)
+    failed = result.failure is not None
+    kept = None if failed else result.history[result.kept - 1]
     dataset = DATASETS[work.pair.dataset.name]
     return {
         "schema": SCHEMA_VERSION,
@@ -84,23 +85,23 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
         "ratio": ratio,
         "replicate": replicate,
         "fold": fold_of(replicate, dataset.folds),
-        "method": method,
+        "method": arm,
         "status": "failed" if failed else "ok",
-        "reason": result["failure"],
+        "reason": result.failure,
         "validation": kept
         and {"top1": kept["validation_accuracy"], "loss": kept["validation_loss"]},
         "train": kept and {"loss": kept["train_loss"], "accuracy": kept["train_accuracy"]},
-        "epochs": {"final": spent(result), **before["epochs"]},
+        "epochs": {"final": result.epochs, **before["epochs"]},
         "trials": before["trials"],
-        "seconds": {"final": result["seconds"], **before["seconds"], "of": _clock(result)},
-        "memory": result["memory"],
-        "device": {"type": result["bits"]["device"], "name": result["bits"]["processor"]},
-        "backend": result["backend"],
+        "seconds": {"final": result.seconds, **before["seconds"], "of": _clock(result)},
+        "memory": result.memory,
+        "device": {"type": result.bits["device"], "name": result.bits["processor"]},
+        "backend": result.backend,
         "acceleration": work.study.profile.faster,
-        "threads": int(result["bits"]["threads"]),
-        "bits": result["bits"],
-        "connectivity": _connectivity(work, ratio, replicate) if method != "dense" else None,
-        "slots": result["slots"],
+        "threads": int(result.bits["threads"]),
+        "bits": result.bits,
+        "connectivity": _connectivity(work, ratio, replicate) if arm != "dense" else None,
+        "slots": list(result.slots),
         "recipe": job["recipe"],
         "digests": {
             "parameters": _parameters(work),
@@ -110,49 +111,39 @@ def describe(work: Work, method: str, ratio: float, replicate: int, artefact: Js
     }
 
 
-def _clock(result: Json) -> str:
-    """What a training's seconds are of (:func:`safs.device.clock`)."""
-    return "processor" if result["bits"]["device"] == "cpu" else "wall"
+def _clock(result: Trained) -> str:
+    """What a training's seconds are of (:func:`safs.backends.device.clock`)."""
+    return "processor" if result.bits["device"] == "cpu" else "wall"
 
 
-def _artefact(work: Work, method: str, ratio: float, replicate: int) -> tuple[Json, Path]:
+def _artefact(work: Work, arm: str, ratio: float, replicate: int) -> tuple[Json, Path]:
     """The final training of a run, and where its weights are."""
-    place = work.folder(layout.trained_in(method), None if method == "dense" else ratio)
-    path = place / f"{method}-r{replicate}.json"
-    return scratch.read_json(path), path.with_suffix(".safetensors")
+    place = work.folder(layout.trained_in(arm), None if arm == "dense" else ratio)
+    path = place / f"{arm}-r{replicate}.json"
+    return artefacts.read(path), path.with_suffix(".safetensors")
 
 
-def _searches(work: Work, method: str, ratio: float, replicate: int) -> Json:
+def _searches(work: Work, arm: str, ratio: float, replicate: int) -> Json:
     """Epochs, trainings and seconds that stage 1 and stage 2 spent on an arm.
 
     What a predictor looked at counts as the epochs, rounded up, that have as many images.
     """
-    epochs, trials, seconds = {}, {}, {}
-    for purpose, (stage, name) in _traces(method).items():
+    epochs, trials, seconds = ({"search": 0, "tune": 0} for _ in range(3))
+    for purpose, (stage, name) in layout.trace_names(arm).items():
         path = work.folder(stage, ratio) / f"{name}-r{replicate}.json"
-        content = scratch.read_json(path) if name and path.exists() else None
-        trace = content["trace"] if content else {}
-        rows = trace.get("evaluations") or trace.get("trials") or []
-        screened = math.ceil(trace.get("predictor_epochs", 0))
-        epochs[purpose] = sum(row["epochs"] for row in rows) + screened
-        trials[purpose] = len(rows)
-        seconds[purpose] = content["seconds"] if content else 0.0
+        if path.exists():
+            kind: type[Trace] = SearchTrace if purpose == "search" else TuneTrace
+            trace = artefacts.trace(path, kind)
+            screened = math.ceil(getattr(trace, "predictor_epochs", 0))
+            epochs[purpose] = sum(row.epochs for row in trace.rows) + screened
+            trials[purpose] = len(trace.rows)
+            seconds[purpose] = artefacts.read(path)["seconds"]
     return {"epochs": epochs, "trials": trials, "seconds": seconds}
-
-
-def _traces(method: str) -> dict[str, tuple[str, str | None]]:
-    """Stage and file name of the searches behind an arm, by purpose."""
-    if method == "dense":
-        return {"search": ("search", None), "tune": ("tune", None)}
-    if layout.trained_in(method) == "fast":
-        return {purpose: ("fast", f"{method}-{purpose}") for purpose in ("search", "tune")}
-    tune = f"{method}-tune" if ARMS[method].tuned else None
-    return {"search": ("search", layout.search_name(method)), "tune": ("tune", tune)}
 
 
 def _connectivity(work: Work, ratio: float, replicate: int) -> Json | None:
     place = work.folder("prune", ratio)
-    links: Json | None = scratch.read_json(place / f"mask-r{replicate}.json").get("connectivity")
+    links: Json | None = artefacts.read(place / f"mask-r{replicate}.json").get("connectivity")
     return links
 
 

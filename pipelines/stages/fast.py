@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
 
-from pipelines.config import PREDICTORS, Study
-from pipelines.engine import layout, scratch, sources, tasks
-from pipelines.engine.jobs import Job, Result
+from pipelines import plan
+from pipelines.config.study import Study
+from pipelines.engine import layout, scratch, sources
+from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal, Json, digest
-from pipelines.engine.work import Start, Work, replicates, spent
-from pipelines.plan import halvings, run_epochs
-from pipelines.stages.search import energy
-from pipelines.stages.tune import row
-from safs import search as searches
+from pipelines.engine.sources import Entry
+from pipelines.engine.work import Start, Work, replicates
+from pipelines.stages import search as stage1
+from pipelines.stages import tune as stage2
+from pipelines.tasks import prediction
 from safs import seeds
-from safs.search.base import Chromosome
-from safs.search.halving import ScreenedLateAcceptance, halve
+from safs.method.cheap import cheap_stage1, cheap_stage2
+from safs.rows import SearchTrace, Trained, TuneTrace
+from safs.search import Chromosome
 from safs.spec import Recipe
-from safs.tuning_space import Tuner
 
 ARM = "safs_fast"
-K = TypeVar("K", bound=Hashable)
 
 
 def run(study: Study, pair: str) -> None:
@@ -48,9 +47,9 @@ def cell(study: Study, pair: str, ratio: float, below: float | None) -> None:
         study, pair, ratio: the cell.
         below: the ratio to start from, or None.
     """
-    spec = study.pairs[pair]
     wanted = replicates(study) if ARM in study.profile.arms else ()
-    with Work(study, "fast", pair, ratio, epochs=len(wanted) * run_epochs(spec, ARM)) as work:
+    epochs = plan.stage_epochs(study, study.pairs[pair], "fast")
+    with Work(study, "fast", pair, ratio, epochs=epochs) as work:
 
         def one(replicate: int) -> None:
             start = work.start(replicate)
@@ -73,55 +72,37 @@ def search(work: Work, replicate: int, start: Start, warm: Chromosome | None) ->
     if start.failure is not None:
         return start.default
     spec, fast = work.pair.search, work.pair.fast
-    first, *further = fast.epochs(spec.epochs)
-
-    def job(chromosome: Chromosome, until: int) -> Job:
-        return work.job(
-            replicate,
-            "search",
-            work.pair.recipe,
-            spec.epochs,
-            until=until,
-            validate_every=spec.fitness == "best_validation_error",
-            chromosome=chromosome,
-            train_own=work.study.profile.protocol.own_parameters == "both",
-            **start.inputs,
-        )
+    seed = seeds.integer(work.study.profile.seed, "search", replicate)
+    first = stage1.candidate(
+        work, replicate, start, spec, start.default, fast.epochs(spec.epochs)[0]
+    )
 
     def make(place: Path) -> Json:
-        rungs = _Rungs(work, place, start, (first, *further), job)
-        oracle = _Oracle(work, rungs.journal, start, job(start.default, first))
+        def job(chromosome: Chromosome, until: int) -> Job:
+            return stage1.candidate(work, replicate, start, spec, chromosome, until)
 
-        def cost(chromosome: Chromosome, until: int) -> float:
-            return energy(rungs.train(chromosome, until), spec)
+        further = _Further(work, place, start, fast.epochs(spec.epochs))
+        oracle = _Oracle(work, further.journal, start, first)
+        found = cheap_stage1(
+            spec, fast, start.default, seed,
+            lambda genes, *between: further.train(lambda until: job(genes, until), *between),
+            oracle.promise, warm,
+        )  # fmt: skip
+        further.clear()
+        told = work.noted(
+            found, replicate, SearchTrace, "evaluations", algorithm="halving", slots=start.slots,
+            operators=spec.operators, predictor_epochs=oracle.epochs,
+        )  # fmt: skip
+        seconds = {"seconds": found.seconds + oracle.seconds}
+        return {"chromosome": list(found.chromosome), **told, **seconds}
 
-        walk = ScreenedLateAcceptance(
-            len(start.slots),
-            spec.operators,
-            spec.moves,
-            seeds.integer(work.study.profile.seed, "search", replicate),
-            start=warm or ("random" if spec.start == "random" else start.default),
-            history_length=spec.history,
-            screen=fast.screen,
-            predict=oracle.promise,
-        )
-        count = min(spec.evaluations, walk.left())
-        seen = searches.run(walk, lambda _, chromosome: cost(chromosome, first), count)
-        costs = {evaluation.chromosome: evaluation.energy for evaluation in seen}
-        best = halve(costs, cost, further, fast.eta) or start.default
-        rungs.clear()
-        return {
-            "chromosome": list(best),
-            "seconds": rungs.seconds + oracle.seconds,
-            "trace": {
-                "predictor_epochs": oracle.epochs,
-                "evaluations": rungs.rows(lambda chromosome: {"chromosome": list(chromosome)}),
-            },
-        }
-
+    used = [Entry("operator", name) for name in spec.operators]
+    entries = [Entry("predictor", fast.predictor), Entry("search", "lahc"), *used]
+    code = sources.of("safs/method/cheap.py", entries=entries)
     settings = [spec.model_dump(mode="json"), fast.model_dump(mode="json"), warm]
-    identity = digest([settings, job(start.default, first).identity, _code("predictors")])
-    content = work.keep(f"{ARM}-search-r{replicate}", identity, make, _planned(work, "search"))
+    identity = digest([settings, first.identity, code])
+    planned = plan.epochs(plan.halvings(work.pair, "search"))
+    content = work.keep(f"{ARM}-search-r{replicate}", identity, make, planned)
     return tuple(content["chromosome"])
 
 
@@ -138,51 +119,27 @@ def tune(
     if start.failure is not None:
         return None
     spec, fast = work.pair.tune, work.pair.fast
-    first, *further = fast.epochs(spec.epochs)
+    seed = seeds.integer(work.study.profile.seed, "tune", replicate)
 
     def job(recipe: Recipe, until: int) -> Job:
-        return work.job(
-            replicate,
-            "tune",
-            recipe,
-            spec.epochs,
-            until=until,
-            validate_every=spec.objective == "best",
-            chromosome=operators,
-            **work.learned(ARM),
-            **start.inputs,
-        )
+        return stage2.trial(work, ARM, replicate, start, operators, recipe, until)
 
     def make(place: Path) -> Json:
-        rungs = _Rungs(work, place, start, (first, *further), job)
+        further = _Further(work, place, start, fast.epochs(spec.epochs))
+        found = cheap_stage2(
+            spec, fast, work.pair.recipe, seed,
+            lambda recipe, *between: further.train(lambda until: job(recipe, until), *between),
+            operators, scaled=True, warm=warm,
+        )  # fmt: skip
+        further.clear()
+        recipe = found.recipe and found.recipe.model_dump(mode="json")
+        return {"recipe": recipe, **work.noted(found, replicate, TuneTrace, "trials", arm=ARM)}
 
-        def cost(recipe: Recipe, until: int) -> float:
-            trial = row(0, recipe, rungs.train(recipe, until), spec.objective)
-            return float(trial["cost"]) if trial["status"] == "ok" else math.inf
-
-        costs: dict[Recipe, float] = {}
-        if warm is not None and warm != work.pair.recipe and spec.trials > 1:
-            costs[warm] = cost(warm, first)
-        seed = seeds.integer(work.study.profile.seed, "tune", replicate)
-        tuner = Tuner(work.pair.recipe, spec.trials, seed, schedule_for=spec.schedule_for)
-        while len(costs) < spec.trials:
-            recipe = tuner.ask()
-            # SMAC's initial design is that of every ratio, so it can hold the warm start.
-            costs[recipe] = costs[recipe] if recipe in costs else cost(recipe, first)
-            tuner.tell(recipe, costs[recipe], failed=math.isinf(costs[recipe]))
-        best = halve(costs, cost, further, fast.eta)
-        rungs.clear()
-        return {
-            "recipe": best and best.model_dump(mode="json"),
-            "seconds": rungs.seconds,
-            "trace": {
-                "trials": rungs.rows(lambda recipe: {"config": recipe.model_dump(mode="json")})
-            },
-        }
-
+    code = sources.of("safs/method/cheap.py", entries=stage2.ENTRIES)
     settings = [part and part.model_dump(mode="json") for part in (spec, fast, warm)]
-    identity = digest([settings, job(work.pair.recipe, first).identity, _code("tuning_space")])
-    content = work.keep(f"{ARM}-tune-r{replicate}", identity, make, _planned(work, "tune"))
+    basis = job(work.pair.recipe, fast.epochs(spec.epochs)[0]).identity
+    planned = plan.epochs(plan.halvings(work.pair, "tune"))
+    content = work.keep(f"{ARM}-tune-r{replicate}", digest([settings, basis, code]), make, planned)
     return Recipe(**content["recipe"]) if content["recipe"] else None
 
 
@@ -196,19 +153,12 @@ def rank(work: Work, replicate: int, start: Start) -> None:
         return
     rows = scratch.read_json(path)["trace"]["evaluations"]
     found = {tuple(e["chromosome"]): e["energy"] for e in rows if e["status"] == "ok"}
-    names = list(sources.registered(PREDICTORS, "PREDICTORS.register"))
+    names = list(sources.names("predictor"))
     images = work.pair.fast.images
-    job = work.job(
-        replicate,
-        "search",
-        work.pair.recipe,
-        work.pair.search.epochs,
-        chromosome=start.default,
-        **start.inputs,
-    )
+    job = stage1.candidate(work, replicate, start, work.pair.search, start.default)
 
     def make(place: Path) -> Json:
-        told = work.pool.run(tasks.predict, job, start.files(), list(found), names, images)
+        told = work.pool.run(prediction.predict, job, start.files(), list(found), names, images)
         candidates = zip(found.items(), told["scores"], strict=True)
         return {
             "pair": work.pair_name,
@@ -220,64 +170,37 @@ def rank(work: Work, replicate: int, start: Start) -> None:
             ],
         }
 
+    used = {Entry("operator", name) for chromosome in found for name in chromosome}
+    code = sources.of(entries=[*(Entry("predictor", name) for name in names), *used])
     basis = [job.identity, images, [[*chromosome, e] for chromosome, e in found.items()]]
-    work.keep(f"predictors-r{replicate}", digest([*basis, _code("predictors")]), make)
+    work.keep(f"predictors-r{replicate}", digest([*basis, code]), make)
 
 
-class _Rungs(Generic[K]):
-    """Trains candidates rung by rung, each from where its last rung left it."""
+class _Further:
+    """Trains candidates further, each from the state that its last rung left on the disk."""
 
-    def __init__(
-        self,
-        work: Work,
-        place: Path,
-        start: Start,
-        epochs: Sequence[int],
-        job: Callable[[K, int], Job],
-    ) -> None:
-        self.work, self.start, self.epochs, self.job = work, start, tuple(epochs), job
+    def __init__(self, work: Work, place: Path, start: Start, rungs: Sequence[int]) -> None:
+        self.work, self.start, self.rungs = work, start, rungs
         self.journal = Journal(place / "journal.jsonl")
         self.states = place / "states"
-        self.results: dict[K, list[Result]] = {}
 
-    def train(self, candidate: K, until: int) -> Result:
-        """The result of a candidate's training to the end of a rung."""
-        before = max((epoch for epoch in self.epochs if epoch < until), default=0)
+    def train(self, job: Callable[[int], Job], before: int, until: int) -> Trained:
+        """The result of a candidate's training from the epoch ``before`` to ``until``."""
+        wanted, last = job(until), until == self.rungs[-1]
         files = self.start.files().model_copy(
             update={
-                "resume": self._state(candidate, before) if before else None,
-                "state": self._state(candidate, until) if until < self.epochs[-1] else None,
+                "resume": self._state(job(before)) if before else None,
+                "state": None if last else self._state(wanted),
             }
         )
-        job = self.job(candidate, until)
-        result = self.work.trial(self.journal, job, files, until - before)
-        self.results.setdefault(candidate, []).append(result)
-        return result
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all trainings; a continued one knows those of its beginning."""
-        return sum(max(r["seconds"] for r in every) for every in self.results.values())
-
-    def rows(self, describe: Callable[[K], Json]) -> list[Json]:
-        """Each candidate with the epochs spent on it, for the trace."""
-        return [
-            {
-                "index": index,
-                **describe(candidate),
-                "epochs": max(spent(result) for result in every),
-                "status": "failed" if every[-1]["failure"] else "ok",
-                "reason": every[-1]["failure"],
-            }
-            for index, (candidate, every) in enumerate(self.results.items())
-        ]
+        return self.work.trial(self.journal, wanted, files, until - before)
 
     def clear(self) -> None:
         """Remove the states: the halving is over."""
         shutil.rmtree(self.states, ignore_errors=True)
 
-    def _state(self, candidate: K, until: int) -> Path:
-        return (self.states / f"{self.job(candidate, until).identity[:32]}.pt").resolve()
+    def _state(self, job: Job) -> Path:
+        return (self.states / f"{job.identity[:32]}.pt").resolve()
 
 
 class _Oracle:
@@ -294,7 +217,7 @@ class _Oracle:
         told = self.journal.get(key)
         if told is None:
             told = self.work.pool.run(
-                tasks.predict,
+                prediction.predict,
                 self.job,
                 self.start.files(),
                 list(chromosomes),
@@ -321,13 +244,3 @@ def _below(
     found, tuned = (scratch.read_json(path) for path in paths)
     recipe = tuned["recipe"]
     return tuple(found["chromosome"]), Recipe(**recipe) if recipe else None
-
-
-def _planned(work: Work, stage: Literal["search", "tune"]) -> int:
-    return sum(trainings * epochs for trainings, epochs in halvings(work.pair, stage))
-
-
-def _code(module: str) -> str:
-    """Fingerprint of the halving and of the module that makes or screens its candidates."""
-    files = (sources.ROOT / "safs/search/halving.py", sources.ROOT / f"safs/{module}.py")
-    return sources.fingerprint(frozenset().union(*(sources.closure(file) for file in files)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.config import Study
+from pipelines.config.study import Study
 from pipelines.engine.work import Work, files, replicates
 
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.config import Study
-from pipelines.engine import scratch, tasks
+from pipelines.config.study import Study
+from pipelines.engine import scratch, sources
 from pipelines.engine.scratch import Json
 from pipelines.engine.work import Work, replicates
+from pipelines.tasks import pruning
+from pipelines.tasks.shared import WEIGHTS
 
 
 def run(study: Study, pair: str, ratio: float) -> None:
     """Prune the dense network of every replicate: ``mask-r<replicate>``."""
     spec = study.pairs[pair]
+    entries = [
+        sources.Entry("pruner", spec.prune.method), sources.Entry("scope", spec.prune.scope),
+        sources.Entry("network", spec.network.name), sources.Entry("dataset", spec.dataset.name),
+    ]  # fmt: skip
+    code = sources.of("safs/pruning/prune.py", "safs/pruning/connectivity.py", entries=entries)
     with Work(study, "prune", pair, ratio) as work:
 
         def one(replicate: int) -> None:
@@ -27,7 +34,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
                     spec.prune.model_dump(mode="json"),
                     scratch.file_digest(given) if given and given.exists() else None,
                     [study.profile.seed, replicate],
-                    work.code,
+                    code,
                     work.data,
                 ]
             )
@@ -36,14 +43,14 @@ def run(study: Study, pair: str, ratio: float) -> None:
                 if weights is None:
                     return {"failure": "the dense training failed"}
                 made = work.pool.run(
-                    tasks.prune,
+                    pruning.prune,
                     spec.network,
                     spec.dataset.name,
                     dense.resolve(),
                     ratio,
                     spec.prune,
                     (study.profile.seed, replicate),
-                    place / tasks.WEIGHTS,
+                    place / WEIGHTS,
                     given and given.resolve(),
                 )
                 return {"failure": None, "ratio": ratio, "method": spec.prune.method, **made}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipelines.config import Study
+from pipelines.config.study import Study
 from pipelines.stages import baselines, evaluate, fast, pretrain, prune, search, tune
 
 

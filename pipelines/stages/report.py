@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bench import figures, report
-from bench.compare import compare
-from bench.files import csv_text, write_text
 from bench.labs.reading import LABS, by_lab
 from bench.labs.view import view
+from bench.render import csv_text
+from bench.tables.comparisons import compare
 from bench.traces import candidate_frame, trial_frame
-from pipelines.config import Study
+from pipelines.config.study import Study
 from pipelines.publishing import (
     collection,
     context,
@@ -17,6 +17,7 @@ from pipelines.publishing import (
     results,
     traces,
 )
+from safs.files import write_text
 
 
 def run(study: Study) -> None:
@@ -26,7 +27,7 @@ def run(study: Study) -> None:
     figures.write_all(drawn.values(), results(study) / "figures")
     place = results(study) / "searches"
     for name, frame in (
-        ("candidates", candidate_frame(searches.search)),
+        ("candidates", candidate_frame([*searches.search, *searches.others])),
         ("trials", trial_frame(searches.tune)),
     ):
         write_text(place / f"{name}.csv", csv_text(frame))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench import tables
-from bench.files import csv_text, write_text
-from pipelines.config import Study
+from bench.render import csv_text
+from pipelines.config.study import Study
 from pipelines.publishing import (
     collection,
     context,
@@ -13,6 +13,7 @@ from pipelines.publishing import (
     reading_tables,
     results,
 )
+from safs.files import write_text
 
 
 def run(study: Study) -> None:

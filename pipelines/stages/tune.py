@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.config import Study
+from pipelines import plan
+from pipelines.config.study import Study
 from pipelines.engine import layout, scratch, sources
-from pipelines.engine.jobs import Job, Result
+from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal, Json, digest
-from pipelines.engine.work import Start, Work, replicates, spent
-from pipelines.plan import trials
+from pipelines.engine.sources import Entry
+from pipelines.engine.work import Start, Work, replicates
 from safs import seeds
 from safs.arms import ARMS, chromosome
+from safs.method.stage2 import stage2
+from safs.rows import Trained, TuneTrace
+from safs.search import Chromosome
+from safs.settings import OPTIMIZERS, SCHEDULES
 from safs.spec import Recipe
-from safs.tuning_space import Tuner
+
+ENTRIES = (
+    *(Entry("optimizer", name) for name in OPTIMIZERS),
+    *(Entry("schedule", name) for name in SCHEDULES),
+)
+"""What a recipe of stage 2 may name."""
 
 
 def run(study: Study, pair: str, ratio: float) -> None:
     """Tune and train every tuned arm: ``<arm>-tune-r<replicate>`` and ``<arm>-r<replicate>``."""
-    spec = study.pairs[pair]
     arms = [arm for arm in study.profile.arms if layout.trained_in(arm) == "tune"]
-    total = sum(trials(spec, arm) * spec.tune.epochs + spec.finetune.epochs for arm in arms)
-    with Work(study, "tune", pair, ratio, epochs=total * study.profile.replicates) as work:
+    epochs = plan.stage_epochs(study, study.pairs[pair], "tune")
+    with Work(study, "tune", pair, ratio, epochs=epochs) as work:
 
         def one(arm: str, replicate: int) -> None:
             start = work.start(replicate)
@@ -33,80 +42,59 @@ def run(study: Study, pair: str, ratio: float) -> None:
 
 
 def tune(
-    work: Work, arm: str, replicate: int, start: Start, operators: tuple[str, ...]
+    work: Work, arm: str, replicate: int, start: Start, operators: Chromosome
 ) -> Recipe | None:
     """The best recipe of an arm, or None if every trial failed."""
     if start.failure is not None:
         return None
-    spec, root = work.pair.tune, work.study.profile.seed
-    count = trials(work.pair, arm)
-
-    def job(recipe: Recipe) -> Job:
-        return work.job(
-            replicate,
-            "tune",
-            recipe,
-            spec.epochs,
-            validate_every=spec.objective == "best",
-            chromosome=operators,
-            **work.learned(arm),
-            **start.inputs,
-        )
+    count = plan.trials(work.pair, arm)
+    spec = work.pair.tune.model_copy(update={"trials": count})
+    seed = seeds.integer(work.study.profile.seed, "tune", replicate)
 
     def make(place: Path) -> Json:
         journal = Journal(place / "journal.jsonl")
-        seed = seeds.integer(root, "tune", replicate)
-        tuner = Tuner(work.pair.recipe, count, seed, schedule_for=spec.schedule_for)
-        rows: list[Json] = []
-        seconds = 0.0
-        for index in range(count):
-            recipe = tuner.ask()
-            result = work.trial(journal, job(recipe), start.files())
-            seconds += result["seconds"]
-            rows.append(row(index, recipe, result, spec.objective))
-            tuner.tell(recipe, rows[-1]["cost"], failed=result["failure"] is not None)
-        best = min(range(count), key=lambda index: (rows[index]["cost"], index))
-        failed = rows[best]["status"] == "failed"
-        return {
-            "recipe": None if failed else rows[best]["config"],
-            "seconds": seconds,
-            "trace": {
-                "schema": 1,
-                "pair": work.pair_name,
-                "ratio": work.ratio,
-                "replicate": replicate,
-                "method": arm,
-                "best": None if failed else best,
-                "trials": rows,
-            },
-        }
 
-    code = sources.fingerprint(sources.closure(sources.ROOT / "safs/tuning_space.py"))
-    settings = spec.model_dump(mode="json")
-    identity = digest([settings, count, job(work.pair.recipe).identity, code])
+        def train(recipe: Recipe) -> Trained:
+            job = trial(work, arm, replicate, start, operators, recipe)
+            return work.trial(journal, job, start.files())
+
+        scaled = ARMS[arm].scaled
+        found = stage2(spec, work.pair.recipe, seed, train, operators, scaled=scaled)
+        recipe = found.recipe and found.recipe.model_dump(mode="json")
+        return {"recipe": recipe, **work.noted(found, replicate, TuneTrace, "trials", arm=arm)}
+
+    code = sources.of("safs/method/stage2.py", entries=ENTRIES)
+    basis = trial(work, arm, replicate, start, operators, work.pair.recipe).identity
+    identity = digest([spec.model_dump(mode="json"), basis, code])
     content = work.keep(f"{arm}-tune-r{replicate}", identity, make, count * spec.epochs)
     return Recipe(**content["recipe"]) if content["recipe"] else None
 
 
-def row(index: int, recipe: Recipe, result: Result, objective: str) -> Json:
-    """A trial as :class:`bench.traces.Trial` reads it; a crash costs 1."""
-    if result["failure"] is None:
-        measured = [entry["validation_accuracy"] for entry in result["history"]]
-        accuracy = max(measured) if objective == "best" else measured[-1]
-    else:
-        accuracy = None
-    return {
-        "index": index,
-        "config": recipe.model_dump(mode="json"),
-        "cost": 1.0 if accuracy is None else 1.0 - accuracy,
-        "validation_top1": accuracy,
-        "epochs": spent(result),
-        "status": "ok" if accuracy is not None else "failed",
-        "reason": result["failure"],
-    }
+def trial(
+    work: Work,
+    arm: str,
+    replicate: int,
+    start: Start,
+    operators: Chromosome,
+    recipe: Recipe,
+    until: int | None = None,
+) -> Job:
+    """The training of a trial of an arm."""
+    spec = work.pair.tune
+    return work.job(
+        replicate,
+        "tune",
+        recipe,
+        spec.epochs,
+        until=until,
+        validate_every=spec.objective == "best",
+        chromosome=operators,
+        **work.learned(arm),
+        **start.inputs,
+    )
 
 
-def _operators(work: Work, arm: str, replicate: int, start: Start) -> tuple[str, ...]:
+def _operators(work: Work, arm: str, replicate: int, start: Start) -> Chromosome:
     """The chromosome of an arm: fixed, random, or found by the search stage."""
     source = ARMS[arm].operators
     if source == "random":

@@ -71,8 +71,8 @@ DATASETS: Registry[Dataset] = Registry("data set")
 
 def dataset(
     name: str,
-    label: str,
     *,
+    label: str,
     shape: tuple[int, int, int],
     classes: int,
     folds: int,
@@ -86,7 +86,7 @@ def dataset(
         entry = Dataset(
             name, label, load, shape, classes, folds, mean, std, augmentation or Augmentation()
         )
-        return DATASETS.add(name, entry)
+        return DATASETS.add(name, entry, load)
 
     return register
 

@@ -39,7 +39,7 @@ SOURCE = Source(
 
 @dataset(
     "cifar10",
-    "CIFAR-10",
+    label="CIFAR-10",
     shape=_SHAPE,
     classes=10,
     folds=3,

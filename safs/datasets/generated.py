@@ -11,7 +11,7 @@ from safs.datasets.base import Arrays, Augmentation, Part, dataset
 _PER_CLASS = {"train": 24, "test": 6}
 
 
-@dataset("generated_digits", "generated 28x28", shape=(1, 28, 28), classes=10, folds=3)
+@dataset("generated_digits", label="generated 28x28", shape=(1, 28, 28), classes=10, folds=3)
 def generated_digits(part: Part, directory: Path | None) -> Arrays:
     """Ten blurred random templates plus noise, in the shape of MNIST."""
     return templates(part, (1, 28, 28), classes=10)
@@ -19,7 +19,7 @@ def generated_digits(part: Part, directory: Path | None) -> Arrays:
 
 @dataset(
     "generated_cifar",
-    "generated 32x32",
+    label="generated 32x32",
     shape=(3, 32, 32),
     classes=10,
     folds=3,
@@ -34,7 +34,7 @@ def generated_cifar(part: Part, directory: Path | None) -> Arrays:
 
 @dataset(
     "generated_imagenet16",
-    "generated 16x16",
+    label="generated 16x16",
     shape=(3, 16, 16),
     classes=20,
     folds=3,

@@ -24,7 +24,7 @@ _SHAPE = (3, 16, 16)
 
 @dataset(
     "imagenet16",
-    "ImageNet-16",
+    label="ImageNet-16",
     shape=_SHAPE,
     classes=CLASSES,
     folds=25,

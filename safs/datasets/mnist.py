@@ -84,7 +84,7 @@ FASHION_MNIST_SOURCE = Source(
 )
 
 
-@dataset("mnist", "MNIST", shape=(1, 28, 28), classes=10, folds=6)
+@dataset("mnist", label="MNIST", shape=(1, 28, 28), classes=10, folds=6)
 def mnist(part: Part, directory: Path | None, source: Source = MNIST_SOURCE) -> Arrays:
     """60,000 images for training and validation (50,000 and 10,000), the official 10,000 to test.
 
@@ -99,7 +99,7 @@ def mnist(part: Part, directory: Path | None, source: Source = MNIST_SOURCE) -> 
     return _arrays(part, directory, source)
 
 
-@dataset("fashion_mnist", "Fashion-MNIST", shape=(1, 28, 28), classes=10, folds=6)
+@dataset("fashion_mnist", label="Fashion-MNIST", shape=(1, 28, 28), classes=10, folds=6)
 def fashion_mnist(
     part: Part, directory: Path | None, source: Source = FASHION_MNIST_SOURCE
 ) -> Arrays:

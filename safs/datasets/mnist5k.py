@@ -14,7 +14,7 @@ _HOLDOUT_SEED = 0
 _TEST_PER_CLASS = 100
 
 
-@dataset("mnist5k", "MNIST-5k", shape=(1, 28, 28), classes=10, folds=5)
+@dataset("mnist5k", label="MNIST-5k", shape=(1, 28, 28), classes=10, folds=5)
 def mnist5k(part: Part, directory: Path | None) -> Arrays:
     """4,000 images for training and validation, 1,000 for testing, both stratified and fixed."""
     images, labels = _read()

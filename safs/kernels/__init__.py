@@ -3,7 +3,7 @@
 The mask is fixed for a whole training, and 90 to 99% of the weights are zero: a forward pass, an
 input gradient and a weight gradient that touch only the survivors are the same mathematics for a
 fraction of the work. An epoch runs in C++ (``src/``), compiled once per machine; what it computes
-is what :mod:`safs.training` defines, to the rounding of float32.
+is what :mod:`safs.training.loop` defines, to the rounding of float32.
 
     sparse = kernels.compile(network, mask, recipe, (1, 28, 28), recipe.batch_size)
     sums = sparse.train_epoch(fold.train, order, lr)     # losses, gradient flow
@@ -15,8 +15,8 @@ whose pruned weights are 0. Its parameters are copied: the torch network stays a
 :meth:`SparseNetwork.write_back`. A machine without a compiler, or a layer that the kernels do not
 know, raises :class:`Unsupported` with the reason in one line; nothing has happened then. The layers
 that they do know can still run here, one by one, while torch runs the network around them
-(:class:`safs.kernels.layer.Layer`, :mod:`safs.mixed`): each call copies its images into the layout
-of the kernels and back.
+(:class:`safs.kernels.layer.Layer`, :mod:`safs.backends.mixed`): each call copies its images into
+the layout of the kernels and back.
 
 The learning rate is an argument of each epoch, so that schedules stay in torch; the rest of the
 optimiser comes from the recipe. ``state`` and ``load`` hold everything else of a training that can
@@ -28,7 +28,7 @@ front of batch norm has gradient exactly 0 here and rounding noise there, and th
 of channels that no output depends on are not kept up.
 """
 
-from safs.backend import EpochSums
+from safs.backends.base import EpochSums
 from safs.kernels.binding import SparseNetwork, compile
 from safs.kernels.build import Unsupported, identity
 

@@ -24,14 +24,16 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from safs import device, kernels, pruning, slots
-from safs.data import Images
+from safs import kernels, masks, slots
 from safs.kernels import structures
 from safs.kernels.speed_table import page
+from safs.masks import Mask
 from safs.networks import build
-from safs.operators import CANDIDATES
-from safs.pruning import Mask
+from safs.processor import cpu_name
+from safs.pruning.prune import prune
+from safs.settings import CANDIDATES
 from safs.spec import Recipe
+from safs.training.data import Images
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def measure(case: Case, ratio: float, operator: str, rounds: int) -> Result:
     """One row of the table."""
     data = images(case.batch * case.steps, case.shape)
     network = build(case.network, case.shape, 10)
-    mask = pruning.prune(network, ratio)
-    pruning.apply(mask, network)
+    mask = prune(network, ratio)
+    masks.apply(mask, network)
     slots.fill(network, [operator] * len(slots.slots(network)), scaled=True)
     recipe = Recipe(lr=1e-3, momentum=0.9, batch_size=case.batch)
     sparse = kernels.compile(copy.deepcopy(network), mask, recipe, case.shape, case.batch)
@@ -196,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     peaks = roofline()
-    print(f"{device.cpu_name()}, torch {torch.__version__}, one thread")
+    print(f"{cpu_name()}, torch {torch.__version__}, one thread")
     print("GFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in peaks.items()))
     results = []
     for name in given.networks:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from safs.backend import EpochSums
-from safs.data import Images
+from safs.backends.base import EpochSums
 from safs.kernels import structures as c
 from safs.kernels.memory import Parameter, pointer
 from safs.kernels.plan import OPERATIONS, Plan, check
-from safs.pruning import Mask
+from safs.masks import Mask
 from safs.spec import Recipe
+from safs.training.data import Images
 
 State = dict[str, Any]
 
@@ -78,7 +78,7 @@ class SparseNetwork:
             lr: learning rate of every step.
             pad: width of the border that crops may reach into.
             shift: ``[N, 2]`` rows and columns of each image's crop, by number of the image, as
-                :func:`safs.data.crop` takes them; None for no cropping.
+                :func:`safs.training.data.crop` takes them; None for no cropping.
             mirror: bool ``[N]``, whether each image is flipped left to right; None for no flips.
         """
         sums = c.Sums()

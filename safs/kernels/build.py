@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -15,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from safs.device import cpu_name
 from safs.errors import SafsError
+from safs.processor import cpu_flags, cpu_name
 
 SOURCES = Path(__file__).parent / "src"
 FLAGS = (
@@ -67,10 +66,7 @@ def source_digest() -> str:
 
 def processor() -> str:
     """Name of the processor and what it can do: the compiler's ``-march=native`` depends on it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    flags = next((x for x in lines if x.startswith(("flags", "Features"))), platform.machine())
-    return f"{cpu_name()} {hashlib.sha256(flags.encode()).hexdigest()[:8]}"
+    return f"{cpu_name()} {hashlib.sha256(cpu_flags().encode()).hexdigest()[:8]}"
 
 
 def _digest() -> str:

@@ -16,16 +16,9 @@ from safs.kernels import graph, survivors
 from safs.kernels import structures as c
 from safs.kernels.build import Unsupported
 from safs.kernels.graph import Value
-from safs.kernels.memory import (
-    Arena,
-    FeatureMap,
-    Parameter,
-    Recycler,
-    images_per_pixel,
-    pointer,
-)
+from safs.kernels.memory import Arena, FeatureMap, Parameter, Recycler, images_per_pixel, pointer
+from safs.masks import Mask
 from safs.operators import OPERATORS
-from safs.pruning import Mask
 from safs.spec import Recipe
 
 # Positions are the codes of `with_operator` in operators.h.

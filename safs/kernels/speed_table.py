@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from safs.operators import CANDIDATES
+from safs.settings import CANDIDATES
 
 GOALS = {
     ("lenet5", 0.99, ""): (35, 60),

@@ -33,12 +33,12 @@ NETWORKS: Registry[Network] = Registry("network")
 
 
 def network(
-    name: str, label: str, *, default: str = "relu"
+    name: str, *, label: str, default: str = "relu"
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register the decorated ``(shape, classes, **options) -> nn.Module`` as a network."""
 
     def register(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        NETWORKS.add(name, Network(name, label, make, default))
+        NETWORKS.add(name, Network(name, label, make, default), make)
         return make
 
     return register

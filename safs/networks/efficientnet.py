@@ -29,7 +29,7 @@ _BLOCK_PARTS = ("expand", "depthwise", "squeeze", "project")
 _LAYER_PARTS = ("conv", "bn", "act")
 
 
-@network("efficientnet_b0", "EfficientNet-B0", default="swish")
+@network("efficientnet_b0", label="EfficientNet-B0", default="swish")
 def efficientnet_b0(
     shape: tuple[int, int, int],
     classes: int,

@@ -9,7 +9,7 @@ from torch import nn
 from safs.networks.base import network
 
 
-@network("lenet5", "LeNet-5")
+@network("lenet5", label="LeNet-5")
 def lenet5(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Two 5x5 convolutions (6, 16) without padding, max pooling, 120-84-classes; four slots.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from safs.networks.base import network
 
 
-@network("resnet18", "ResNet-18")
+@network("resnet18", label="ResNet-18")
 def resnet18(
     shape: tuple[int, int, int],
     classes: int,

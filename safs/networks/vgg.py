@@ -17,7 +17,7 @@ from safs.networks.base import network
 _SMALLEST = 32  # pixels; five poolings halve each side
 
 
-@network("vgg16", "VGG-16")
+@network("vgg16", label="VGG-16")
 def vgg16(shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
     """13 convolutions with biases and batch norm, one linear classifier, 13 slots.
 
@@ -35,7 +35,7 @@ def vgg16(shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.M
     return _vgg(shape, classes, width, ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)))
 
 
-@network("vgg11", "VGG-11")
+@network("vgg11", label="VGG-11")
 def vgg11(shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
     """Eight convolutions and eight slots: what the released code builds in the place of VGG-16.
 

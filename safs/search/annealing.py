@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from safs.search.base import SEARCHES, Chromosome, Search, Start
+from safs.search.base import SEARCHES, Chromosome, Searcher, Start
 from safs.search.moves import move
 
 
 @SEARCHES.register("annealing")
-class Annealing(Search):
+class Annealing(Searcher):
     """Metropolis acceptance under a temperature that falls geometrically over the budget.
 
     Kirkpatrick, Gelatt, Vecchi, "Optimization by Simulated Annealing". The paper names no

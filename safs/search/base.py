@@ -39,7 +39,7 @@ class Evaluation:
     accepted: bool
 
 
-class Search(ABC):
+class Searcher(ABC):
     """A search driven from outside by :meth:`ask` and :meth:`tell`.
 
     Its only source of chance is its seed: told the same energies it asks the same chromosomes, in
@@ -131,7 +131,7 @@ class Search(ABC):
         return tuple(start)
 
 
-SEARCHES: Registry[type[Search]] = Registry("search")
+SEARCHES: Registry[type[Searcher]] = Registry("search")
 
 
 def make(
@@ -141,14 +141,14 @@ def make(
     budget: int,
     seed: int,
     **options: object,
-) -> Search:
-    """The search registered as ``name``; see :class:`Search` for the arguments.
+) -> Searcher:
+    """The search registered as ``name``; see :class:`Searcher` for the arguments.
 
     Raises:
         UnknownName: no search has that name.
         SafsError: the search has no such option, or a value is out of range.
     """
-    kind: Callable[..., Search] = SEARCHES[name]
+    kind: Callable[..., Searcher] = SEARCHES[name]
     try:
         return kind(slots, operators, budget, seed, **options)
     except TypeError as error:
@@ -156,7 +156,7 @@ def make(
 
 
 def run(
-    search: Search, evaluate: Callable[[int, Chromosome], float], evaluations: int
+    search: Searcher, evaluate: Callable[[int, Chromosome], float], evaluations: int
 ) -> list[Evaluation]:
     """Evaluate ``evaluations`` chromosomes, the start included, and return them in order.
 

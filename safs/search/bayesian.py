@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from safs.search.base import SEARCHES, Chromosome, Search, Start
+from safs.search.base import SEARCHES, Chromosome, Searcher, Start
 
 # For failed trainings until a finite energy is known; guessing among 1,000 classes costs 6.9.
 _UNKNOWN_WORST = 10.0
 
 
 @SEARCHES.register("bayesian")
-class Bayesian(Search):
+class Bayesian(Searcher):
     """One categorical hyperparameter per slot; see :mod:`safs.search.smac_session`.
 
     The released code has this search but cannot reach it. Failed trainings are told as the worst

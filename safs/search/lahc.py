@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safs.errors import SafsError
-from safs.search.base import SEARCHES, Chromosome, Search, Start
+from safs.search.base import SEARCHES, Chromosome, Searcher, Start
 from safs.search.moves import move
 
 
 @SEARCHES.register("lahc")
-class LateAcceptance(Search):
+class LateAcceptance(Searcher):
     """Accept what is no worse than now, or better than some moves ago.
 
     Burke, Bykov, "The Late Acceptance Hill-Climbing Heuristic" (2017). The history holds ``L``

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from safs.search.base import SEARCHES, Chromosome, Search
+from safs.search.base import SEARCHES, Chromosome, Searcher
 
 
 @SEARCHES.register("random")
-class RandomSearch(Search):
+class RandomSearch(Searcher):
     """Independent uniform chromosomes; the best so far counts as the current solution."""
 
     def _propose(self) -> Chromosome:

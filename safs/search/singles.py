@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from safs.search.base import SEARCHES, Chromosome, Search
+from safs.search.base import SEARCHES, Chromosome, Searcher
 
 
 @SEARCHES.register("singles")
-class Singles(Search):
+class Singles(Searcher):
     """Each candidate in every slot, in the order of the list; then from the beginning again.
 
     It takes no chances: seed and start are ignored, and only an improvement is accepted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import synthetic
 
-from bench.records import Collection
+from bench.collection import Collection
 
 
 @pytest.fixture(scope="session")

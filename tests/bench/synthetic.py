@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.collection import Collection, Expected, collect
 from bench.context import Context
-from bench.records import Collection, Expected, collect
-from bench.schema import Record, pack
-from bench.traces import SearchTrace, Traces, TuneTrace, curve_frame
+from bench.record import Record, pack
+from bench.traces import Traces, curve_frame
+from safs.rows import SearchTrace, TuneTrace
 
 PAIR = "lenet5_mnist5k"
 RATIOS = (0.90, 0.95, 0.99)
-METHODS = ("dense", "vanilla", "srelu", "stage1_only", "stage2_only", "safs")
+SHOWN_ARMS = ("dense", "vanilla", "srelu", "stage1_only", "stage2_only", "safs")
 IMAGES = 1000
 SLOTS = ("conv1", "conv2", "fc1", "fc2")
 OPERATORS = ("relu6", "acon", "srs", "symlog", "symexp", "swish", "tanh", "hardswish", "elu")
@@ -26,23 +27,23 @@ LEVELS = {
 
 
 def record(
-    method: str = "safs",
+    arm: str = "safs",
     ratio: float = 0.99,
     replicate: int = 0,
     pair: str = PAIR,
     **changes: Any,
 ) -> Record:
     """A valid record; ``changes`` replace top-level fields."""
-    return Record.model_validate(content(method, ratio, replicate, pair) | changes)
+    return Record.model_validate(content(arm, ratio, replicate, pair) | changes)
 
 
-def content(method: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[str, Any]:
+def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[str, Any]:
     """A valid record as plain data."""
-    dense = method == "dense"
+    dense = arm == "dense"
     ratio = 0.0 if dense else ratio
     connected = sorted(_rng("net", ratio, replicate).permutation(10)[: 4 + replicate % 4].tolist())
-    tuned = method in ("safs", "stage2_only", "default_hpo", "srelu_hpo")
-    searched = method in ("safs", "stage1_only")
+    tuned = arm in ("safs", "stage2_only", "default_hpo", "srelu_hpo")
+    searched = arm in ("safs", "stage1_only")
     epochs = {"final": 20, "search": 84 if searched else 0, "tune": 80 if tuned else 0}
     return {
         "schema": 1,
@@ -54,10 +55,10 @@ def content(method: str, ratio: float, replicate: int, pair: str = PAIR) -> dict
         "ratio": ratio,
         "replicate": replicate,
         "fold": replicate % 5,
-        "method": method,
+        "method": arm,
         "status": "ok",
         "reason": None,
-        "test": _test(method, ratio, replicate),
+        "test": _test(arm, ratio, replicate),
         "validation": {"top1": 0.5, "loss": 1.2},
         "train": {"loss": 1.1, "accuracy": 0.51},
         "epochs": epochs,
@@ -69,9 +70,9 @@ def content(method: str, ratio: float, replicate: int, pair: str = PAIR) -> dict
         "parameters": _parameters(ratio),
         "macs": {"dense": 281_640, "sparse": round((1 - ratio) * 281_640)},
         "connectivity": None if dense else {"connected": connected, "classes": 10, "cap": 0.6},
-        "slots": [_slot(name, method, tuned) for name in SLOTS],
+        "slots": [_slot(name, arm, tuned) for name in SLOTS],
         "recipe": _recipe(),
-        "digests": _digests(method),
+        "digests": _digests(arm),
         "environment": _environment(),
     }
 
@@ -80,10 +81,10 @@ def _rng(*key: object) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(repr(key).encode(), dtype=np.uint8))
 
 
-def _test(method: str, ratio: float, replicate: int) -> dict[str, Any]:
+def _test(arm: str, ratio: float, replicate: int) -> dict[str, Any]:
     shift = 0.02 * _rng("block", replicate).standard_normal()
-    level = LEVELS.get(method, 0.5) + (0 if method == "dense" else 4 * (0.99 - ratio)) + shift
-    level += 0.01 * _rng(method, ratio, replicate).standard_normal()
+    level = LEVELS.get(arm, 0.5) + (0 if arm == "dense" else 4 * (0.99 - ratio)) + shift
+    level += 0.01 * _rng(arm, ratio, replicate).standard_normal()
     correct = _rng("images", replicate).random(IMAGES) < min(level, 0.99)
     top1 = int(correct.sum()) / IMAGES
     test = {"images": IMAGES, "top1": top1, "top5": max(top1, 0.95), "loss": 1.3}
@@ -97,10 +98,10 @@ def _parameters(ratio: float) -> dict[str, Any]:
     return counts | {"layers": layers}
 
 
-def _slot(name: str, method: str, tuned: bool) -> dict[str, Any]:
-    operator = {"safs": "symlog", "stage1_only": "symlog", "srelu": "srelu"}.get(method, "relu")
+def _slot(name: str, arm: str, tuned: bool) -> dict[str, Any]:
+    operator = {"safs": "symlog", "stage1_only": "symlog", "srelu": "srelu"}.get(arm, "relu")
     scale = 1.1 if tuned else 1.0
-    own = {"t_r": [0.5, 0.6]} if method == "srelu" else {}
+    own = {"t_r": [0.5, 0.6]} if arm == "srelu" else {}
     return {"name": name, "operator": operator, "alpha": scale, "beta": scale, "own": own}
 
 
@@ -109,9 +110,9 @@ def _recipe() -> dict[str, Any]:
     return recipe | {"schedule": "constant", "restart_epochs": None, "batch_size": 256}
 
 
-def _digests(method: str) -> dict[str, Any]:
+def _digests(arm: str) -> dict[str, Any]:
     data = {"mnist_5k.csv": "c0ffee"}
-    return {"parameters": "p", "data": data, "weights": f"w-{method}", "identity": "i"}
+    return {"parameters": "p", "data": data, "weights": f"w-{arm}", "identity": "i"}
 
 
 def _environment() -> dict[str, Any]:
@@ -120,23 +121,23 @@ def _environment() -> dict[str, Any]:
     return found | {"git": "abc1234"}
 
 
-def failed(method: str, ratio: float, replicate: int, reason: str, pair: str = PAIR) -> Record:
+def failed(arm: str, ratio: float, replicate: int, reason: str, pair: str = PAIR) -> Record:
     """A record of a run that failed."""
-    return record(method, ratio, replicate, pair, status="failed", reason=reason, test=None)
+    return record(arm, ratio, replicate, pair, status="failed", reason=reason, test=None)
 
 
 def expected(
     folder: Path,
-    methods: Iterable[str] = METHODS,
+    arms: Iterable[str] = SHOWN_ARMS,
     ratios: Sequence[float] = RATIOS,
     replicates: int = 3,
     pair: str = PAIR,
 ) -> list[Expected]:
     """Every run of a profile, with the file in which it should be."""
     return [
-        Expected(pair, at, r, method, folder / f"{pair}-{at}-{r}-{method}.json")
-        for method in methods
-        for at in ((0.0,) if method == "dense" else ratios)
+        Expected(pair, at, r, arm, folder / f"{pair}-{at}-{r}-{arm}.json")
+        for arm in arms
+        for at in ((0.0,) if arm == "dense" else ratios)
         for r in range(replicates)
     ]
 
@@ -144,7 +145,7 @@ def expected(
 def write(runs: Iterable[Expected]) -> None:
     """Write a valid record for each run."""
     for run in runs:
-        record(run.method, run.ratio, run.replicate, run.pair).write(run.path)
+        record(run.arm, run.ratio, run.replicate, run.pair).write(run.path)
 
 
 def collection(folder: Path, **options: Any) -> Collection:
@@ -170,7 +171,7 @@ def context(**changes: Any) -> Context:
         },
         "ratios": RATIOS,
         "replicates": 3,
-        "methods": METHODS,
+        "arms": SHOWN_ARMS,
         "budgets": {"dense epochs": 20, "search iterations": 20},
         "notes": ("At these budgets 99% is a smoke result.",),
         "deviations": ("Stage 1's fitness is the training loss.",),
@@ -205,7 +206,7 @@ def search_trace(
     return SearchTrace.model_validate(values | {"evaluations": evaluations})
 
 
-def tune_trace(ratio: float = 0.99, replicate: int = 0, method: str = "safs") -> TuneTrace:
+def tune_trace(ratio: float = 0.99, replicate: int = 0, arm: str = "safs") -> TuneTrace:
     """A stage-2 trace of three trials, the last of which crashed."""
     trials = [
         {"index": i, "config": {"lr": 0.1}, "cost": cost, "validation_top1": top1}
@@ -213,16 +214,16 @@ def tune_trace(ratio: float = 0.99, replicate: int = 0, method: str = "safs") ->
         for i, (cost, top1) in enumerate([(0.5, 0.5), (0.4, 0.6), (1.0, None)])
     ]
     values = {"schema": 1, "pair": PAIR, "ratio": ratio, "replicate": replicate, "best": 1}
-    return TuneTrace.model_validate(values | {"method": method, "trials": trials})
+    return TuneTrace.model_validate(values | {"method": arm, "trials": trials})
 
 
-def curve(method: str, replicate: int) -> list[dict[str, float]]:
+def curve(arm: str, replicate: int) -> list[dict[str, float]]:
     """Twenty epochs of a final training; SAFS has 10 times the others' flow, per step 100."""
-    flow = {"safs": 1.0}.get(method, 0.1) * (1 + 0.1 * replicate)
+    flow = {"safs": 1.0}.get(arm, 0.1) * (1 + 0.1 * replicate)
     return [
         {
             "epoch": epoch, "lr": 0.1, "train_loss": 2 / epoch, "train_accuracy": 0.5,
-            "validation_loss": 2 / epoch, "validation_accuracy": LEVELS[method] * epoch / 20,
+            "validation_loss": 2 / epoch, "validation_accuracy": LEVELS[arm] * epoch / 20,
             "flow": flow / epoch, "flow_step": flow**2 / epoch, "flow_released": flow / 10,
         }
         for epoch in range(1, 21)
@@ -239,9 +240,9 @@ def traces(replicates: int = 3, ratios: Sequence[float] = RATIOS) -> Traces:
             for r in range(replicates)
         ]
     curves = [
-        ((PAIR, ratio, r, method), curve(method, r))
+        ((PAIR, ratio, r, arm), curve(arm, r))
         for ratio, r in cells
-        for method in METHODS
-        if method != "dense"
+        for arm in SHOWN_ARMS
+        if arm != "dense"
     ]
     return Traces(tuple(searches), tuple(tune_trace(*cell) for cell in cells), curve_frame(curves))

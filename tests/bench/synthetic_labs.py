@@ -12,9 +12,9 @@ from synthetic import IMAGES, PAIR
 
 from bench.labs.reading import parse
 from bench.labs.schema import LabFile, Run, pack_runs, render
-from bench.schema import Record, pack
+from bench.record import Record, pack
 
-METHODS = ["dense", "vanilla", "srelu", "safs"]
+SHOWN_ARMS = ["dense", "vanilla", "srelu", "safs"]
 RATIOS = [0.9, 0.99]
 
 
@@ -39,7 +39,7 @@ def content(
     searched = {"trainings": 21, "epochs": 4}
     tuned = {"trainings": 20, "epochs": 4}
     none = {"trainings": 0, "epochs": 0}
-    budgets = {method: {"final": 20, "search": none, "tune": none} for method in METHODS}
+    budgets = {arm: {"final": 20, "search": none, "tune": none} for arm in SHOWN_ARMS}
     budgets["safs"] = {"final": 20, "search": searched, "tune": tuned}
     pair = {"parameters": sha("parameters"), "layerwise": True, "ratios": list(ratios)}
     head = {
@@ -49,14 +49,14 @@ def content(
         "protocol": {"version": 1, "preset": "paper"},
         "seed": seed,
         "replicates": replicates,
-        "methods": METHODS,
+        "methods": SHOWN_ARMS,
         "dvc_lock": sha("lock", seed),
         "pairs": {PAIR: pair | {"budgets": budgets}},
     }
     runs = [
-        Run(failed={"search": 0, "tune": 0}, record=record(method, ratio, r, seed, gain))
-        for method in METHODS
-        for ratio in ([0.0] if method == "dense" else ratios)
+        Run(failed={"search": 0, "tune": 0}, record=record(arm, ratio, r, seed, gain))
+        for arm in SHOWN_ARMS
+        for ratio in ([0.0] if arm == "dense" else ratios)
         for r in range(replicates)
     ]
     if failing:
@@ -69,19 +69,19 @@ def content(
     return head | pack_runs(runs) | changes
 
 
-def record(method: str, ratio: float, replicate: int, seed: int, gain: float) -> Record:
+def record(arm: str, ratio: float, replicate: int, seed: int, gain: float) -> Record:
     """A record of replicate ``replicate`` under root seed ``seed``."""
-    values = synthetic.content(method, ratio, replicate)
-    rng = np.random.default_rng([seed, replicate, round(100 * ratio), METHODS.index(method)])
-    level = {"dense": 0.95, "safs": 0.5 + gain}.get(method, 0.5)
+    values = synthetic.content(arm, ratio, replicate)
+    rng = np.random.default_rng([seed, replicate, round(100 * ratio), SHOWN_ARMS.index(arm)])
+    level = {"dense": 0.95, "safs": 0.5 + gain}.get(arm, 0.5)
     order = np.random.default_rng([seed, replicate]).permutation(IMAGES)
     correct = order < round(IMAGES * (level + 0.01 * rng.standard_normal()))
     test = {"images": IMAGES, "top1": int(correct.sum()) / IMAGES, "top5": 0.97, "loss": 1.3}
     digests = {
         "parameters": sha("p", seed),
         "data": {"train": sha("train"), "test": sha("test")},
-        "weights": sha("w", seed, method, ratio, replicate),
-        "identity": sha("i", seed, method, ratio, replicate),
+        "weights": sha("w", seed, arm, ratio, replicate),
+        "identity": sha("i", seed, arm, ratio, replicate),
     }
     slots = [slot | {"own": {}} for slot in values["slots"]]
     test |= {"correct": pack(correct)}

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from bench import compare, figures, report
-from bench.records import Collection
+from bench import figures, report
+from bench.collection import Collection
+from bench.tables import comparisons as compare
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome")

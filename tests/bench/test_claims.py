@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import METHODS, PAIR
+from synthetic import PAIR, SHOWN_ARMS
 
-from bench import claims, stats
-from bench.records import Collection, collect
-from bench.traces import SearchTrace, Traces, curve_frame
+from bench import stats
+from bench.collection import Collection, collect
+from bench.tables import claims
+from bench.traces import Traces, curve_frame
+from safs.rows import SearchTrace
 
-MORE = (*METHODS, "default_hpo", "random_hpo")
+MORE = (*SHOWN_ARMS, "default_hpo", "random_hpo")
 SWEPT = ("all_swish", "all_tanh")
 N = 8
 
@@ -25,11 +27,11 @@ N = 8
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """Eight replicates with control arms and the activation study."""
     folder = tmp_path_factory.mktemp("claims")
-    return synthetic.collection(folder, methods=(*MORE, *SWEPT), replicates=N)
+    return synthetic.collection(folder, arms=(*MORE, *SWEPT), replicates=N)
 
 
 def rows(runs: Collection, traces: Traces, **changes: Any) -> pd.DataFrame:
-    context = synthetic.context(**{"methods": MORE, "swept": SWEPT, "replicates": N} | changes)
+    context = synthetic.context(**{"arms": MORE, "swept": SWEPT, "replicates": N} | changes)
     return claims.table(runs, traces, context).frame.set_index("claim")
 
 
@@ -112,15 +114,15 @@ def test_the_best_single_activation_is_chosen_without_the_replicate_it_is_measur
     """Swish wins on validation in replicate 0 alone, so only replicate 0 is measured on Tanh."""
     asked = synthetic.expected(tmp_path, ("vanilla", *SWEPT), [0.99], 3)
     for run in asked:
-        best = (run.method == "all_swish") == (run.replicate == 0)
-        top1 = {"all_swish": 0.9, "all_tanh": 0.5}.get(run.method, 0.1)
+        best = (run.arm == "all_swish") == (run.replicate == 0)
+        top1 = {"all_swish": 0.9, "all_tanh": 0.5}.get(run.arm, 0.1)
         top1 = top1 if best else 0.4
-        record = synthetic.record(run.method, 0.99, run.replicate, run.pair)
+        record = synthetic.record(run.arm, 0.99, run.replicate, run.pair)
         record.model_copy(
             update={"validation": record.validation.model_copy(update={"top1": top1})}
         ).write(run.path)
     runs = collect(asked)
-    row = rows(runs, Traces(), methods=("vanilla",), ratios=(0.99,)).loc["relu"]
+    row = rows(runs, Traces(), arms=("vanilla",), ratios=(0.99,)).loc["relu"]
     valid = runs.frame.pivot_table(index="replicate", columns="method", values="validation_top1")
     for replicate, values in valid.iterrows():
         assert (values["all_swish"] > values["all_tanh"]) == (replicate == 0)
@@ -135,7 +137,7 @@ def test_the_best_single_activation_is_chosen_without_the_replicate_it_is_measur
 
 
 def test_undecided_says_what_is_missing(whole: Collection) -> None:
-    found = rows(whole, Traces(), methods=METHODS, swept=(), replicates=3)
+    found = rows(whole, Traces(), arms=SHOWN_ARMS, swept=(), replicates=3)
     assert set(found["verdict"]) == {"undecided"}
     assert "cannot reach .05 with 3 replicates, 6 can" in found.loc["vanilla", "rule"]
     reasons = {

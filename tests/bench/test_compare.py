@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import METHODS, PAIR
+from synthetic import PAIR, SHOWN_ARMS
 
-from bench import compare, stats
-from bench.arms import CONTRASTS, contrasts_of
-from bench.records import Collection, collect
+from bench import stats
+from bench.collection import Collection, collect
+from bench.contrasts import CONTRASTS, contrasts_of
+from bench.tables import comparisons as compare
 
 SECOND = "vgg16_cifar10"
 
@@ -67,12 +68,12 @@ def test_power_words(n: int, words: str) -> None:
 
 
 def test_contrasts_are_made_where_both_arms_were_run() -> None:
-    assert {c.name for c in contrasts_of(METHODS)} == {
+    assert {c.name for c in contrasts_of(SHOWN_ARMS)} == {
         "safs-vanilla", "safs-srelu", "safs-stage1_only", "safs-stage2_only",
         "stage1_only-vanilla",
     }  # fmt: skip
     assert [c.name for c in CONTRASTS if c.confirmatory] == ["safs-vanilla", "safs-srelu"]
-    more = {c.name for c in contrasts_of([*METHODS, "default_hpo", "srelu_hpo"])}
+    more = {c.name for c in contrasts_of([*SHOWN_ARMS, "default_hpo", "srelu_hpo"])}
     assert {"safs-default_hpo", "safs-srelu_hpo", "default_hpo-vanilla"} <= more
 
 

@@ -11,7 +11,7 @@ from synthetic import PAIR, collection, context
 
 from bench.cost import arithmetic, energy, history, hours, view
 from bench.cost.steps import Step, read
-from bench.errors import BenchError
+from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
 MACHINE = history.Machine(cpu="a processor", cores=2, platform="Linux")
@@ -155,12 +155,12 @@ def test_steps_are_read_from_pytest_benchmark(tmp_path):
     path.write_text(json.dumps({"benchmarks": [{"extra_info": step().model_dump(mode="json")}]}))
     assert read(path) == [step()]
     path.write_text(json.dumps({"benchmarks": [{"extra_info": {"pair": "x"}}]}))
-    with pytest.raises(BenchError, match=r"extra_info\.phase"):
+    with pytest.raises(SafsError, match=r"extra_info: missing key 'phase'"):
         read(path)
     path.write_text("{}")
-    with pytest.raises(BenchError, match="not a file of pytest-benchmark"):
+    with pytest.raises(SafsError, match="not a file of pytest-benchmark"):
         read(path)
-    with pytest.raises(BenchError, match="make bench writes it"):
+    with pytest.raises(SafsError, match="make bench writes it"):
         read(tmp_path / "absent.json")
 
 

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import METHODS, PAIR, RATIOS
+from synthetic import PAIR, RATIOS, SHOWN_ARMS
 
 from bench import figures, stats
+from bench.collection import Collection, collect
 from bench.context import Context
-from bench.errors import BenchError
 from bench.figures import PLOTS, Drawn
-from bench.figures.formulas import FORMULAS, scaled
-from bench.records import Collection, collect
-from bench.traces import SearchTrace, Traces
+from bench.traces import Traces
+from safs.rows import SearchTrace
 
 SWEPT = ("all_swish", "all_tanh")
 
@@ -30,7 +29,7 @@ def context() -> Context:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """With the activation study, and one failed run."""
-    asked = synthetic.expected(tmp_path_factory.mktemp("runs"), methods=(*METHODS, *SWEPT))
+    asked = synthetic.expected(tmp_path_factory.mktemp("runs"), arms=(*SHOWN_ARMS, *SWEPT))
     synthetic.write(asked)
     path = next(run.path for run in asked if run.key == (PAIR, 0.99, 1, "safs"))
     synthetic.failed("safs", 0.99, 1, "nan").write(path)
@@ -63,7 +62,7 @@ def test_figures_are_the_same_bytes_twice(
 
 
 def test_no_empty_figure(runs: Collection) -> None:
-    made = figures.draw_all(runs, Traces(), synthetic.context(swept=SWEPT, methods=METHODS[:2]))
+    made = figures.draw_all(runs, Traces(), synthetic.context(swept=SWEPT, arms=SHOWN_ARMS[:2]))
     assert set(made) == {"accuracy", "activations", "learned"}
     nothing = collect(synthetic.expected(Path("none")))
     assert set(figures.draw_all(nothing, Traces(), synthetic.context())) == {"accuracy"}
@@ -90,7 +89,7 @@ def test_accuracy_shows_every_run_of_the_arms_and_no_study(
     drawn: dict[str, Drawn], runs: Collection
 ) -> None:
     frame = drawn["accuracy"].frame
-    assert set(frame["method"]) == set(METHODS)
+    assert set(frame["method"]) == set(SHOWN_ARMS)
     assert len(frame) == 3 + 3 * 3 * 5 and frame["top1"].isna().sum() == 1
 
 
@@ -100,18 +99,6 @@ def test_learned_is_alpha_f_of_beta_x_at_the_highest_ratio(drawn: dict[str, Draw
     expected = 1.1 * np.sign(frame["x"]) * np.log1p(np.abs(1.1 * frame["x"]))  # Symlog
     assert frame["learned"].to_numpy() == pytest.approx(expected.to_numpy())
     assert len(frame) == 2 * 4 * frame["x"].nunique()
-
-
-def test_formulas_at_a_few_points() -> None:
-    """By hand; a test of the pipeline holds them to what is trained."""
-    x = np.array([-1.0, 0.0, 2.0])
-    assert scaled("relu", x, 2.0, 3.0, {}) == pytest.approx([0, 0, 12])
-    assert scaled("srs", x, 1.0, 1.0, {"a": 2.0, "b": [1.0, 3.0]}) == pytest.approx(
-        [v / (v / 2 + np.exp(-v / 2)) for v in x]
-    )
-    assert FORMULAS["elu"](x) == pytest.approx([np.exp(-1) - 1, 0, 2])
-    with pytest.raises(BenchError, match="operator 'nothing' has no formula; expected one of relu"):
-        scaled("nothing", x, 1.0, 1.0, {})
 
 
 def test_activations_are_means_and_ranges_of_the_study(

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from synthetic_labs import content
 
-from bench.errors import BenchError
 from bench.labs.pooling import compare
 from bench.labs.reading import parse
 from bench.labs.schema import LabFile, render, seal
+from safs.errors import SafsError
 
 SEED = 20230907
 EACH = 500
@@ -37,7 +37,7 @@ def read(text: str) -> LabFile | None:
     started = time.process_time()
     try:
         return parse(text, "lab.json")
-    except BenchError as error:
+    except SafsError as error:
         lines = str(error).splitlines()
         assert lines and all(re.match(r"lab\.json(:\d+)?: ", line) for line in lines), lines
         assert all(line.isprintable() and len(line) < 2000 for line in lines)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench import paper
-from bench.arms import ARMS, CONTRASTS
+from bench.contrasts import CONTRASTS
+from safs.arms import ARMS
 
 
 def test_published_looks_up_cells() -> None:
@@ -44,8 +45,8 @@ def test_numbers_name_known_arms_once(pair: str) -> None:
 
 def test_tables_one_and_two_agree() -> None:
     for pair in ("vgg16_cifar10", "resnet18_cifar10", "efficientnetb0_imagenet16"):
-        for method in ("dense", "vanilla", "safs"):
-            first, second = (paper.published(pair, t, method) for t in ("table1", "table2"))
+        for arm in ("dense", "vanilla", "safs"):
+            first, second = (paper.published(pair, t, arm) for t in ("table1", "table2"))
             assert first is not None
             assert second is not None
             assert first["top1"] == second["top1"]

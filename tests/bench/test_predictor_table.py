@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from bench.errors import BenchError
-from bench.predictors import Predictions, table
+from bench.tables.predictors import Predictions, table
+from safs.errors import SafsError
 
 PAIR, RATIO = next(iter(synthetic.context().pairs)), 0.99
 
@@ -50,5 +50,5 @@ def test_a_file_that_does_not_fit_is_an_error_of_one_line(tmp_path):
     path.write_text(json.dumps(content | {"identity": "x", "weights": None}))
     assert Predictions.read(path) == search(0, (1.0, 2.0, 3.0))
     path.write_text(json.dumps(content | {"ratio": 2}))
-    with pytest.raises(BenchError, match=r"predictors-r0\.json: ratio"):
+    with pytest.raises(SafsError, match=r"predictors-r0\.json: ratio"):
         Predictions.read(path)

@@ -10,8 +10,8 @@ import pytest
 import synthetic
 from synthetic import PAIR
 
-from bench.errors import BenchError
-from bench.records import COLUMNS, Expected, collect
+from bench.collection import COLUMNS, Expected, collect
+from safs.errors import SafsError
 
 
 def _path(runs: list[Expected], *key: object) -> Path:
@@ -24,7 +24,7 @@ def test_a_complete_collection(tmp_path: Path) -> None:
     assert list(frame.columns) == list(COLUMNS)
     assert len(frame) == 3 + 3 * 3 * 5
     assert set(frame["status"]) == {"ok"}
-    one = found.select(pair=PAIR, ratio=0.99, replicate=0, method="safs").iloc[0]
+    one = found.select(pair=PAIR, ratio=0.99, replicate=0, arm="safs").iloc[0]
     record = synthetic.record()
     assert record.test is not None
     assert one["top1"] == pytest.approx(100 * record.test.top1)
@@ -50,7 +50,7 @@ def test_gaps_and_failures_are_rows(tmp_path: Path) -> None:
     reasons = rows["reason"].tolist()
     assert reasons[0] == "loss is not finite"
     assert reasons[1] == f"no record {PAIR}-0.9-1-safs.json"
-    assert "protocol: missing" in reasons[2]
+    assert "missing key 'protocol'" in reasons[2]
     assert "expected ('lenet5_mnist5k', 0.95, 0, 'safs')" in reasons[3]
     assert str(tmp_path) not in " ".join(reasons)
     assert found.paired(PAIR, 0.9, "safs", "vanilla").empty
@@ -86,7 +86,7 @@ def test_what_must_not_be_mixed(change: dict[str, object], words: str, tmp_path:
     runs = synthetic.expected(tmp_path)
     synthetic.write(runs)
     synthetic.record("safs", 0.99, 1, **change).write(_path(runs, PAIR, 0.99, 1, "safs"))
-    with pytest.raises(BenchError, match=words) as caught:
+    with pytest.raises(SafsError, match=words) as caught:
         collect(runs)
     assert "\n" not in str(caught.value)
 
@@ -98,7 +98,7 @@ def test_data_checksums_must_agree(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     data["digests"]["data"] = {"mnist_5k.csv": "other"}
     path.write_text(json.dumps(data))
-    with pytest.raises(BenchError, match="data checksums differ inside mnist5k"):
+    with pytest.raises(SafsError, match="data checksums differ inside mnist5k"):
         collect(runs)
 
 
@@ -106,15 +106,15 @@ def test_blocks_may_use_backends_of_their_own(tmp_path: Path) -> None:
     runs = synthetic.expected(tmp_path)
     for run in runs:
         backend = "sparse" if run.replicate == 1 else "dense"
-        synthetic.record(run.method, run.ratio, run.replicate, backend=backend).write(run.path)
+        synthetic.record(run.arm, run.ratio, run.replicate, backend=backend).write(run.path)
     assert set(collect(runs).frame["backend"]) == {"dense", "sparse"}
 
 
 def test_bad_expectations(tmp_path: Path) -> None:
     run = Expected(PAIR, 0.9, 0, "safs", tmp_path / "a.json")
-    with pytest.raises(BenchError, match="expected twice"):
+    with pytest.raises(SafsError, match="expected twice"):
         collect([run, run])
-    with pytest.raises(BenchError, match="unknown method 'x'"):
+    with pytest.raises(SafsError, match="unknown arm 'x'"):
         collect([Expected(PAIR, 0.9, 0, "x", tmp_path)])
 
 

@@ -12,10 +12,13 @@ import synthetic
 from rich.console import Console
 from synthetic import PAIR
 
-from bench import claims, compare, figures, report, terminal
+from bench import figures, report
+from bench.collection import Collection, collect
 from bench.figures import PLOTS, Drawn
-from bench.records import Collection, collect
+from bench.report import terminal
 from bench.report.sections import ORDER
+from bench.tables import claims
+from bench.tables import comparisons as compare
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 VOID = {"meta", "link", "br", "path", "use", "rect"}
@@ -132,9 +135,9 @@ def test_what_is_said_under_a_figure_is_there(html: str, drawn: dict[str, Drawn]
 
 
 def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
-    methods = (*synthetic.METHODS, "default_hpo", "random_hpo")
-    found = synthetic.collection(tmp_path, methods=methods)
-    context = synthetic.context(methods=methods)
+    arms = (*synthetic.SHOWN_ARMS, "default_hpo", "random_hpo")
+    found = synthetic.collection(tmp_path, arms=arms)
+    context = synthetic.context(arms=arms)
     claimed = claims.table(found, synthetic.traces(), context)
     made = report.findings(found, compare.compare(found, context), claimed, context)
     assert not any("not told apart" in line for line in made.not_claimable)

@@ -12,14 +12,14 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import BenchError
-from bench.schema import ARMS, Record, Test, pack, validate_file
+from bench.record import ARMS, Record, Test, pack, validate_file
+from safs.errors import SafsError
 
 
 @pytest.mark.parametrize("method", list(ARMS))
-def test_a_written_record_is_read_back_the_same(method: str, tmp_path: Path) -> None:
+def test_a_written_record_is_read_back_the_same(arm: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "record.json"
-    record = synthetic.record(method)
+    record = synthetic.record(arm)
     record.write(path)
     assert Record.read(path) == record
     assert validate_file(path) == []
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(path: str, value: Any, words: str, tmp_path: Pat
     problems = validate_file(file)
     assert any(words in line for line in problems), problems
     assert all(line.startswith(f"{file}: ") and "\n" not in line for line in problems)
-    with pytest.raises(BenchError, match=r"record\.json"):
+    with pytest.raises(SafsError, match=r"record\.json"):
         Record.read(file)
 
 

@@ -12,11 +12,12 @@ import pytest
 import synthetic
 from synthetic import PAIR
 
-from bench import compare, tables
-from bench.errors import BenchError
-from bench.records import Collection, collect
+from bench import tables
+from bench.collection import Collection, collect
 from bench.render import Table, interval_text, number, p_text, ratio_text, spread_text
+from bench.tables import comparisons as compare
 from bench.verdicts import RULES_VERSION, VERDICTS
+from safs.errors import SafsError
 
 
 def _damaged(folder: Path) -> Collection:
@@ -194,10 +195,10 @@ def test_latex_is_escaped() -> None:
 
 
 def test_a_profile_must_cover_the_runs(whole: Collection) -> None:
-    with pytest.raises(BenchError, match=r"profile 'quick' has no ratio 0\.95"):
+    with pytest.raises(SafsError, match=r"profile 'quick' has no ratio 0\.95"):
         tables.build(whole, synthetic.context(ratios=(0.9, 0.99)))
-    with pytest.raises(BenchError, match="profile 'quick' has no method 'safs'"):
-        compare.compare(whole, synthetic.context(methods=("dense", "vanilla")))
+    with pytest.raises(SafsError, match="profile 'quick' has no method 'safs'"):
+        compare.compare(whole, synthetic.context(arms=("dense", "vanilla")))
 
 
 def test_number_formats() -> None:

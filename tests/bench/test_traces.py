@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import synthetic
 
-from bench.errors import BenchError
 from bench.traces import (
-    SearchTrace,
-    TuneTrace,
     best_so_far,
     candidate_frame,
     operator_frequency,
-    read_all,
     search_frame,
     trial_frame,
 )
+from safs.checked import read
+from safs.errors import SafsError
+from safs.rows import SearchTrace, TuneTrace
 
 
 def test_traces_are_read_back(tmp_path: Path) -> None:
@@ -26,12 +25,11 @@ def test_traces_are_read_back(tmp_path: Path) -> None:
     paths = [tmp_path / "search.json", tmp_path / "tune.json"]
     for path, trace in zip(paths, (search, tune), strict=True):
         path.write_text(trace.model_dump_json(by_alias=True))
-    found = read_all(paths[:1], paths[1:])
-    assert found.search == (search,)
-    assert found.tune == (tune,)
-    with pytest.raises(BenchError, match=r"tune\.json: evaluations: missing"):
-        SearchTrace.read(paths[1])
-    assert TuneTrace.read(paths[1]).trials[2].cost == 1.0
+    assert read(SearchTrace, paths[0]) == search
+    assert read(TuneTrace, paths[1]) == tune
+    with pytest.raises(SafsError, match=r"tune\.json: missing key 'evaluations'"):
+        read(SearchTrace, paths[1])
+    assert read(TuneTrace, paths[1]).trials[2].cost == 1.0
 
 
 def test_best_so_far_passes_over_failures() -> None:
@@ -59,7 +57,7 @@ def test_every_candidate_and_trial_is_told() -> None:
     tuning = synthetic.tune_trace()
     trials = trial_frame([tuning])
     assert list(trials["cost"]) == [trial.cost for trial in tuning.trials]
-    for key, value in tuning.trials[0].config.items():
+    for key, value in tuning.trials[0].config.model_dump().items():
         assert trials.loc[0, key] == value
     assert candidate_frame([]).empty and trial_frame([]).empty
 

@@ -11,10 +11,11 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import compare, paper, stats, verdicts
-from bench.records import collect
-from bench.schema import Record, pack
+from bench import paper, stats, verdicts
+from bench.collection import collect
+from bench.record import Record, pack
 from bench.stats import Interval
+from bench.tables import comparisons as compare
 
 NONE = float("nan")
 
@@ -101,20 +102,20 @@ def _table2(folder: Path, shift: dict[str, float]) -> pd.Series[str]:
     Six replicates; each has a level of its own that all arms share (sd 0.4) and noise (sd 0.2).
     """
     rng = np.random.default_rng(5)
-    pair, methods = "vgg16_cifar10", ("dense", "vanilla", "stage1_only", "stage2_only", "safs")
-    runs = synthetic.expected(folder, methods, [0.99], 6, pair)
+    pair, arms = "vgg16_cifar10", ("dense", "vanilla", "stage1_only", "stage2_only", "safs")
+    runs = synthetic.expected(folder, arms, [0.99], 6, pair)
     blocks, order = rng.normal(0, 0.4, 6), np.random.default_rng(6).permutation(10_000)
     blocks -= blocks.mean()
     for run in runs:
-        printed = paper.published(pair, "table2", run.method)["top1"]
-        level = printed + shift.get(run.method, 0.0) + blocks[run.replicate] + rng.normal(0, 0.2)
+        printed = paper.published(pair, "table2", run.arm)["top1"]
+        level = printed + shift.get(run.arm, 0.0) + blocks[run.replicate] + rng.normal(0, 0.2)
         correct = order < round(100 * level)
         test = {"images": 10_000, "top1": correct.sum() / 10_000, "top5": 1.0, "loss": 1.0}
-        found = synthetic.record(run.method, 0.99, run.replicate, pair)
+        found = synthetic.record(run.arm, 0.99, run.replicate, pair)
         values = found.model_dump(by_alias=True) | {"test": test | {"correct": pack(correct)}}
         Record.model_validate(values).write(run.path)
     about = {"label": "VGG-16", "published": pair, "comparable": True}
-    context = synthetic.context(pairs={pair: about}, ratios=(0.99,), replicates=6, methods=methods)
+    context = synthetic.context(pairs={pair: about}, ratios=(0.99,), replicates=6, arms=arms)
     rows = pd.DataFrame(compare.paper_rows(collect(runs), context))
     return rows.set_index("what")["verdict"]
 

@@ -16,16 +16,19 @@ import pytest
 import torch
 
 from bench.cost.energy import Meter
-from pipelines.config import PAIRS, Pair, load_pair
-from pipelines.engine import tasks
+from pipelines.config.pair import PAIRS, Pair, load_pair
 from pipelines.plan import training_images
-from safs import pruning, slots
-from safs.data import BatchOrder, Fold, load_fold
-from safs.device import clock, name, peak_memory, pick, prepare, reset_peak
-from safs.evaluation import score
-from safs.pruned import Pruned
-from safs.spec import OPTIMIZERS, Recipe
-from safs.training import train
+from pipelines.tasks import timing
+from pipelines.tasks.shared import empty
+from safs import slots
+from safs.backends.device import clock, name, peak_memory, pick, prepare, reset_peak
+from safs.pruning.prune import prune
+from safs.settings import OPTIMIZERS
+from safs.spec import Recipe
+from safs.training.data import BatchOrder, Fold, load_fold
+from safs.training.evaluation import score
+from safs.training.loop import train
+from safs.training.start import Pruned
 
 SMALL = "lenet5_mnist5k"
 LARGE = ("vgg16_cifar10", "resnet18_cifar10", "efficientnetb0_imagenet16", "resnet18_imagenet16")
@@ -106,7 +109,7 @@ def fold_of(case: Case, device: torch.device) -> Fold:
     if case.pair == SMALL:
         return load_fold("mnist5k", 0, 1, device)
     few = 2 * case.spec.recipe.batch_size if case.backend == MASKED else FEW
-    return tasks.random_fold(case.spec.dataset.name, few, device)
+    return timing.random_fold(case.spec.dataset.name, few, device)
 
 
 class Round:
@@ -121,7 +124,7 @@ class Round:
         prepare(self.device)
         self.fold = fold_of(case, self.device)
         self.dense = trained(case, self.fold) if case.ratio else untrained(case, self.device)
-        self.mask = pruning.prune(self.dense, case.ratio) if case.ratio else None
+        self.mask = prune(self.dense, case.ratio) if case.ratio else None
         self.epoch_seconds: list[float] = []
 
     def __call__(self) -> None:
@@ -175,7 +178,7 @@ class Round:
 
 
 def untrained(case: Case, device: torch.device) -> torch.nn.Module:
-    return tasks.empty(case.spec.network, case.spec.dataset.name).to(device)
+    return empty(case.spec.network, case.spec.dataset.name).to(device)
 
 
 @lru_cache(maxsize=1)

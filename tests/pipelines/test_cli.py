@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli, launch
-from pipelines.config import load
+from pipelines.cli import main as cli
+from pipelines.config.study import load
+from pipelines.dvc import launch
 from pipelines.engine.layout import trained_in
 from pipelines.plan import steps
 from safs.errors import SafsError
@@ -95,7 +96,7 @@ def test_an_interrupted_run_says_so_in_a_line(capsys, monkeypatch):
 def test_a_reader_that_leaves_early_is_no_fault():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "pipelines.cli", "plan", "mnist5k", "--no-measure"]
+    command = [sys.executable, "-m", "pipelines.cli.main", "plan", "mnist5k", "--no-measure"]
     done = subprocess.run(
         command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.config import load
+from pipelines.config.study import load
 from pipelines.engine import compute, scratch
 from pipelines.engine.compute import keeper
 from pipelines.engine.compute import pool as pools
@@ -101,7 +101,7 @@ def test_other_code_or_settings_get_other_workers(place, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert keeper._key(wanted) != key
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(keeper, "_code", lambda: {"safs/training.py": "edited"})
+    monkeypatch.setattr(keeper, "_code", lambda: {"safs/training/loop.py": "edited"})
     assert keeper._key(wanted) != key
 
 
@@ -325,7 +325,7 @@ def test_a_stage_itself_never_imports_torch(place):
     """Its start would take seconds of the cores that train."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipelines.config import load; from pipelines.stages import pretrain\n"
+        "from pipelines.config.study import load; from pipelines.stages import pretrain\n"
         "root = Path(sys.argv[1])\n"
         "study = load(root / 'pipelines/profiles/smoke/params.yaml', root)\n"
         "pretrain.run(study, 'lenet5_generated')\n"

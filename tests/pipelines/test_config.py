@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.arms import ARMS as BENCH_ARMS
-from pipelines.config import load, profile_file
-from safs.arms import ARMS
+from pipelines.config.profile import profile_file
+from pipelines.config.study import load
 from safs.errors import SafsError
-from safs.operators import CANDIDATES
+from safs.settings import CANDIDATES
 
 ROOT = Path(__file__).parents[2]
 MNIST5K = "pipelines/profiles/mnist5k/params.yaml"
@@ -155,13 +154,6 @@ def test_an_unknown_profile_names_the_nearest(root):
     assert profile_file("quick", root) == Path("params.yaml")
     with pytest.raises(SafsError, match="unknown profile 'quik'; did you mean 'quick'"):
         profile_file("quik", root)
-
-
-def test_method_and_protocol_know_the_same_arms():
-    """safs and bench may not import each other, so the list stands in both."""
-    assert list(BENCH_ARMS) == ["dense", *ARMS]
-    for name, arm in ARMS.items():
-        assert BENCH_ARMS[name].beyond_paper == arm.beyond_paper, name
 
 
 def without(key):

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from bench.cost.steps import Step
-from pipelines.cost_cli import entry
+from pipelines.cli.cost import entry
 from pipelines.engine import environment
-from safs import device
+from safs.backends import device
 
 
 def step(**more) -> Step:
@@ -37,7 +37,7 @@ def test_an_entry_names_the_gpu_that_trained(gpu):
 
 def test_it_imports_no_torch():
     code = (
-        "import sys; from pipelines.cost_cli import entry; from bench.cost.steps import Step\n"
+        "import sys; from pipelines.cli.cost import entry; from bench.cost.steps import Step\n"
         f"entry([Step.model_validate_json({step().model_dump_json()!r})])\n"
         "assert 'torch' not in sys.modules\n"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import cli
-from pipelines.config import Study, load
-from pipelines.launch import preflight
+from pipelines.cli import main as cli
+from pipelines.config.study import Study, load
+from pipelines.dvc.launch import preflight
 from pipelines.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
 from safs.datasets import DATASETS, base

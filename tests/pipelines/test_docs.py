@@ -6,7 +6,8 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 
-from pipelines.config import Pair, Profile
+from pipelines.config.pair import Pair
+from pipelines.config.profile import Profile
 
 ROOT = Path(__file__).parents[2]
 DEVIATIONS = (ROOT / "docs/DEVIATIONS.md").read_text()

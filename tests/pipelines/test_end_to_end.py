@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.schema import Record, validate_file
+from bench.record import Record, validate_file
 from pipelines.engine import layout
 from safs import arms
 
@@ -70,7 +70,7 @@ class Clone:
         return done
 
     def bench(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run("-m", "pipelines.cli", *arguments, check=check)
+        return self.run("-m", "pipelines.cli.main", *arguments, check=check)
 
     def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "dvc", *arguments, check=check)
@@ -204,7 +204,7 @@ def test_killed_twice_it_ends_as_if_never_interrupted(smoke: Clone, tmp_path: Pa
 
 def _kill_during(clone: Clone, stage: str) -> None:
     """Start the run and kill its whole process group once `stage` has journalled a training."""
-    command = [sys.executable, "-m", "pipelines.cli", "run", "smoke"]
+    command = [sys.executable, "-m", "pipelines.cli.main", "run", "smoke"]
     process = subprocess.Popen(
         command,
         cwd=clone.path,

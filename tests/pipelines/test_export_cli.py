@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipelines import cli, exporting
-from pipelines.engine import layout, scratch, tasks
+from pipelines import exporting
+from pipelines.cli import main as cli
+from pipelines.engine import layout, scratch
+from pipelines.tasks.shared import empty
 from safs import slots
 from safs.spec import NetworkSpec
 
@@ -26,16 +28,16 @@ else:
     needs_extra = pytest.mark.filterwarnings("default")
 
 
-def write_run(method, stage, ratio, operators=OPERATORS, scaled=True, failure=None):
+def write_run(arm, stage, ratio, operators=OPERATORS, scaled=True, failure=None):
     """An artefact and its record as the stages write them, as far as the export reads them."""
-    network = tasks.empty(SPEC, DATASET)
+    network = empty(SPEC, DATASET)
     slots.fill(network, operators, scaled=scaled)
     with torch.no_grad():
         for parameter in slots.activation_parameters(network):
             parameter.add_(0.25)
     place = layout.folder("p", stage, "pair", ratio)
     place.mkdir(parents=True)
-    weights = place / f"{method}-r0.safetensors"
+    weights = place / f"{arm}-r0.safetensors"
     if failure is None:
         save_file(network.state_dict(), weights)
     described = [{"name": n, **slot.describe()} for n, slot in slots.slots(network).items()]
@@ -47,7 +49,7 @@ def write_run(method, stage, ratio, operators=OPERATORS, scaled=True, failure=No
     }
     scratch.write_json(weights.with_suffix(".json"), content)
     record = {"profile": "p", "pair": "pair", "ratio": ratio or 0.0, "replicate": 0}
-    scratch.write_json(Path("record.json"), {**record, "method": method})
+    scratch.write_json(Path("record.json"), {**record, "method": arm})
     return network, weights.with_suffix(".json")
 
 
@@ -85,8 +87,8 @@ def test_record_and_artefact_give_the_same_checked_network(capsys):
         ("default_hpo", "tune", 0.9),
     ],
 )
-def test_every_arm_is_found_where_its_stage_puts_it(method, stage, ratio):
-    _, artefact = write_run(method, stage, ratio, ("relu",) * 4, scaled=False)
+def test_every_arm_is_found_where_its_stage_puts_it(arm, stage, ratio):
+    _, artefact = write_run(arm, stage, ratio, ("relu",) * 4, scaled=False)
     assert exporting.artefact(Path("record.json")) == artefact
 
 

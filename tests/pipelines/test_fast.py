@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.schema import Record
-from pipelines.config import Cell, Studies, Study, load
-from pipelines.engine import tasks
+from bench.record import Record
+from pipelines.config.profile import Cell, Studies
+from pipelines.config.study import Study, load
 from pipelines.engine.work import Work
 from pipelines.plan import run_epochs, steps
 from pipelines.publishing import predictor_tables, traces
 from pipelines.stages import evaluate, fast, pretrain, prune, search, tables
+from pipelines.tasks import training
+from pipelines.tasks.shared import WEIGHTS
 from safs.errors import SafsError
 from safs.spec import Recipe
 
@@ -185,7 +187,7 @@ def test_a_training_continued_rung_by_rung_is_bit_identical(done, tmp_path, back
             ).model_copy(update={"backend": backend})
             files = start.files().model_copy(update={"folder": tmp_path / name, **more})
             files = files.model_copy(update={"keep_weights": True})
-            return work.pool.run(tasks.train, job, files, work.pool.topic)
+            return work.pool.run(training.train, job, files, work.pool.topic)
 
         whole = train(None, "whole")
         first = train(2, "first", state=tmp_path / "2.pt")
@@ -195,7 +197,7 @@ def test_a_training_continued_rung_by_rung_is_bit_identical(done, tmp_path, back
     assert [len(r["history"]) for r in (first, second, last)] == [2, 5, 7]
     assert last["history"] == whole["history"] and last["slots"] == whole["slots"]
     assert second["history"] == whole["history"][:5]
-    nets = [load_file(tmp_path / name / tasks.WEIGHTS) for name in ("whole", "last")]
+    nets = [load_file(tmp_path / name / WEIGHTS) for name in ("whole", "last")]
     assert all(torch.equal(nets[0][key], nets[1][key]) for key in nets[0])
 
 

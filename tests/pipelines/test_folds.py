@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipelines.engine import folds
-from safs.data import load_fold
 from safs.datasets import load_part
 from safs.errors import SafsError
+from safs.training.data import load_fold
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.arms import OPERATORS as LABELS
-from bench.figures.formulas import FORMULAS, scaled
-from pipelines import config
-from pipelines.config import load
+from pipelines.config import pair
+from pipelines.config.study import load
 from pipelines.engine import sources
 from safs.operators import OPERATORS
 
@@ -71,14 +69,16 @@ def test_a_block_works_as_a_file_of_its_package(tmp_path, package, block):
 
 def test_a_network_that_its_package_does_not_import_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "ROOT", tmp_path)
+    sources.forget()
     folder = tmp_path / "safs/networks"
     folder.mkdir(parents=True)
     (folder / "mine.py").write_text(BLOCKS[1])
     (folder / "__init__.py").touch()
     with pytest.raises(ValueError, match=r"is in mine\.py, which networks/__init__\.py must"):
-        config._imported(folder, "network", "two_layers")
+        pair._registered("network", "network", "two_layers")
     (folder / "__init__.py").write_text("from safs.networks import mine\n")
-    config._imported(folder, "network", "two_layers")
+    sources.forget()
+    pair._registered("network", "network", "two_layers")
 
 
 def test_the_pair_and_the_profile_are_valid(tmp_path):
@@ -92,14 +92,13 @@ def test_the_pair_and_the_profile_are_valid(tmp_path):
     assert study.pairs["lenet5_cifar10"].search.evaluations == 21
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATORS if OPERATORS[name].scaled])
+@pytest.mark.parametrize("name", OPERATORS)
 def test_a_drawn_operator_is_the_trained_one(name):
-    """Every operator that takes alpha and beta has a label and a formula, and they agree."""
+    """Every operator has a label and a formula in numpy, which agrees with the one in torch."""
     import torch
 
-    assert name in LABELS and name in FORMULAS
     x = np.linspace(-6, 6, 97)
     entry = OPERATORS[name]
     own = {key: torch.tensor(value, dtype=torch.float64) for key, value in entry.own.items()}
     trained = 1.5 * entry.function(0.7 * torch.from_numpy(x), **own).numpy()
-    assert scaled(name, x, 1.5, 0.7, {}) == pytest.approx(trained, rel=1e-9, abs=1e-12)
+    assert entry.label and entry.curve(x, 1.5, 0.7) == pytest.approx(trained, rel=1e-9, abs=1e-12)

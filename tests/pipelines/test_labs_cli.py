@@ -10,8 +10,9 @@ from test_cli import without_torch
 
 from bench.labs.reading import LABS, by_lab, validate
 from bench.labs.schema import render
-from pipelines import cli, labs_cli
-from pipelines.config import load
+from pipelines.cli import labs as labs_cli
+from pipelines.cli import main as cli
+from pipelines.config.study import load
 from safs.errors import SafsError
 from safs.spec import Acceleration
 
@@ -77,9 +78,9 @@ def test_budgets_are_those_of_the_plan_by_hand():
         "best_single_hpo": ({"trainings": 13, "epochs": 80}, tune),
         "default_hpo_total": (none, {"trainings": 41, "epochs": 80}),
     }
-    for method, (first, second) in expected.items():
-        found = labs_cli.budget(pair, method)
-        assert found == {"final": 100, "search": first, "tune": second}, method
+    for arm, (first, second) in expected.items():
+        found = labs_cli.budget(pair, arm)
+        assert found == {"final": 100, "search": first, "tune": second}, arm
 
 
 def test_the_digest_of_parameters_forgets_seed_and_labels_only():

@@ -7,14 +7,15 @@ import pytest
 import yaml
 
 from bench.paper import pairs as published_pairs
-from pipelines.config import PAIRS, load, load_pair, load_preset
+from pipelines.config.pair import PAIRS, load_pair, load_preset
+from pipelines.config.study import load
 from pipelines.engine.sources import training_code
 from safs import slots
 from safs.datasets import DATASETS
 from safs.networks import NETWORKS, build, prunable
-from safs.operators import CANDIDATES
-from safs.pruning import spared
-from safs.tuning_space import config_of, space
+from safs.pruning.prune import spared
+from safs.search.tuning_space import config_of, space
+from safs.settings import CANDIDATES
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / PAIRS).glob("*.yaml"))
@@ -43,7 +44,9 @@ def test_a_pair_loads_and_its_parts_fit(name):
     places = slots.slots(network)
     assert len(places) == SLOTS.get(spec.network.name, len(places))
     assert {slot.operator for slot in places.values()} == {NETWORKS[spec.network.name].default}
-    assert training_code(spec.network.name, spec.dataset.name)
+    recipe = spec.recipe
+    names = (spec.network.name, spec.dataset.name, (), recipe.optimizer, recipe.schedule)
+    assert training_code(*names)
 
 
 @pytest.mark.parametrize("name", NAMES)

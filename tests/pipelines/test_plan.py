@@ -7,12 +7,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from pipelines.config import load, load_pair
-from pipelines.engine import tasks
+from pipelines.cli.plan import beside_table3
+from pipelines.config.pair import load_pair
+from pipelines.config.study import load
 from pipelines.plan import run_epochs, training_images
-from pipelines.plan_view import beside_table3
-from safs.data import load_fold
+from pipelines.tasks import timing
 from safs.spec import Acceleration, Recipe
+from safs.training.data import load_fold
 
 ROOT = Path(__file__).parents[2]
 PLAIN = Acceleration()
@@ -43,7 +44,7 @@ def test_an_epoch_is_timed_without_data_and_at_any_rate(tmp_path, monkeypatch):
     pair = load_pair("lenet5_mnist", (), ROOT)
     for recipe in (pair.recipe, Recipe(lr=1e6)):
         times = [
-            tasks.epoch_seconds(pair.network, "mnist", recipe, ratio, backend, PLAIN, 50_000)
+            timing.epoch_seconds(pair.network, "mnist", recipe, ratio, backend, PLAIN, 50_000)
             for ratio, backend in ((None, "dense"), (0.99, "auto"))
         ]
         assert times[0] > 3 * times[1] > 0

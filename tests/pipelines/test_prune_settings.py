@@ -5,11 +5,13 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from pipelines.config import Prune
-from pipelines.engine import tasks
-from safs import pruning
+from pipelines.config.pair import Prune
+from pipelines.tasks import pruning
+from pipelines.tasks.shared import empty
 from safs.errors import SafsError
-from safs.pruners import PRUNERS
+from safs.pruning import scopes
+from safs.pruning.prune import prune
+from safs.pruning.pruners import PRUNERS
 from safs.spec import NetworkSpec
 
 SPEC, DATASET = NetworkSpec(name="lenet5"), "generated_digits"
@@ -20,13 +22,13 @@ METHODS = sorted(set(PRUNERS) - {"given"})
 def dense(tmp_path):
     torch.set_num_threads(1)
     path = tmp_path / "dense.safetensors"
-    save_file(tasks.empty(SPEC, DATASET).state_dict(), path)
+    save_file(empty(SPEC, DATASET).state_dict(), path)
     return path
 
 
 def masks(dense, settings, replicate=0, given=None):
     target = dense.parent / "mask.safetensors"
-    made = tasks.prune(SPEC, DATASET, dense, 0.9, settings, (7, replicate), target, given)
+    made = pruning.prune(SPEC, DATASET, dense, 0.9, settings, (7, replicate), target, given)
     mask = load_file(target)
     assert {n: layer["kept"] for n, layer in made["layers"].items()} == {
         name: int(keep.sum()) for name, keep in mask.items()
@@ -38,7 +40,7 @@ def masks(dense, settings, replicate=0, given=None):
 def test_every_method_runs(dense, method):
     mask = masks(dense, Prune(method=method, scope="global", images=16))
     total = sum(keep.numel() for keep in mask.values())
-    assert sum(int(keep.sum()) for keep in mask.values()) == pruning.kept(total, 0.9)
+    assert sum(int(keep.sum()) for keep in mask.values()) == scopes.kept(total, 0.9)
 
 
 def test_what_is_drawn_belongs_to_the_replicate(dense):
@@ -49,15 +51,15 @@ def test_what_is_drawn_belongs_to_the_replicate(dense):
 
 
 def test_a_given_file_is_used_and_has_to_have_the_cells_ratio(dense, tmp_path):
-    network = tasks.empty(SPEC, DATASET)
+    network = empty(SPEC, DATASET)
     for ratio in (0.9, 0.5):
-        mask = pruning.prune(network, ratio)
+        mask = prune(network, ratio)
         save_file({n: k.to(torch.uint8) for n, k in mask.items()}, tmp_path / f"{ratio}-r0.st")
     settings = Prune(method="given", given=str(tmp_path / "{ratio}-r{replicate}.safetensors"))
     for ratio in (0.9, 0.5):
         (tmp_path / f"{ratio}-r0.st").rename(settings.given_file(0, ratio))
     found = masks(dense, settings, given=settings.given_file(0, 0.9))
-    assert torch.equal(found["fc1"].bool(), pruning.prune(network, 0.9)["fc1"])
+    assert torch.equal(found["fc1"].bool(), prune(network, 0.9)["fc1"])
     with pytest.raises(SafsError, match=r"the stated ratio is 0\.9"):
         masks(dense, settings, given=settings.given_file(0, 0.5))
 
@@ -80,5 +82,5 @@ def test_settings_are_checked_before_anything_runs(values, message):
 
 def test_the_scopes_of_parameters_are_those_of_the_method():
     schema = Prune.model_json_schema()["properties"]["scope"]
-    assert schema["enum"] == list(pruning.SCOPES) and schema["default"] == "layerwise"
+    assert schema["enum"] == list(scopes.SCOPES) and schema["default"] == "layerwise"
     assert Prune().method in PRUNERS

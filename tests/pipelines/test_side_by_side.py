@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import cli, dvc_process, side_by_side
+from pipelines.cli import main as cli
+from pipelines.dvc import process as dvc_process
+from pipelines.dvc import side_by_side
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"a": [], "b": [], "c": ["a", "b"], "d": ["a"], "e": ["c"]}

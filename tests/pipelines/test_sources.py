@@ -6,28 +6,17 @@ import pytest
 import yaml
 
 from pipelines.__main__ import PER_CELL, PER_PAIR, PER_PROFILE
+from pipelines.dvc import dependencies
 from pipelines.engine import sources
+from safs.errors import SafsError
 
 ROOT = sources.ROOT
 STAGES = (*PER_PAIR, *PER_CELL, *PER_PROFILE)
-# Parameters reach a stage through DVC's `params`, so the file that types them is no dependency.
-TYPING = {ROOT / "pipelines/config.py"}
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def _stage(name):
     return GRAPH[name].get("do", GRAPH[name])
-
-
-def _reached(stage):
-    """Project files a stage imports, not looking through the typing of parameters."""
-    seen, waiting = set(), [ROOT / f"pipelines/stages/{stage}.py"]
-    while waiting:
-        file = waiting.pop()
-        if file not in seen and file not in TYPING:
-            seen.add(file)
-            waiting.extend(sources.imports(file))
-    return {file for file in seen if file.stat().st_size and file.name != "__init__.py"}
 
 
 def test_every_profile_has_the_same_graph():
@@ -42,25 +31,20 @@ def test_the_graph_has_every_stage():
     assert set(GRAPH) == set(STAGES)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_import_of_a_stage_is_a_dependency(stage):
+def test_every_stage_depends_on_what_it_imports_and_no_more():
     """DVC does not follow imports: a stage must list what it uses, or stale results pass."""
-    listed = [ROOT / dep for dep in _stage(stage)["deps"] if "$" not in dep]
-    missing = {
-        file.relative_to(ROOT).as_posix()
-        for file in _reached(stage)
-        if not any(file == dep or dep in file.parents for dep in listed)
-    }
-    assert not missing
+    text = (ROOT / "dvc.yaml").read_text()
+    assert dependencies.written(text) == text, "run make graph"
+    for stage in STAGES:
+        listed = [dep for dep in _stage(stage)["deps"] if not dep.startswith(("runs/", "results/"))]
+        assert listed == dependencies.of(stage) and all((ROOT / dep).exists() for dep in listed)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_stage_depends_on_what_it_never_imports(stage):
-    presets = set((ROOT / "pipelines/presets").iterdir())  # read by the parameters' loader
-    reached = _reached(stage) | presets
-    data = ("$", "results/")
-    for dep in (ROOT / d for d in _stage(stage)["deps"] if not any(mark in d for mark in data)):
-        assert any(file == dep or dep in file.parents for file in reached), dep
+def test_a_stage_follows_imports_inside_functions_but_not_those_for_types():
+    assert {"safs/backends", "safs/kernels"} <= set(dependencies.of("pretrain"))
+    assert not {"safs/search", "safs/pruning", "safs/method"} & set(dependencies.of("pretrain"))
+    assert "safs/pruning" in dependencies.of("prune")
+    assert not any(dep.startswith(("safs/api", "bench")) for dep in dependencies.of("search"))
 
 
 def test_training_stages_persist_and_small_results_are_in_git():
@@ -73,19 +57,13 @@ def test_training_stages_persist_and_small_results_are_in_git():
                 assert options == {"cache": False}
 
 
-def _package(path, body, files):
-    path.mkdir(parents=True)
-    for name, text in {**files, "__init__.py": body}.items():
-        (path / name).write_text(text)
-
-
 def test_a_docstring_or_comment_changes_no_fingerprint(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "ROOT", tmp_path)
     file = tmp_path / "a.py"
 
     def fingerprint(text):
         file.write_text(text)
-        sources.fingerprint.cache_clear()
+        sources.forget()
         return sources.fingerprint(frozenset({file}))
 
     plain = fingerprint("def f(x):\n    return x\n")
@@ -94,37 +72,56 @@ def test_a_docstring_or_comment_changes_no_fingerprint(monkeypatch, tmp_path):
     assert fingerprint("def f(x):\n    return x + 0\n") != plain
 
 
-def test_training_code_counts_the_kernels(monkeypatch):
-    seen = set()
-    monkeypatch.setattr(sources, "fingerprint", seen.update)
-    sources.training_code.__wrapped__("lenet5", "mnist5k")
-    kernels = ROOT / "safs/kernels/src"
-    assert {kernels / "program.cpp", kernels / "weights.h"} <= seen
+CODE = ("lenet5", "mnist5k", ("relu", "srs"), "sgd", "constant")
 
 
-def test_training_code_counts_the_network_and_data_set_in_use_only():
-    code = sources.training_code("lenet5", "mnist5k")
-    assert code != sources.training_code("lenet5", "generated_digits")
-    with pytest.raises(LookupError, match="no file in networks/ registers the network 'nothing'"):
-        sources.training_code("nothing", "mnist5k")
+def _files(*starts, entries=()):
+    starts = frozenset(ROOT / start for start in starts)
+    found = sources.parts(starts, frozenset(sources.Entry(*entry) for entry in entries))
+    return {f"{p.file.relative_to(ROOT)} {p.definition}".strip() for p in found}
 
 
-def test_training_code_follows_what_a_network_or_data_set_imports(monkeypatch):
-    seen = []
-    monkeypatch.setattr(sources, "fingerprint", seen.append)
-    for dataset in ("mnist5k", "cifar10"):
-        sources.training_code.__wrapped__("lenet5", dataset)
+def test_training_code_counts_the_kernels():
+    assert {"safs/kernels/src/program.cpp", "safs/kernels/src/weights.h"} <= set(sources.KERNELS)
+    assert set(sources.KERNELS) == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "safs/kernels/src").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "other"),
+    [(0, "vgg16"), (1, "generated_digits"), (2, ("relu",)), (3, "adam"), (4, "cosine")],
+)
+def test_training_code_counts_the_entries_in_use_only(place, other):
+    changed = (*CODE[:place], other, *CODE[place + 1 :])
+    assert sources.training_code(*changed) != sources.training_code(*CODE)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(SafsError, match="unknown network 'lenet'; did you mean 'lenet5'"):
+        sources.training_code("lenet", *CODE[1:])
+
+
+def test_a_dense_training_has_the_networks_own_operator():
+    names = ("efficientnet_b0", "generated_imagenet16")
+    dense = sources.training_code(*names, (), "sgd", "constant")
+    assert dense == sources.training_code(*names, ("swish",), "sgd", "constant")
+
+
+def test_training_code_follows_what_a_network_or_data_set_imports():
     small, downloaded = (
-        {file.relative_to(ROOT / "safs").as_posix() for file in files} for files in seen
+        _files("safs/training/loop.py", entries=[("network", "lenet5"), ("dataset", name)])
+        for name in ("mnist5k", "cifar10")
     )
-    assert downloaded - small == {
-        "datasets/cifar10.py", "datasets/source.py", "datasets/unpickle.py",
-    }  # fmt: skip
-    assert {"networks/lenet5.py", "networks/base.py", "training.py"} <= small
-    assert not {"networks/resnet.py", "networks/__init__.py"} & small
+    assert {
+        "safs/datasets/cifar10.py", "safs/datasets/cifar10.py cifar10", "safs/datasets/source.py",
+        "safs/datasets/unpickle.py",
+    } == downloaded - small  # fmt: skip
+    assert "safs/networks/lenet5.py lenet5" in small
+    assert not any(name.startswith("safs/networks/resnet") for name in small)
 
 
-@pytest.mark.parametrize("module", ["data", "evaluation", "predictors"])
+@pytest.mark.parametrize("module", ["training/data", "training/evaluation", "search/predictors"])
 def test_another_network_or_data_set_touches_no_work(module):
     """Neither fold files, nor test scores, nor what is screened by predictors."""
     found = sources.closure(ROOT / f"safs/{module}.py")
@@ -132,10 +129,22 @@ def test_another_network_or_data_set_touches_no_work(module):
     assert inside and {file.name for file in inside} == {"base.py"}
 
 
-@pytest.mark.parametrize("package", ["safs", "bench"])
-def test_arrows_point_one_way(package):
-    """safs <- pipelines -> bench: neither of the two imports the other, nor the pipeline."""
-    others = {"safs", "bench", "pipelines"} - {package}
+def test_masks_do_not_depend_on_how_they_are_made():
+    loop = _files("safs/training/loop.py", "safs/training/start.py")
+    assert "safs/masks.py" in loop and not any(name.startswith("safs/pruning") for name in loop)
+
+
+def test_a_registered_definition_brings_those_that_it_calls():
+    alone = _files(entries=[("operator", "relu")])
+    layer = _files(entries=[("operator", "srelu_layer")])
+    assert "safs/operators/others.py srelu" in layer - alone
+
+
+@pytest.mark.parametrize(
+    ("package", "others"), [("safs", {"bench", "pipelines"}), ("bench", {"pipelines"})]
+)
+def test_arrows_point_one_way(package, others):
+    """safs <- bench <- pipelines: bench reads what safs says without torch, safs knows neither."""
     for file in (ROOT / package).rglob("*.py"):
         if "benchmarks" in file.parts:
             continue

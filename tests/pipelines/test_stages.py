@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bench.schema import Record
-from pipelines.config import Reading, Studies, Study, load
-from pipelines.engine.tasks import empty
+from bench.record import Record
+from pipelines.config.profile import Reading, Studies
+from pipelines.config.study import Study, load
 from pipelines.publishing import collection, context, expected, reading_tables, traces
 from pipelines.stages import (
     activations,
@@ -27,10 +27,11 @@ from pipelines.stages import (
     tables,
     tune,
 )
-from safs import evaluation
+from pipelines.tasks import empty
 from safs.errors import SafsError
-from safs.pruning import kept
+from safs.pruning.scopes import kept
 from safs.slots import slots
+from safs.training import evaluation
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_generated", 0.95
@@ -192,7 +193,7 @@ def test_tables_comparisons_and_report_of_these_runs(done):
     assert len(found.tune) == 2 * 2
     epochs = of.pairs[PAIR].finetune.epochs
     assert len(found.curves) == len(ARMS) * 2 * epochs and set(found.curves["method"]) == set(ARMS)
-    assert context(of).methods == ("dense", *ARMS) and context(of).swept == SWEPT
+    assert context(of).arms == ("dense", *ARMS) and context(of).swept == SWEPT
     assert Path("results/smoke/report.html").exists()
 
 

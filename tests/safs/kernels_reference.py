@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from safs import kernels, pruning, slots
-from safs.data import Images
+from safs import kernels, masks, slots
 from safs.kernels.plan import CODES
+from safs.masks import Mask
+from safs.networks import prunable
 from safs.operators import OPERATORS
-from safs.pruning import Mask
 from safs.spec import Recipe
+from safs.training.data import Images
 
 CLASSES = 5
 # Operators with a kernel; PyTorch trains the others. test_kernels_operators.py says which have one.
@@ -71,9 +72,9 @@ def random_mask(made: nn.Module, density: float, seed: int = 0) -> Mask:
     rng = torch.Generator().manual_seed(seed)
     mask = {
         name: torch.rand(weight.shape, generator=rng) < density
-        for name, weight in pruning.prunable(made).items()
+        for name, weight in prunable(made).items()
     }
-    pruning.apply(mask, made)
+    masks.apply(mask, made)
     return mask
 
 

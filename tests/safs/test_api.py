@@ -18,11 +18,15 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader, TensorDataset
 
 import safs
-from safs import adopt, api, evaluation, pruning, slots
+from safs import masks, slots
+from safs.api import adopt
+from safs.api import tune as api
 from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.networks import prunable
-from safs.tuning_space import CRASH_COST
+from safs.pruning.prune import prune
+from safs.search.tuning_space import CRASH_COST
+from safs.training import evaluation
 
 ROOT = Path(__file__).parents[2]
 TINY = safs.Budget(moves=1, search_epochs=1, trials=3, tune_epochs=1)
@@ -53,7 +57,7 @@ def network_is_as_pruned(result):
     for name, weight in prunable(result.module).items():
         kept = result.mask[name]
         assert bool((weight.detach()[~kept] == 0).all())
-    assert result.report["pruning"]["sparsity"] == pruning.sparsity(result.mask)
+    assert result.report["pruning"]["sparsity"] == masks.sparsity(result.mask)
 
 
 # -- results and files --
@@ -65,7 +69,8 @@ def result():
 
 
 def test_the_report_is_plain_data_and_says_what_was_done(result):
-    report = json.loads(json.dumps(result.report, allow_nan=False))
+    report = json.loads(json.dumps(result.report.to_plain(), allow_nan=False))
+    assert dict(result.report.items()) == report and "nothing" not in result.report
     assert report["default"] == ["elu", "hardswish", "relu"]
     assert [slot["name"] for slot in report["slots"]] == list(slots.slots(result.module))
     assert report["pruning"]["method"] == "magnitude" and report["pruning"]["ratio"] == 0.8
@@ -78,8 +83,8 @@ def test_the_report_is_plain_data_and_says_what_was_done(result):
 def test_trial_zero_is_plain_fine_tuning_and_the_best_trials_own_weights_return(result):
     trials, best = result.report["tuning"]["trials"], result.report["tuning"]["best"]
     plain, second = trials[0], trials[1]
-    assert plain["operators"] == ["elu", "hardswish", "relu"] and not plain["scaled"]
-    assert plain["recipe"] == second["recipe"] == api.PLAIN.model_dump(mode="json")
+    assert plain["chromosome"] == ("elu", "hardswish", "relu") and not plain["scaled"]
+    assert plain["config"] == second["config"] == api.PLAIN
     assert second["scaled"]
     assert best == min(range(3), key=lambda index: (trials[index]["cost"], index))
     x, y = data(30, seed=1)
@@ -217,13 +222,13 @@ def test_torchs_own_pruning_is_understood_and_left_in_place():
 
 
 def test_a_mask_is_used_as_it_is():
-    mask = pruning.prune(small(), 0.6, "random", rng=np.random.default_rng(0))
+    mask = prune(small(), 0.6, "random", rng=np.random.default_rng(0))
     result = tune(ratio=None, mask=mask)
     assert all(torch.equal(result.mask[name], keep) for name, keep in mask.items())
 
 
 def test_a_made_up_operator_and_pruner_are_one_decorated_function_each():
-    @safs.operator("leaky", "Leaky ReLU")
+    @safs.operator("leaky", label="Leaky ReLU")
     def leaky(x):
         return torch.where(x > 0, x, 0.01 * x)
 
@@ -398,10 +403,10 @@ def train_densely(model, x, y):
 
 def plain_fine_tuning(model, mask, digits, recipe, epochs):
     """The model's own activations and the plain recipe, by the training loop alone."""
-    from safs.data import BatchOrder
+    from safs.api.inputs import fold
     from safs.datasets.base import Augmentation
-    from safs.inputs import fold
-    from safs.training import train
+    from safs.training.data import BatchOrder
+    from safs.training.loop import train
 
     x, y = digits
     parts = fold((x[:600], y[:600]), (x[600:], y[600:]), Augmentation(), torch.device("cpu"))
@@ -414,21 +419,21 @@ def plain_fine_tuning(model, mask, digits, recipe, epochs):
 
 
 def test_if_every_trial_diverges_it_says_so(monkeypatch):
-    from safs import two_stages
-    from safs.training import Outcome
+    from safs.api import study
+    from safs.training.loop import Outcome
 
     def diverged(*_, **__):
         return Outcome([], "training loss became nan in epoch 1", 0.0, "dense")
 
-    monkeypatch.setattr(two_stages.training, "train", diverged)
+    monkeypatch.setattr(study.loop, "train", diverged)
     with pytest.raises(SafsError, match="every trial failed; the first: training loss became nan"):
         tune()
 
 
 def test_a_failed_candidate_is_a_row_without_energy(monkeypatch):
-    from safs import two_stages
+    from safs.api import study
 
-    real, calls = two_stages.training.train, []
+    real, calls = study.loop.train, []
 
     def first_fails(*arguments, **options):
         calls.append(arguments)
@@ -437,7 +442,7 @@ def test_a_failed_candidate_is_a_row_without_energy(monkeypatch):
             object.__setattr__(outcome, "failure", "training loss became inf in epoch 1")
         return outcome
 
-    monkeypatch.setattr(two_stages.training, "train", first_fails)
+    monkeypatch.setattr(study.loop, "train", first_fails)
     report = tune().report
     assert report["search"]["evaluations"][0]["energy"] is None
     assert report["tuning"]["trials"][0]["cost"] == CRASH_COST and report["tuning"]["best"] > 0

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from safs import pruning, slots
-from safs.compression import account
+from safs import slots
 from safs.errors import SafsError
 from safs.networks import build, prunable
+from safs.pruning.compression import account
+from safs.pruning.prune import prune
 
 
 def install(*layers, shape):
@@ -28,7 +29,7 @@ def macs(layer, shape, **options):
 
 def test_lenet5_by_hand():
     network = build("lenet5", (1, 28, 28), 10)
-    result = account(network, pruning.prune(network, 0.99), (1, 28, 28))
+    result = account(network, prune(network, 0.99), (1, 28, 28))
     assert [layer.macs for layer in result.layers] == [
         24 * 24 * 6 * 25,
         8 * 8 * 16 * 6 * 25,
@@ -119,7 +120,7 @@ def test_taps_inside_the_image_are_those_that_a_convolution_multiplies(
 
 def test_what_activations_cost():
     network = build("lenet5", (1, 28, 28), 10)
-    mask = pruning.prune(network, 0.99)
+    mask = prune(network, 0.99)
 
     def cost(operator, scaled=False):
         slots.fill(network, [operator] * 4, scaled=scaled)
@@ -167,7 +168,7 @@ def test_efficientnets_depthwise_layers_at_16_pixels_by_hand():
 def test_counting_leaves_the_network_as_it_is():
     network = build("lenet5", (1, 28, 28), 10).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    account(network, pruning.prune(network, 0.9), (1, 28, 28))
+    account(network, prune(network, 0.9), (1, 28, 28))
     assert network.training and not any(m._forward_hooks for m in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

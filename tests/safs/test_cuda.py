@@ -9,14 +9,17 @@ import copy
 import numpy as np
 import pytest
 import torch
+from counting import survivors
 
-from safs import evaluation, pruning
-from safs.data import BatchOrder, Fold, Images, load_fold
+from safs.backends.device import bit_identity, peak_memory, pick, prepare, reset_peak
 from safs.datasets import DATASETS
-from safs.device import bit_identity, peak_memory, pick, prepare, reset_peak
 from safs.networks import build, prunable
-from safs.spec import OPTIMIZERS, Acceleration, Recipe
-from safs.training import train
+from safs.pruning.prune import prune
+from safs.settings import OPTIMIZERS
+from safs.spec import Acceleration, Recipe
+from safs.training import evaluation
+from safs.training.data import BatchOrder, Fold, Images, load_fold
+from safs.training.loop import train
 
 pytestmark = [
     pytest.mark.cuda,
@@ -41,7 +44,7 @@ def device():
 
 def lenet(device, ratio=0.9):
     network = build("lenet5", (1, 28, 28), 10)
-    return network.to(device), pruning.prune(network, ratio)
+    return network.to(device), prune(network, ratio)
 
 
 def digits(device, count=1280):
@@ -65,13 +68,13 @@ def noise(device, shape, classes, count=64):
 def test_every_network_takes_a_masked_step(device, name):
     shape, classes = NETWORKS[name]
     network = build(name, shape, classes)
-    mask = pruning.prune(network, 0.9)
+    mask = prune(network, 0.9)
     reset_peak(device)
     recipe = Recipe(lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64)
     fold = noise(device, shape, classes)
     outcome = train(network.to(device), fold, recipe, 1, ORDER, mask=mask, backend="auto")
     assert outcome.failure is None and outcome.backend == "dense"
-    assert pruning.survivors(network) == {layer: int(k.sum()) for layer, k in mask.items()}
+    assert survivors(network) == {layer: int(k.sum()) for layer, k in mask.items()}
     memory = peak_memory(device)
     weights = sum(4 * w.numel() for w in prunable(network).values())
     assert memory["of"] == "device" and memory["bytes"] > weights
@@ -127,7 +130,7 @@ def test_faster_arithmetic_learns_as_well(device, options):
     faster = train(network, digits(device), RECIPE, 3, ORDER, mask=mask, acceleration=how)
     assert faster.failure is None
     assert faster.last.train_loss == pytest.approx(plain.last.train_loss, rel=0.05)
-    assert pruning.survivors(network) == {name: int(k.sum()) for name, k in mask.items()}
+    assert survivors(network) == {name: int(k.sum()) for name, k in mask.items()}
 
 
 def test_test_images_are_scored_on_the_device(device):

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safs.data import BatchOrder, Fold, Images, crop, load_fold, load_test
 from safs.datasets import DATASETS, Augmentation, dataset, fold_of, load_part, partition
 from safs.errors import SafsError
+from safs.training.data import BatchOrder, Fold, Images, crop, load_fold, load_test
 
 CPU = torch.device("cpu")
 
@@ -104,7 +104,9 @@ def test_augmentation_is_seeded_and_differs_between_epochs():
 
 
 def test_a_data_set_is_one_decorated_function_and_is_checked():
-    @dataset("made_up", "Made up", shape=(1, 2, 2), classes=2, folds=2, mean=(0.5,), std=(0.25,))
+    @dataset(
+        "made_up", label="Made up", shape=(1, 2, 2), classes=2, folds=2, mean=(0.5,), std=(0.25,)
+    )
     def made_up(part, directory):
         from safs.datasets import Arrays
 

@@ -22,7 +22,6 @@ import torch
 import torchvision
 from PIL import Image
 
-from safs.data import load_fold, load_test
 from safs.datasets import (
     DATASETS,
     Arrays,
@@ -39,6 +38,7 @@ from safs.datasets.downsample import downsample, main, shrink
 from safs.datasets.imagenet16 import imagenet16
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist, mnist
 from safs.errors import SafsError
+from safs.training.data import load_fold, load_test
 
 rng = np.random.default_rng(0)
 

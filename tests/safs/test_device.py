@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from safs import device
+from safs.backends import device
 from safs.errors import SafsError, UnknownName
 
 

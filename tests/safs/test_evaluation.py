@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from safs import evaluation
-from safs.data import Images
+from safs.training import evaluation
+from safs.training.data import Images
 
 
 class Fixed(nn.Module):

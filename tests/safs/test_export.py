@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from safs import export, slots
+from safs import slots
+from safs.api import export
 from safs.errors import SafsError
+from safs.masks import apply
 from safs.networks import build, prunable
 from safs.operators import OPERATORS
-from safs.pruning import apply, prune
+from safs.pruning.prune import prune
 
 SHAPE = (1, 12, 12)
 

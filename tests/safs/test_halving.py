@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safs.errors import SafsError
-from safs.protocol import Fast
 from safs.search import run
 from safs.search.halving import ScreenedLateAcceptance, halve, planned, survivors
+from safs.settings import Fast
 
 OPERATORS = ("relu6", "swish", "tanh", "elu")
 costs_of = st.lists(st.one_of(st.floats(0, 9), st.just(math.inf)), min_size=1, max_size=30)

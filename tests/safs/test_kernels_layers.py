@@ -21,7 +21,7 @@ from kernels_reference import (
 )
 from torch import nn
 
-from safs import kernels, pruning, slots
+from safs import kernels, masks, slots
 from safs.kernels import Unsupported, plan
 from safs.networks import build
 
@@ -105,7 +105,7 @@ def test_alpha_and_beta_of_any_sign(operator: str, alpha: float, beta: float) ->
     ],
 )  # fmt: skip
 def test_own_parameters_at_and_beyond_their_bounds(operator: str, values) -> None:
-    """Held inside, with the gradient that safs.operators gives them there."""
+    """Held inside, with the gradient that safs.operators.base gives them there."""
     model = flat(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), features=8 * 4 * 5)
     made = network(model, SHAPE, operator)
     (slot,) = slots.slots(made).values()
@@ -234,7 +234,7 @@ def test_channels_of_no_use_and_channels_that_nothing_feeds() -> None:
             second[:, [2, 3]] = False  # nothing reads 2 and 3
             second[4] = False
             last[:, 5] = False
-            pruning.apply(mask, made)
+            masks.apply(mask, made)
             assert_same_gradients(made, mask, SHAPE)
 
 

@@ -1,4 +1,4 @@
-"""The vectorised operators against safs.operators in float64."""
+"""The vectorised operators against safs.operators.base in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from kernels_reference import KNOWN
 
 from safs.kernels import structures
 from safs.kernels.plan import CODES
-from safs.operators import CANDIDATES, OPERATORS
+from safs.operators import OPERATORS
+from safs.settings import CANDIDATES
 
 every_operator = pytest.mark.parametrize("name", KNOWN)
 

@@ -21,17 +21,18 @@ from kernels_reference import (
 )
 from torch import nn
 
-from safs import kernels, pruning, slots
-from safs.data import BatchOrder, Fold
+from safs import kernels, masks, slots
+from safs.api.inputs import Inputs
 from safs.datasets import Augmentation
-from safs.evaluation import score
-from safs.inputs import Inputs
 from safs.kernels import build as kernel_build
-from safs.networks import build
-from safs.operators import CANDIDATES
-from safs.pruned import Pruned
-from safs.spec import OPTIMIZERS, Recipe
-from safs.training import train
+from safs.networks import build, prunable
+from safs.pruning.prune import prune
+from safs.settings import CANDIDATES, OPTIMIZERS
+from safs.spec import Recipe
+from safs.training.data import BatchOrder, Fold
+from safs.training.evaluation import score
+from safs.training.loop import train
+from safs.training.start import Pruned
 
 SHAPE = (1, 28, 28)
 ORDER = BatchOrder(1, 0, "final")
@@ -98,12 +99,12 @@ CHROMOSOMES = [
 def test_lenet5_trains_as_the_dense_reference(chromosome, optimizer: str) -> None:
     """Three epochs; 300 images in batches of 64 leave a partial one."""
     data, dense = fold(), build("lenet5", SHAPE, CLASSES)
-    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    pruned = Pruned(dense, prune(dense, 0.9))
     made = pruned.network(list(chromosome), data.train, scaled=True, train_own=True)
     how = recipe(optimizer, batch_size=64)
     sparse, twin = side_by_side(made, pruned.mask, data, how)
     assert_close(made, twin, 1e-3)
-    for name, weight in pruning.prunable(twin).items():
+    for name, weight in prunable(twin).items():
         assert not weight.detach()[~pruned.mask[name]].any()
     logits = twin.eval()(data.validation.normalised(slice(None))).detach()
     torch.testing.assert_close(torch.from_numpy(sparse.logits(data.validation)), logits)
@@ -121,7 +122,7 @@ def test_weights_that_reach_no_output_decay_as_in_the_reference(optimizer: str) 
     mask["fc3"][:, 10:] = False  # most of fc2 reaches no output
     mask["fc1"][7] = False
     mask["conv2"][:, 2] = False
-    pruning.apply(mask, made)
+    masks.apply(mask, made)
     decay = {} if optimizer == "fromage" else {"weight_decay": 0.1}
     _, twin = side_by_side(made, mask, data, recipe(optimizer, batch_size=32, **decay))
     assert_close(made, twin, 2e-4)
@@ -316,7 +317,7 @@ def test_sparse_lenet5_is_much_faster_than_dense(operator: str) -> None:
     """Guards vectorisation: at 99% at least 15 times the dense loop, alternating, medians."""
     count = 2560
     data, dense = fold(count), build("lenet5", SHAPE, CLASSES)
-    pruned = Pruned(dense, pruning.prune(dense, 0.99))
+    pruned = Pruned(dense, prune(dense, 0.99))
     made = pruned.network([operator] * 4, data.train, scaled=True)
     how = recipe("sgd", 1e-3, batch_size=256)
     sparse = kernels.compile(copy.deepcopy(made), pruned.mask, how, SHAPE, 256)
@@ -344,7 +345,7 @@ def test_inputs_that_are_floats_already_train_as_the_bytes_they_were_made_of(aug
     outcomes = []
     for used, backend in ((data, "sparse"), (own, "sparse"), (own, "dense")):
         made = build("vgg16", shape, CLASSES, options={"width": 0.125})
-        mask = pruning.prune(made, 0.8)
+        mask = prune(made, 0.8)
         outcomes.append(
             train(made, used, recipe("sgd", batch_size=50), 2, ORDER, mask=mask, backend=backend)
         )
@@ -360,6 +361,6 @@ def test_inputs_that_are_no_images_are_left_to_pytorch() -> None:
     layers = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, CLASSES))
     made = slots.install(layers, torch.zeros(2, 8), "relu")
     data = Fold(part, part, Augmentation(), CLASSES)
-    mask = pruning.prune(made, 0.5)
+    mask = prune(made, 0.5)
     outcome = train(made, data, recipe("sgd"), 1, ORDER, mask=mask, backend="auto")
     assert outcome.backend == "dense" and "no images" in str(outcome.notice)

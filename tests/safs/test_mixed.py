@@ -18,15 +18,17 @@ from kernels_reference import (
 from torch import Tensor, nn
 
 import safs
-from safs import pruning, slots
-from safs.data import BatchOrder, Fold
+from safs import masks, slots
+from safs.backends.mixed import MixedBackend
 from safs.datasets import Augmentation
-from safs.evaluation import score
 from safs.kernels import Unsupported
 from safs.kernels.layer import Layer
-from safs.mixed import MixedBackend
+from safs.networks import prunable
+from safs.pruning.prune import prune
 from safs.spec import Recipe
-from safs.training import Outcome, train
+from safs.training.data import BatchOrder, Fold
+from safs.training.evaluation import score
+from safs.training.loop import Outcome, train
 
 ORDER = BatchOrder(1, 0, "final")
 HOW = Recipe(lr=0.02, momentum=0.9, weight_decay=1e-3, batch_size=32)
@@ -214,8 +216,8 @@ def made(model: nn.Module, ratio: float):
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
     network = slots.install(model, torch.zeros(2, *SHAPE), "relu")
-    mask = pruning.prune(network, ratio)
-    pruning.apply(mask, network)
+    mask = prune(network, ratio)
+    masks.apply(mask, network)
     return network, mask
 
 
@@ -230,7 +232,7 @@ def test_mixed_trains_as_the_dense_reference(fold, optimizer: str) -> None:
         ends[backend] = train(
             twin, fold, how, 2, ORDER, mask=mask, backend=backend, validate="every"
         )
-        for name, weight in pruning.prunable(twin).items():
+        for name, weight in prunable(twin).items():
             assert not weight.detach()[~mask[name]].any()
         assert not any("forward" in vars(module) for module in twin.modules() if module is not twin)
         outcome = score(twin, fold.validation)
@@ -370,5 +372,5 @@ def test_the_api_reports_that_a_strangers_network_ran_mixed() -> None:
     result = safs.search_and_tune(Branches(), *parts, ratio=0.9, budget=budget)
     rows = [*result.report["search"]["evaluations"], *result.report["tuning"]["trials"]]
     assert {row["backend"] for row in rows} == {"mixed"}
-    for name, weight in pruning.prunable(result.module).items():
+    for name, weight in prunable(result.module).items():
         assert not weight.detach()[~result.mask[name]].any()

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from safs import pruning, slots
+from safs import slots
 from safs.datasets import DATASETS
 from safs.errors import SafsError
 from safs.networks import NETWORKS, build, network, prunable
+from safs.pruning.connectivity import connectivity
 
 CLASSES = 5
 # The images of the data sets, the largest first.
@@ -63,7 +64,7 @@ def test_every_class_hangs_on_prunable_layers(name):
     built, labels = fresh(name), np.arange(CLASSES)
     for keep, connected in ((True, tuple(labels)), (False, ())):
         mask = {n: torch.full_like(w, keep, dtype=torch.bool) for n, w in prunable(built).items()}
-        assert pruning.connectivity(built, mask, taken(name), labels).connected == connected
+        assert connectivity(built, mask, taken(name), labels).connected == connected
 
 
 @every_network
@@ -85,7 +86,7 @@ def test_building_draws_nothing_from_the_global_generator(name):
 
 
 def test_a_network_is_one_decorated_function():
-    @network("made_up", "Made up", default="tanh")
+    @network("made_up", label="Made up", default="tanh")
     def made_up(shape, classes, width=3):
         return nn.Sequential(
             nn.Flatten(), nn.Linear(4, width), nn.Tanh(), nn.Linear(width, classes)

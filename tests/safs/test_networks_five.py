@@ -6,12 +6,13 @@ import torch
 import torchvision
 from torch import nn
 
-from safs import pruning, slots
+from safs import slots
 from safs.errors import SafsError
 from safs.networks import NETWORKS, build, prunable
 from safs.networks.efficientnet import RowDrop, efficientnet_b0
 from safs.networks.resnet import resnet18
 from safs.networks.vgg import vgg16
+from safs.pruning.connectivity import connectivity
 
 # name, images, classes, parameters, slots, prunable layers
 COUNTS = [
@@ -81,13 +82,13 @@ def test_connectivity_works_and_a_full_mask_connects_everything(name):
         layer: torch.ones_like(w, dtype=torch.bool) for layer, w in prunable(network).items()
     }
     labels = np.arange(5)
-    whole = pruning.connectivity(network, everything, shape, labels)
+    whole = connectivity(network, everything, shape, labels)
     assert whole.connected == (0, 1, 2, 3, 4) and whole.cap == 1
     last = list(prunable(network))[-1]
     everything[last][3] = False
-    assert pruning.connectivity(network, everything, shape, labels).connected == (0, 1, 2, 4)
+    assert connectivity(network, everything, shape, labels).connected == (0, 1, 2, 4)
     everything[next(iter(everything))][:] = False
-    assert pruning.connectivity(network, everything, shape, labels).connected == ()
+    assert connectivity(network, everything, shape, labels).connected == ()
 
 
 def test_a_gate_passes_also_where_its_own_weights_are_pruned():
@@ -97,7 +98,7 @@ def test_a_gate_passes_also_where_its_own_weights_are_pruned():
         layer: torch.full_like(w, "squeeze" not in layer, dtype=torch.bool)
         for layer, w in prunable(network).items()
     }
-    assert len(pruning.connectivity(network, mask, shape, np.arange(5)).connected) == 5
+    assert len(connectivity(network, mask, shape, np.arange(5)).connected) == 5
 
 
 def test_defaults_are_relu_and_swish():

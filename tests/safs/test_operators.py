@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from safs.errors import UnknownName
-from safs.operators import CANDIDATES, OPERATORS, Operator, operator
+from safs.operators import OPERATORS, Operator, operator
+from safs.settings import CANDIDATES
 
 TABLE_4 = (
     "ReLU6", "Acon", "TanhSoft-1", "SRS", "Symlog", "Symexp", "Swish", "Tanh", "HardSwish", "ELU",
@@ -220,7 +221,7 @@ def test_parameters_at_or_beyond_a_bound_still_have_a_gradient() -> None:
 
 
 def test_an_operator_is_one_function_and_one_decorator_line() -> None:
-    @operator("cube", "Cube", gain=2.0)
+    @operator("cube", label="Cube", gain=2.0)
     def cube(x: Tensor, gain: Tensor) -> Tensor:
         return gain * x**3
 
@@ -242,7 +243,8 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
 def test_names_are_read_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from safs.operators import CANDIDATES, OPERATORS\n"
+        "from safs.operators import OPERATORS\n"
+        "from safs.settings import CANDIDATES\n"
         "assert len(CANDIDATES) == 13 and OPERATORS['srs'].label == 'SRS'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

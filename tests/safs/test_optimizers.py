@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer
 
-from safs.optimizers import OPTIMIZERS, Fromage, TAdam, build
-from safs.spec import OPTIMIZERS as NAMES
+from safs.settings import OPTIMIZERS as NAMES
 from safs.spec import Recipe
+from safs.training.optimizers import OPTIMIZERS, Fromage, TAdam, build
 
 Array = NDArray[np.float64]
 

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from safs import pruning, slots
+from safs import masks, slots
 from safs.errors import UnknownName
 from safs.networks import build, prunable
-from safs.predictors import PREDICTORS, score
+from safs.pruning.prune import prune
+from safs.search.predictors import PREDICTORS, score
 
 every_predictor = pytest.mark.parametrize("name", PREDICTORS)
 SHAPE = (1, 28, 28)
@@ -25,7 +26,7 @@ def batch():
 
 def pruned(name="lenet5", ratio=0.9):
     network = build(name, SHAPE if name == "lenet5" else (3, 32, 32), 10)
-    pruning.apply(pruning.prune(network, ratio), network)
+    masks.apply(prune(network, ratio), network)
     return network
 
 

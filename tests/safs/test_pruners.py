@@ -8,12 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from safs import given, pruners, pruning, seeds, slots
+from safs import masks, seeds, slots
 from safs.errors import SafsError
 from safs.networks import build, prunable
+from safs.pruning import given, pruners, scopes
+from safs.pruning.connectivity import connectivity
+from safs.pruning.prune import prune
+from safs.pruning.pruners import PRUNERS
 
 SHAPE = (1, 12, 12)
-METHODS = [name for name in sorted(pruning.PRUNERS) if name != "given"]
+METHODS = [name for name in sorted(PRUNERS) if name != "given"]
 
 
 def dense(*sizes, seed=0):
@@ -62,25 +66,25 @@ def offers(seed=0):
 # -- the registry, over all methods and scopes --
 
 
-@pytest.mark.parametrize("scope", sorted(pruning.SCOPES))
+@pytest.mark.parametrize("scope", sorted(scopes.SCOPES))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_exact_in_every_scope_and_leaves_the_network_alone(small, method, scope):
     before = {name: value.clone() for name, value in small.state_dict().items()}
-    mask = pruning.prune(small, 0.9, method, scope=scope, **offers())
-    pruning.check(mask, small)
+    mask = prune(small, 0.9, method, scope=scope, **offers())
+    masks.check(mask, small)
     assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())
     found = {name: int(keep.sum()) for name, keep in mask.items()}
     sizes = {name: weight.numel() for name, weight in prunable(small).items()}
     if scope == "global":
-        assert sum(found.values()) == pruning.kept(sum(sizes.values()), 0.9)
+        assert sum(found.values()) == scopes.kept(sum(sizes.values()), 0.9)
     else:
         whole = ("stem", "head") if scope == "keep_ends" else ()
-        assert found == {n: s if n in whole else pruning.kept(s, 0.9) for n, s in sizes.items()}
+        assert found == {n: s if n in whole else scopes.kept(s, 0.9) for n, s in sizes.items()}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_draws_the_same_mask_again(small, method):
-    one, two = (pruning.prune(small, 0.8, method, **offers()) for _ in range(2))
+    one, two = (prune(small, 0.8, method, **offers()) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -89,13 +93,13 @@ def test_a_method_draws_the_same_mask_again(small, method):
 )
 def test_a_method_says_what_it_lacks(small, method, missing):
     with pytest.raises(SafsError, match=f"{method}' needs {missing}"):
-        pruning.prune(small, 0.5, method)
+        prune(small, 0.5, method)
 
 
 def test_a_score_that_is_not_finite_is_refused(small):
     batch = offers() | {"images": torch.full((20, *SHAPE), float("nan"))}
     with pytest.raises(SafsError, match=r"'snip': a score of layer .* is not finite"):
-        pruning.prune(small, 0.5, "snip", **batch)
+        prune(small, 0.5, "snip", **batch)
 
 
 # -- scopes --
@@ -106,7 +110,7 @@ def test_global_ranks_all_layers_together_and_ties_go_to_the_earliest():
     with torch.no_grad():
         prunable(network)["0"].copy_(torch.tensor([[0.1, 0.5], [0.2, 0.5]]))
         prunable(network)["2"].copy_(torch.tensor([[0.5, 0.9], [0.0, 0.3]]))
-    mask = pruning.prune(network, 0.625, scope="global")
+    mask = prune(network, 0.625, scope="global")
     assert mask["0"].tolist() == [[False, True], [False, True]]
     assert mask["2"].tolist() == [[False, True], [False, False]]
 
@@ -116,20 +120,20 @@ def test_global_may_empty_a_layer_and_connectivity_shows_it():
     with torch.no_grad():
         prunable(network)["0"].fill_(0.1)
         prunable(network)["2"].fill_(0.5)
-    mask = pruning.prune(network.eval(), 0.5, scope="global")
-    links = pruning.connectivity(network, mask, (2,), np.arange(2))
+    mask = prune(network.eval(), 0.5, scope="global")
+    links = connectivity(network, mask, (2,), np.arange(2))
     assert int(mask["0"].sum()) == 0 and links.connected == ()
 
 
 def test_ends_are_first_and_last_by_use_not_by_registration(small):
     assert next(iter(Small().state_dict())).startswith("head")
-    mask = pruning.prune(small, 0.9, scope="keep_ends")
+    mask = prune(small, 0.9, scope="keep_ends")
     assert [name for name, keep in mask.items() if keep.all()] == ["stem", "head"]
 
 
 def test_an_unknown_scope_names_the_nearest(small):
     with pytest.raises(SafsError, match="did you mean 'global'"):
-        pruning.prune(small, 0.5, scope="globl")
+        prune(small, 0.5, scope="globl")
 
 
 # -- the scores by hand --
@@ -139,9 +143,9 @@ def test_random_is_uniform_and_its_masks_are_nested(small):
     scores = pruners.random(small, rng=np.random.default_rng(0))
     flat = torch.cat([score.flatten() for score in scores.values()])
     assert flat.min() >= 0 and flat.max() < 1 and abs(float(flat.mean()) - 0.5) < 0.05
-    wide, narrow = (pruning.prune(small, r, "random", **offers()) for r in (0.5, 0.9))
+    wide, narrow = (prune(small, r, "random", **offers()) for r in (0.5, 0.9))
     assert all(bool((wide[name] >= narrow[name]).all()) for name in wide)
-    other = pruning.prune(small, 0.5, "random", rng=seeds.generator(7, "prune", 1))
+    other = prune(small, 0.5, "random", rng=seeds.generator(7, "prune", 1))
     assert any(not torch.equal(wide[name], other[name]) for name in wide)
 
 
@@ -251,7 +255,7 @@ def test_synflow_prunes_in_a_hundred_rounds_of_equal_factor():
         first, second = flat[:30].reshape(5, 6), flat[30:].reshape(4, 5)
         assert (flat > 0).sum() == keep <= left
         left = keep
-    mask = pruning.prune(network, 0.8, "synflow", scope="global", shape=(6,))
+    mask = prune(network, 0.8, "synflow", scope="global", shape=(6,))
     assert np.array_equal(mask["0"].numpy(), first > 0)
     assert np.array_equal(mask["2"].numpy(), second > 0)
 
@@ -263,8 +267,8 @@ def test_synflow_keeps_every_layer_alive_where_magnitude_does_not():
     labels = np.arange(10)
     alive = {}
     for method in ("synflow", "magnitude"):
-        mask = pruning.prune(network, 0.998, method, scope="global", shape=(1, 28, 28))
-        links = pruning.connectivity(network, mask, (1, 28, 28), labels)
+        mask = prune(network, 0.998, method, scope="global", shape=(1, 28, 28))
+        links = connectivity(network, mask, (1, 28, 28), labels)
         alive[method] = (min(int(keep.sum()) for keep in mask.values()), len(links.connected))
     assert alive["synflow"][0] >= 1 and alive["synflow"][1] >= 1
     assert alive["magnitude"] == (0, 0)
@@ -274,16 +278,16 @@ def test_synflow_keeps_every_layer_alive_where_magnitude_does_not():
 
 
 def half(network):
-    return pruning.prune(network, 0.5)
+    return prune(network, 0.5)
 
 
 def test_a_given_mask_is_taken_as_it_is(small):
     mask = half(small)
-    found = pruning.prune(small, None, "given", given=mask)
+    found = prune(small, None, "given", given=mask)
     assert all(torch.equal(found[name], mask[name]) for name in mask)
-    assert pruning.prune(small, 0.5, "given", given=mask).keys() == mask.keys()
+    assert prune(small, 0.5, "given", given=mask).keys() == mask.keys()
     with pytest.raises(SafsError, match=r"prunes 0\.5\d* of the weights, the stated ratio is 0\.9"):
-        pruning.prune(small, 0.9, "given", given=mask)
+        prune(small, 0.9, "given", given=mask)
 
 
 @pytest.mark.parametrize("kind", ["mask", "zeros", "buffers", "state_dict"])
@@ -311,7 +315,7 @@ def test_a_module_is_its_own_mask(small):
     mask = half(small)
     twin = slots.install(Small(), torch.zeros(2, *SHAPE), "relu")
     twin.load_state_dict(small.state_dict())
-    pruning.apply(mask, twin)
+    masks.apply(mask, twin)
     found = given.read(twin, small)
     assert all(torch.equal(found[name], mask[name]) for name in mask)
 

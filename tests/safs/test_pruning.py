@@ -7,15 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from safs import pruning, slots
+from safs import masks, slots
 from safs.errors import SafsError
 from safs.networks import build, prunable
+from safs.pruning import scopes
+from safs.pruning.connectivity import connectivity
+from safs.pruning.prune import prune
+from safs.pruning.pruners import PRUNERS
 
 SHAPE = (1, 28, 28)
 
 
 def test_lenet5_keeps_the_protocols_counts():
-    mask = pruning.prune(build("lenet5", SHAPE, 10), 0.99)
+    mask = prune(build("lenet5", SHAPE, 10), 0.99)
     assert {name: int(keep.sum()) for name, keep in mask.items()} == {
         "conv1": 2,
         "conv2": 24,
@@ -27,7 +31,7 @@ def test_lenet5_keeps_the_protocols_counts():
 
 @given(st.integers(1, 5000), st.floats(0, 1, exclude_max=True))
 def test_kept_is_exact_and_at_least_one(total, ratio):
-    k = pruning.kept(total, ratio)
+    k = scopes.kept(total, ratio)
     assert 1 <= k <= total
     assert abs(k - (1 - ratio) * total) <= 0.5 + 1e-9 or k == 1
 
@@ -35,7 +39,7 @@ def test_kept_is_exact_and_at_least_one(total, ratio):
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_ratio_outside_the_interval_is_refused(ratio):
     with pytest.raises(SafsError, match=r"expected a number in \[0, 1\)"):
-        pruning.kept(10, ratio)
+        scopes.kept(10, ratio)
 
 
 def test_magnitude_keeps_the_largest_and_ties_go_to_the_earliest():
@@ -43,21 +47,21 @@ def test_magnitude_keeps_the_largest_and_ties_go_to_the_earliest():
     with torch.no_grad():
         layer[0].weight.copy_(torch.tensor([[0.1, -0.9, 0.5], [0.5, 0.5, -0.2]]))
     network = slots.install(layer, torch.zeros(2, 3), "relu")
-    mask = pruning.prune(network, 0.5)
+    mask = prune(network, 0.5)
     assert mask["0"].tolist() == [[False, True, True], [True, False, False]]
 
 
 def test_a_mask_that_does_not_fit_is_refused():
     network = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(network, 0.9)
+    mask = prune(network, 0.9)
     with pytest.raises(SafsError, match="expected"):
-        pruning.apply({k: v for k, v in mask.items() if k != "fc1"}, network)
+        masks.apply({k: v for k, v in mask.items() if k != "fc1"}, network)
     with pytest.raises(SafsError, match="mask of fc1"):
-        pruning.apply({**mask, "fc1": mask["fc1"].float()}, network)
+        masks.apply({**mask, "fc1": mask["fc1"].float()}, network)
 
 
 def test_a_pruner_is_one_decorated_score_function():
-    @pruning.PRUNERS.register("last")
+    @PRUNERS.register("last")
     def last(network):
         return {
             name: torch.arange(weight.numel(), dtype=torch.float).view(weight.shape)
@@ -65,10 +69,10 @@ def test_a_pruner_is_one_decorated_score_function():
         }
 
     try:
-        mask = pruning.prune(build("lenet5", SHAPE, 10), 0.99, "last")
+        mask = prune(build("lenet5", SHAPE, 10), 0.99, "last")
         assert mask["fc3"].flatten()[-8:].all() and int(mask["fc3"].sum()) == 8
     finally:
-        pruning.PRUNERS.remove("last")
+        PRUNERS.remove("last")
 
 
 def _chain(*weights):
@@ -90,27 +94,27 @@ def test_connectivity_follows_paths_by_hand():
     """Unit 1 of the hidden layer is dead, so class 2, which hangs on it alone, is unreachable."""
     network, mask = _chain([[1, 0], [0, 0], [0, 1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 1, 0]])
     labels = np.repeat(np.arange(4), [40, 30, 20, 10])
-    links = pruning.connectivity(network, mask, (1, 1, 2), labels)
+    links = connectivity(network, mask, (1, 1, 2), labels)
     assert links.connected == (0, 1, 3) and links.classes == 4
     assert links.cap == 1.0
 
     network, mask = _chain([[1, 0], [0, 0]], [[1, 0], [0, 1], [0, 1], [0, 1]])
-    links = pruning.connectivity(network, mask, (1, 1, 2), labels)
+    links = connectivity(network, mask, (1, 1, 2), labels)
     assert links.connected == (0,)
     assert links.cap == pytest.approx(0.7)
 
 
 def test_nothing_connected_leaves_one_constant_answer():
     network, mask = _chain([[0, 0]], [[1], [1], [1]])
-    links = pruning.connectivity(network, mask, (1, 1, 2), np.array([0, 0, 0, 1, 2]))
+    links = connectivity(network, mask, (1, 1, 2), np.array([0, 0, 0, 1, 2]))
     assert links.connected == () and links.cap == pytest.approx(0.6)
 
 
 def test_connectivity_agrees_with_a_gradient_through_the_masked_network():
     """A class is connected exactly if some pixel can move its output."""
     network = build("lenet5", SHAPE, 10, root=3)
-    mask = pruning.prune(network, 0.99)
-    links = pruning.connectivity(network, mask, SHAPE, np.arange(10))
+    mask = prune(network, 0.99)
+    links = connectivity(network, mask, SHAPE, np.arange(10))
     probe = build("lenet5", SHAPE, 10).double()
     with torch.no_grad():
         for name, weight in prunable(probe).items():
@@ -127,6 +131,6 @@ def test_connectivity_agrees_with_a_gradient_through_the_masked_network():
 def test_connectivity_leaves_the_network_as_it_was():
     network = build("lenet5", SHAPE, 10)
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    pruning.connectivity(network, pruning.prune(network, 0.9), SHAPE, np.arange(10))
+    connectivity(network, prune(network, 0.9), SHAPE, np.arange(10))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert network(torch.zeros(1, *SHAPE)).dtype == torch.float32

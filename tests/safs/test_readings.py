@@ -5,19 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
+from counting import survivors
 
-from safs import pruning, slots
+from safs import masks, slots
 from safs.arms import chromosome
-from safs.data import BatchOrder, Fold, Images
 from safs.datasets import Augmentation
 from safs.datasets.generated import templates
 from safs.errors import SafsError
-from safs.evaluation import score
 from safs.networks import build, prunable
-from safs.protocol import Protocol
-from safs.pruned import Pruned
+from safs.pruning import scopes
+from safs.pruning.prune import prune, spared
+from safs.settings import Protocol
 from safs.spec import Acceleration, Recipe
-from safs.training import train
+from safs.training.data import BatchOrder, Fold, Images
+from safs.training.evaluation import score
+from safs.training.loop import train
+from safs.training.start import Pruned
 
 SHAPE = (1, 28, 28)
 ORDER = BatchOrder(1, 0, "final")
@@ -40,7 +43,7 @@ def fold():
 
 def pruned_lenet(ratio=0.9):
     network = build("lenet5", SHAPE, 10)
-    return network, pruning.prune(network, ratio)
+    return network, prune(network, ratio)
 
 
 @both_backends
@@ -137,27 +140,27 @@ def test_a_threshold_per_layer_is_the_layers_quantile(fold):
 
 def test_spared_layers_stay_dense_and_the_others_keep_their_ratio():
     network = build("efficientnet_b0", (3, 16, 16), 10, options={"width": 0.125})
-    spared = pruning.spared(network, ["*.squeeze.fc2", "head.conv"])
-    assert len(prunable(network)) - len(spared) == 65
-    mask = pruning.prune(network, 0.9, spare=["*.squeeze.fc2", "head.conv"])
-    pruning.check(mask, network)
+    dense = spared(network, ["*.squeeze.fc2", "head.conv"])
+    assert len(prunable(network)) - len(dense) == 65
+    mask = prune(network, 0.9, spare=["*.squeeze.fc2", "head.conv"])
+    masks.check(mask, network)
     for name, keep in mask.items():
-        expected = keep.numel() if name in spared else pruning.kept(keep.numel(), 0.9)
+        expected = keep.numel() if name in dense else scopes.kept(keep.numel(), 0.9)
         assert int(keep.sum()) == expected, name
 
 
 def test_spared_layers_stay_dense_in_every_round_of_a_pruner():
     network, _ = pruned_lenet()
-    mask = pruning.prune(network, 0.8, "synflow", scope="global", spare=["conv1"], shape=SHAPE)
+    mask = prune(network, 0.8, "synflow", scope="global", spare=["conv1"], shape=SHAPE)
     assert bool(mask["conv1"].all())
     others = sum(keep.numel() for name, keep in mask.items() if name != "conv1")
     kept = sum(int(keep.sum()) for name, keep in mask.items() if name != "conv1")
-    assert kept == pruning.kept(others, 0.8)
+    assert kept == scopes.kept(others, 0.8)
 
 
 def test_a_pattern_that_spares_nothing_is_refused():
     with pytest.raises(SafsError, match=r"no prunable layer matches 'cnv1'.*conv1"):
-        pruning.prune(pruned_lenet()[0], 0.9, spare=["cnv1"])
+        prune(pruned_lenet()[0], 0.9, spare=["cnv1"])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,7 @@ def test_faster_arithmetic_learns_as_well_and_keeps_pruned_weights_at_zero(fold,
     assert faster.failure is None and faster.last.train_loss < faster.history[0].train_loss
     assert faster.last.train_loss == pytest.approx(plain.last.train_loss, rel=0.05)
     assert all(p.dtype == torch.float32 for p in network.parameters())
-    assert pruning.survivors(network) == {name: int(k.sum()) for name, k in mask.items()}
+    assert survivors(network) == {name: int(k.sum()) for name, k in mask.items()}
     assert torch.backends.cuda.matmul.allow_tf32 is bool(options.get("tf32"))
     train(network, fold, RECIPE, 1, ORDER, mask=mask)
     assert torch.backends.cuda.matmul.allow_tf32 is False, "an option outlived its training"

@@ -12,10 +12,10 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from safs import optimizers
-from safs.schedules import SCHEDULES, advance, build
-from safs.spec import SCHEDULES as NAMES
+from safs.settings import SCHEDULES as NAMES
 from safs.spec import Recipe
+from safs.training import optimizers
+from safs.training.schedules import SCHEDULES, advance, build
 
 LR = 0.08
 FLOOR = 5e-5

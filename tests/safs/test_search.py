@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safs.errors import SafsError, UnknownName
-from safs.search import SEARCHES, Chromosome, Evaluation, Search, make, run
+from safs.search import SEARCHES, Chromosome, Evaluation, Searcher, make, run
 from safs.search.annealing import Annealing
 from safs.search.lahc import LateAcceptance
 from safs.search.moves import move
@@ -30,7 +30,7 @@ def energy(index: int, chromosome: Chromosome) -> float:
     return 1.0 + sum(OPERATORS.index(gene) for gene in chromosome)
 
 
-def tell_in_turn(search: Search, energies: list[float]) -> list[bool]:
+def tell_in_turn(search: Searcher, energies: list[float]) -> list[bool]:
     return [search.tell(search.ask(), e) for e in energies]
 
 

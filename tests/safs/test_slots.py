@@ -8,7 +8,8 @@ from torch import nn
 from safs import slots
 from safs.errors import SafsError
 from safs.networks import build
-from safs.operators import CANDIDATES, OPERATORS
+from safs.operators import OPERATORS
+from safs.settings import CANDIDATES
 
 SHAPE = (1, 28, 28)
 

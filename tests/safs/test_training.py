@@ -8,17 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from counting import survivors
 from torch.nn import functional
 
-from safs import pruning, slots
-from safs.data import BatchOrder, Fold, Images
+from safs import masks, slots
+from safs.backends.device import clock
 from safs.datasets import Augmentation
-from safs.device import clock
-from safs.evaluation import score
+from safs.method.stage1 import fitness
 from safs.networks import build, prunable
-from safs.pruned import Pruned
-from safs.spec import OPTIMIZERS, SCHEDULES, Recipe
-from safs.training import train
+from safs.pruning.prune import prune
+from safs.settings import OPTIMIZERS, SCHEDULES
+from safs.spec import Recipe
+from safs.training.data import BatchOrder, Fold, Images
+from safs.training.evaluation import score
+from safs.training.loop import train
+from safs.training.start import Pruned
 
 SHAPE = (1, 28, 28)
 ORDER = BatchOrder(1, 0, "final")
@@ -59,7 +63,7 @@ def test_a_dense_network_learns(fold):
     assert outcome.failure is None and len(outcome.history) == 25
     assert outcome.last.train_loss < 0.5 < outcome.history[0].train_loss
     assert outcome.last.validation_accuracy > 0.9
-    assert outcome.fitness == outcome.last.train_loss
+    assert fitness(outcome.told(), "training_loss") == outcome.last.train_loss
     assert outcome.last.validation_accuracy == score(network, fold.validation).top1
 
 
@@ -84,14 +88,14 @@ RECIPES = [
 def test_pruned_weights_stay_exactly_zero_and_the_counts_exact(fold, recipe, backend):
     """With every optimiser, with weight decay, alpha and beta learned; before and after."""
     dense = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(dense, 0.9)
+    mask = prune(dense, 0.9)
     pruned = Pruned(dense, mask)
     network = pruned.network(["swish", "srs", "symlog", "acon"], fold.train, scaled=True)
     expected = {name: int(keep.sum()) for name, keep in mask.items()}
-    assert pruning.survivors(network) == expected
+    assert survivors(network) == expected
     outcome = train(network, fold, recipe, 3, ORDER, mask=mask, backend=backend)
     assert outcome.failure is None and outcome.backend == backend
-    assert pruning.survivors(network) == expected
+    assert survivors(network) == expected
     for name, weight in prunable(network).items():
         assert torch.equal(weight[~mask[name]], torch.zeros_like(weight[~mask[name]]))
 
@@ -101,7 +105,7 @@ def test_pruned_weights_stay_exactly_zero_and_the_counts_exact(fold, recipe, bac
 def test_what_is_pruned_leaves_no_trace_in_any_optimiser(fold, optimizer, backend):
     """Other values under the mask, same training: pruned weights enter no norm, moment, decay."""
     dense = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(dense, 0.9)
+    mask = prune(dense, 0.9)
     other = copy.deepcopy(dense)
     with torch.no_grad():
         for name, weight in prunable(other).items():
@@ -122,7 +126,7 @@ def test_what_is_pruned_leaves_no_trace_in_any_optimiser(fold, optimizer, backen
 def test_a_resumed_training_ends_bit_for_bit(fold, optimizer, schedule, backend):
     recipe = Recipe(optimizer=optimizer, lr=0.01, schedule=schedule, batch_size=64)
     dense = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(dense, 0.9)
+    mask = prune(dense, 0.9)
     saved = {}
 
     def fresh():
@@ -148,14 +152,14 @@ def test_a_diverged_run_fails_with_its_reason(fold):
     outcome = train(network, fold, Recipe(lr=1000.0), 5, ORDER)
     assert outcome.failure is not None and "loss became" in outcome.failure
     assert "epoch" in outcome.failure and len(outcome.history) < 5
-    assert outcome.fitness == math.inf
+    assert fitness(outcome.told(), "training_loss") == math.inf
 
 
 def test_gradient_flow_of_plain_sgd_is_the_first_order_decrease(fold):
     """With SGD the step is -lr g, so both definitions agree; checked against autograd by hand."""
     network = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(network, 0.9)
-    pruning.apply(mask, network)
+    mask = prune(network, 0.9)
+    masks.apply(mask, network)
     images, labels = fold.train.normalised(slice(None)), fold.train.labels
     loss = functional.cross_entropy(network(images), labels)
     parameters = dict(network.named_parameters())
@@ -176,7 +180,7 @@ def test_gradient_flow_of_plain_sgd_is_the_first_order_decrease(fold):
 def test_alpha_and_beta_are_learned_and_never_decayed(fold):
     """Weight decay so strong that a decayed alpha would have moved by a third."""
     dense = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(dense, 0.5)
+    mask = prune(dense, 0.5)
     ends = []
     for decay in (0.0, 0.1):
         network = Pruned(dense, mask).network(["tanh"] * 4, fold.train, scaled=True)
@@ -188,10 +192,10 @@ def test_alpha_and_beta_are_learned_and_never_decayed(fold):
 
 def test_srelu_starts_with_its_threshold_at_the_90th_percentile(fold):
     dense = build("lenet5", SHAPE, 10)
-    mask = pruning.prune(dense, 0.5)
+    mask = prune(dense, 0.5)
     network = Pruned(dense, mask).network(["srelu"] * 4, fold.train)
     masked = copy.deepcopy(dense)
-    pruning.apply(mask, masked)
+    masks.apply(mask, masked)
     inputs = masked.conv1(fold.train.normalised(slice(None))).detach()
     expected = np.quantile(inputs.transpose(0, 1).flatten(1).numpy(), 0.9, axis=1)
     found = network.slots.conv1_act.own["t_right"].detach().numpy()
@@ -202,7 +206,7 @@ def test_srelu_starts_with_its_threshold_at_the_90th_percentile(fold):
 def test_srelu_looks_at_images_from_all_over_the_training_part(fold):
     """A data set may lie class by class: its first images are of one class."""
     dense = build("lenet5", SHAPE, 10)
-    pruned = Pruned(dense, pruning.prune(dense, 0.5))
+    pruned = Pruned(dense, prune(dense, 0.5))
     times = -(-2000 // len(fold.train))
     dark = Images(
         torch.zeros_like(fold.train.pixels).repeat(times, 1, 1, 1),
@@ -221,7 +225,7 @@ def test_srelu_looks_at_images_from_all_over_the_training_part(fold):
 def test_candidates_leave_the_checkpoint_alone(fold):
     dense = build("lenet5", SHAPE, 10)
     before = state(dense)
-    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    pruned = Pruned(dense, prune(dense, 0.9))
     train(pruned.network(["elu"] * 4, fold.train), fold, Recipe(lr=0.1), 1, ORDER, mask=pruned.mask)
     assert same(state(dense), before)
 
@@ -229,7 +233,7 @@ def test_candidates_leave_the_checkpoint_alone(fold):
 def test_backends_agree_and_auto_takes_the_kernels(fold):
     """Same loss to 1e-4 over three epochs (float32 rounding); same columns of history."""
     dense = build("lenet5", SHAPE, 10)
-    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    pruned = Pruned(dense, prune(dense, 0.9))
     ends = {}
     for backend in ("dense", "sparse", "auto"):
         network = pruned.network(["gelu", "srelu", "symlog", "tanh"], fold.train, scaled=True)
@@ -246,7 +250,7 @@ def test_backends_agree_and_auto_takes_the_kernels(fold):
 
 def test_a_diverged_run_fails_on_the_kernels_too(fold):
     dense = build("lenet5", SHAPE, 10)
-    pruned = Pruned(dense, pruning.prune(dense, 0.5))
+    pruned = Pruned(dense, prune(dense, 0.5))
     network = pruned.network(["symexp"] * 4, fold.train)
     outcome = train(network, fold, Recipe(lr=1000.0), 5, ORDER, mask=pruned.mask, backend="sparse")
     assert outcome.failure is not None and "loss became" in outcome.failure
@@ -260,7 +264,7 @@ def test_without_a_compiler_pytorch_trains_and_a_notice_says_so(fold, monkeypatc
 
     monkeypatch.setattr(structures, "library", no_compiler)
     dense = build("lenet5", SHAPE, 10)
-    pruned = Pruned(dense, pruning.prune(dense, 0.9))
+    pruned = Pruned(dense, prune(dense, 0.9))
     network = pruned.network(["relu"] * 4, fold.train)
     outcome = train(network, fold, Recipe(lr=0.05), 1, ORDER, mask=pruned.mask, backend="auto")
     assert outcome.backend == "dense"

@@ -14,8 +14,9 @@ import pytest
 
 from safs.errors import SafsError
 from safs.search import smac_session
-from safs.spec import OPTIMIZERS, SCHEDULES, Recipe
-from safs.tuning_space import LR, MOMENTUM, WEIGHT_DECAY, Tuner, config_of, recipe_of, space
+from safs.search.tuning_space import Tuner, config_of, recipe_of, space
+from safs.settings import LR, MOMENTUM, OPTIMIZERS, SCHEDULES, WEIGHT_DECAY
+from safs.spec import Recipe
 
 DENSE = {
     "lenet5": Recipe(lr=0.1),
@@ -186,7 +187,7 @@ THREADS = """
 import json, sys, threading
 sys.path.insert(0, sys.argv[1])
 from test_tuning_space import DENSE, drive
-from safs.tuning_space import Tuner
+from safs.search.tuning_space import Tuner
 
 jobs = [(DENSE["lenet5"], 1), (DENSE["vgg16"], 2), (DENSE["efficientnet_b0"], 1)]
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine import layout, scratch, sources
 from pipelines.engine.compute.settings import Compute, data_directory, settings
 from safs.errors import SafsError
+from safs.files import write_json
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -89,7 +90,7 @@ def _key(wanted: Compute) -> str:
 
 def _code() -> dict[str, str]:
     """Digest of every file that a worker may run, comments included."""
-    roots = (sources.ROOT / "safs", sources.ROOT / "pipelines/engine")
+    roots = (sources.ROOT / part for part in ("safs", "pipelines/engine", "pipelines/tasks"))
     files = (path for root in roots for path in root.rglob("*") if path.is_file())
     return {
         path.relative_to(sources.ROOT).as_posix(): scratch.file_digest(path)
@@ -143,7 +144,7 @@ def keep(folder: Path, place: Path) -> None:
     # A keeper that is about to leave holds the lock until its workers are gone.
     with scratch.locked(folder / "alive"), clusters.start(wanted, place) as cluster:
         described = {"address": cluster.scheduler_address, "pid": os.getpid()}
-        scratch.write_json(folder / "keeper.json", described)
+        write_json(folder / "keeper.json", described)
         _wait(folder, cluster.scheduler, wanted.idle_seconds)
 
 

@@ -22,7 +22,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.config import read_yaml, validated
+from pipelines.config.reading import read_yaml
+from safs.checked import validated
 from safs.spec import Spec
 
 FILE = Path("compute.yaml")

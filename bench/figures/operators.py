@@ -1,0 +1,80 @@
+"""How often stage 1 tried each operator in each slot (the paper's Figure 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.context import Context
+from bench.figures.plot import Frame, Plot, Source, grid
+from bench.render import ratio_text
+from bench.traces import operator_frequency
+from safs.operators import OPERATORS, label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def data(source: Source) -> Frame:
+    """How often each operator stood in each slot, over all candidates and replicates."""
+    context = source.context
+    own = [t for t in source.traces.search if t.algorithm == context.search(t.pair)]
+    return operator_frequency(own)
+
+
+def draw(frame: Frame, context: Context) -> Figure:
+    """A row per pair, a column per ratio; slots from the input at the left."""
+    from matplotlib.ticker import MaxNLocator
+
+    slots = int(frame.groupby("pair")["place"].nunique().max())
+    figure, axes, cells = grid(frame, ["pair"], max(3.2, 0.24 * slots), 4.0)
+    top = int(frame["count"].max())
+    for cell in cells:
+        image = _panel(cell.ax, cell.rows, top)
+        cell.ax.set_title(f"{context.label(cell.key[0])}, {ratio_text(cell.column)}")
+    whole = MaxNLocator(integer=True)
+    bar = figure.colorbar(image, ax=axes, label="Times tried", shrink=0.7, ticks=whole)
+    if bar.solids is not None:  # matplotlib would embed a bitmap
+        bar.solids.set(rasterized=False, edgecolor="face")
+    return figure
+
+
+def _panel(ax: Axes, rows: Frame, top: int) -> Any:
+    counts = rows.pivot_table(index="operator", columns="place", values="count", aggfunc="sum")
+    counts = counts.reindex(sorted(counts.index, key=_order))
+    slots = rows.drop_duplicates("place").sort_values("place")["slot"]
+    image = ax.pcolormesh(counts.to_numpy(), cmap="cividis", vmin=0, vmax=max(top, 1))
+    ax.set_xticks(np.arange(counts.shape[1]) + 0.5, list(slots), rotation=90)
+    names = [label(name) for name in counts.index]
+    ax.set_yticks(np.arange(counts.shape[0]) + 0.5, names)
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    if counts.size <= 200:
+        _write_counts(ax, counts, top)
+    return image
+
+
+def _order(name: str) -> int:
+    return list(OPERATORS).index(name) if name in OPERATORS else len(OPERATORS)
+
+
+def _write_counts(ax: Axes, counts: Frame, top: int) -> None:
+    for (row, column), value in np.ndenumerate(counts.to_numpy()):
+        ink = "#000000" if value > 0.55 * top else "#FFFFFF"
+        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
+        ax.text(column + 0.5, row + 0.5, f"{value:.0f}", **place)
+
+
+PLOT = Plot(
+    "operators",
+    "Activations tried in stage 1, by slot (the paper's Figure 5)",
+    "How often an activation stood in a slot over all candidates and replicates; slots from the "
+    "input at the left. A local search stays near good candidates, so what it keeps is counted "
+    "often. The paper finds Symexp and ELU unfavourable, Symlog and Acon frequent in early slots, "
+    "Swish and HardSwish in middle ones; the claims test it.",
+    "an arm with activations found by stage 1",
+    data,
+    draw,
+)

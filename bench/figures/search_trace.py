@@ -1,0 +1,62 @@
+"""Stage 1, candidate by candidate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.context import Context
+from bench.figures import style
+from bench.figures.plot import Frame, Plot, Source, grid, legend
+from bench.render import ratio_text
+from bench.traces import search_frame
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def data(source: Source) -> Frame:
+    """Energy and best so far of every candidate of the profile's own search."""
+    context = source.context
+    return search_frame(t for t in source.traces.search if t.algorithm == context.search(t.pair))
+
+
+def draw(frame: Frame, context: Context) -> Figure:
+    """A row per pair, a column per ratio."""
+    figure, axes, cells = grid(frame, ["pair"], 3.2, 2.9)
+    for cell in cells:
+        _panel(cell.ax, cell.rows)
+        cell.ax.set_title(f"{context.label(cell.key[0])}, {ratio_text(cell.column)}")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Training loss")
+    legend(figure, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _panel(ax: Axes, rows: Frame) -> None:
+    for number, (replicate, own) in enumerate(rows.groupby("replicate")):
+        colour, marker = style.colour(number), style.marker(number)
+        ok = own.dropna(subset=["energy"])
+        points: dict[str, Any] = {"color": colour, "marker": marker, "s": 12, "alpha": 0.7}
+        ax.scatter(
+            ok["evaluation"], ok["energy"], label=f"candidate, replicate {replicate}", **points
+        )
+        ax.step(own["evaluation"], own["best"], where="post", color=colour, linewidth=1)
+    best = rows.pivot_table(index="evaluation", columns="replicate", values="best")
+    mean: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "best so far, mean"}
+    ax.step(best.index, best.mean(axis=1), where="post", **mean)
+    band: dict[str, Any] = {"step": "post", "color": style.INK, "alpha": 0.12}
+    words = "best so far, range"
+    ax.fill_between(best.index, best.min(axis=1), best.max(axis=1), label=words, **band)
+    ax.set_xlabel("Candidate")
+
+
+PLOT = Plot(
+    "search_trace",
+    "Stage 1: training loss of every candidate",
+    "Points are candidates (failed ones have none), thin steps the best so far of each "
+    "replicate, the thick step their mean, the band their range. Lower is better.",
+    "an arm with activations found by stage 1",
+    data,
+    draw,
+)

@@ -1,0 +1,49 @@
+"""Packing: a lab file's content from its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bench.collection import Collection
+from bench.labs.schema import VERSION, Failed, LabPair, Run, pack_runs
+from bench.record import Record
+from safs.errors import SafsError
+
+
+def runs(
+    collection: Collection, arms: Sequence[str], failed: Callable[[Record], Failed]
+) -> list[Run]:
+    """Every run of the arms, without weights.
+
+    Args:
+        collection: the records of a profile.
+        arms: those to pack.
+        failed: how many trainings of a record's searches failed.
+
+    Raises:
+        SafsError: a run has no valid record.
+    """
+    frame = collection.frame[collection.frame["method"].isin(arms)]
+    bad = frame[~frame["status"].isin(["ok", "failed"])]
+    for row in bad.itertuples():
+        raise SafsError(f"{len(bad)} of {len(frame)} runs have no record; {row.reason}")
+    return [
+        Run(failed=failed(record), record=without_weights(record))
+        for record in collection.records.values()
+        if record.arm in arms
+    ]
+
+
+def without_weights(record: Record) -> Record:
+    """The record without its activations' own parameters."""
+    slots = [slot.model_copy(update={"own": {}}) for slot in record.slots]
+    return record.model_copy(update={"slots": slots})
+
+
+def head(
+    about: Mapping[str, Any], pairs: Mapping[str, LabPair], found: Sequence[Run]
+) -> dict[str, Any]:
+    """The content of a lab file without its digest, as plain data in the order of the file."""
+    described = {name: pair.model_dump() for name, pair in pairs.items()}
+    return {"lab_file": VERSION, **about, "pairs": described, **pack_runs(found)}

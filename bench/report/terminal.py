@@ -1,0 +1,56 @@
+"""What is printed at the end of a run: one table per pair, a column per ratio."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench.collection import Collection
+from bench.context import Context
+from bench.render import number, ratio_text, spread_text
+from bench.stats import spread
+from safs.arms import ARMS, ordered
+
+
+def summary(collection: Collection, context: Context) -> RenderableType:
+    """Top-1 in percent, mean ± standard deviation over replicates, per ratio and arm."""
+    parts: list[RenderableType] = [_table(collection, context, pair) for pair in context.pairs]
+    parts.append(Text("test top-1 in %, mean ± standard deviation over replicates (n)"))
+    bad = collection.frame[collection.frame["status"] != "ok"]
+    if len(bad):
+        words = f"{len(bad)} of {len(collection.frame)} runs have no result: see failures.md"
+        parts.append(Text(words, style="bold red"))
+    parts += [Text(note, style="yellow") for note in context.notes]
+    return Group(*parts)
+
+
+def _table(collection: Collection, context: Context, pair: str) -> Table:
+    table = Table(title=Text(context.label(pair)), title_justify="left")
+    table.add_column("")
+    for ratio in context.ratios:
+        table.add_column(ratio_text(ratio), justify="right")
+    for arm in ordered(context.arms):
+        cells = [_cell(collection, pair, ratio, arm) for ratio in context.ratios]
+        table.add_row(ARMS[arm].label, *cells, end_section=arm in ("dense", "safs"))
+    reach = [_reach(collection, pair, ratio) for ratio in context.ratios]
+    table.add_row("Connected classes", *(classes for classes, _ in reach))
+    table.add_row("Accuracy cap", *(cap for _, cap in reach))
+    return table
+
+
+def _cell(collection: Collection, pair: str, ratio: float, arm: str) -> str:
+    values = collection.series(pair, ratio, arm).to_numpy()
+    if not len(values):
+        return "-"
+    return f"{spread_text(float(values.mean()), spread(values), 1)} ({len(values)})"
+
+
+def _reach(collection: Collection, pair: str, ratio: float) -> tuple[str, str]:
+    """Mean connected classes and mean cap over the pruned networks of the ratio."""
+    rows = collection.select(pair=pair, ratio=ratio).dropna(subset=["connected"])
+    nets = rows.drop_duplicates("replicate")
+    if nets.empty:
+        return "-", "-"
+    reach = f"{number(nets['connected'].mean(), 1)} of {nets['classes'].iloc[0]:.0f}"
+    return reach, number(nets["cap"].mean(), 1)

@@ -1,0 +1,123 @@
+"""How well zero-cost predictors rank the candidates of stage 1, before any is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from scipy import stats as scipy_stats
+
+from bench.context import Context
+from bench.record import Count
+from bench.render import Table, number, ratio_text, spread_text, view_of
+from bench.stats import spread
+from safs.checked import parsed
+from safs.spec import Spec
+
+HEADINGS = (
+    "Pair", "Ratio", "Predictor", "Searches", "Candidates", "Rank correlation", "Lowest",
+    "Rank of its choice",
+)  # fmt: skip
+
+
+class Candidate(Spec):
+    """A trained candidate: its fitness and what each predictor said (``null`` is the worst)."""
+
+    chromosome: tuple[str, ...]
+    energy: float
+    scores: dict[str, float | None]
+
+
+class Predictions(Spec):
+    """The different candidates of one faithful search that ended well."""
+
+    pair: str
+    ratio: float = Field(ge=0, lt=1)
+    replicate: Count
+    candidates: tuple[Candidate, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read and check a file of the stage ``fast``. Raises SafsError or OSError."""
+        content = json.loads(path.read_text())
+        values = {name: content.get(name) for name in cls.model_fields}
+        return parsed(cls, json.dumps(values), path.name)
+
+    def correlation(self, predictor: str) -> float:
+        """Spearman's rank correlation of score and negative energy; NaN where either is constant.
+
+        1 ranks the candidates as training does.
+        """
+        scores, energies = self._columns(predictor)
+        if min(len(set(scores)), len(set(energies))) < 2:
+            return np.nan
+        return float(scipy_stats.spearmanr(scores, -energies).statistic)
+
+    def rank(self, predictor: str) -> int:
+        """How many candidates are better trained than the one the predictor likes best, plus 1."""
+        scores, energies = self._columns(predictor)
+        return 1 + int((energies < energies[int(np.argmax(scores))]).sum())
+
+    def _columns(self, predictor: str) -> tuple[np.ndarray, np.ndarray]:
+        told = [candidate.scores[predictor] for candidate in self.candidates]
+        scores = np.array([-np.inf if score is None else score for score in told])
+        return scores, np.array([candidate.energy for candidate in self.candidates])
+
+
+def table(found: Iterable[Predictions], context: Context) -> Table:
+    """One row per (pair, ratio, predictor): how well it ranks, over the replicates' searches."""
+    every = [each for each in found if len(each.candidates) > 1]
+    rows = [
+        _row([each for each in every if (each.pair, each.ratio) == cell], *cell, predictor)
+        for cell in sorted({(each.pair, each.ratio) for each in every})
+        for predictor in _names(every)
+    ]
+    views = [
+        {
+            "Pair": context.label(row["pair"]),
+            "Ratio": ratio_text(row["ratio"]),
+            "Predictor": row["predictor"],
+            "Searches": str(row["n"]),
+            "Candidates": number(row["candidates"], 1),
+            "Rank correlation": spread_text(row["mean"], row["sd"]),
+            "Lowest": number(row["lowest"]),
+            "Rank of its choice": number(row["rank"], 1),
+        }
+        for row in rows
+    ]
+    caption = (
+        "Spearman's rank correlation between a predictor's score of a candidate and the fitness "
+        "that the faithful search found by training it, mean ± sample standard deviation over "
+        "searches, and its lowest value. The last column is the mean place, by trained fitness, of "
+        "the candidate that the predictor likes best. Predictors see one batch of training images. "
+        "The predictor 'loss', the loss before training, is the control."
+    )
+    title = "How well zero-cost predictors rank candidates"
+    return Table("predictors", title, caption, pd.DataFrame(rows), view_of(views, HEADINGS))
+
+
+def _row(found: list[Predictions], pair: str, ratio: float, predictor: str) -> dict[str, Any]:
+    values = np.array([each.correlation(predictor) for each in found])
+    known = values[np.isfinite(values)]
+    return {
+        "pair": pair,
+        "ratio": ratio,
+        "predictor": predictor,
+        "n": len(known),
+        "candidates": float(np.mean([len(each.candidates) for each in found])),
+        "mean": float(known.mean()) if len(known) else np.nan,
+        "sd": spread(known),
+        "lowest": float(known.min()) if len(known) else np.nan,
+        "rank": float(np.mean([each.rank(predictor) for each in found])),
+    }
+
+
+def _names(found: list[Predictions]) -> list[str]:
+    """The predictors of all candidates, in the order in which they stand there."""
+    every = (candidate.scores for each in found for candidate in each.candidates)
+    return list(dict.fromkeys(name for scores in every for name in scores))

@@ -1,0 +1,130 @@
+"""A plan as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.table import Table
+
+from bench.paper import hours as published_hours
+from pipelines.config.study import Study
+from pipelines.engine import compute
+from pipelines.plan import Step, run_epochs, steps, training_images
+from pipelines.tasks import timing
+
+Seconds = dict[tuple[str, float | None], float]
+"""Seconds of one epoch by pair and pruning ratio; ratio None is dense training."""
+
+
+def measure(study: Study) -> Seconds:
+    """One training epoch of each pair, dense and at each ratio, measured here now.
+
+    All workers are busy meanwhile, as they are in a run.
+    """
+    wanted = [
+        (name, ratio) for name in study.pairs for ratio in (None, *study.profile.ratios(name))
+    ]
+    with compute.Pool(lambda identity, epoch: None) as pool, ThreadPoolExecutor() as threads:
+
+        def one(name: str, ratio: float | None) -> float:
+            pair = study.pairs[name]
+            return pool.run(
+                timing.epoch_seconds,
+                pair.network,
+                pair.dataset.name,
+                pair.recipe,
+                ratio,
+                "dense" if ratio is None else study.profile.backend,
+                study.profile.acceleration,
+                training_images(pair.dataset.name, compute.data_directory()),
+            )
+
+        return dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))
+
+
+def view(study: Study, seconds: Seconds, workers: int) -> Table:
+    """Stages with trainings, epochs and, where ``seconds`` were measured, hours.
+
+    Args:
+        seconds: measured seconds of one epoch; empty if nothing was measured.
+        workers: trainings that run side by side.
+    """
+    profile = study.profile
+    table = Table(
+        title=f"{profile.profile}: {profile.title}",
+        caption=_caption(study, seconds, workers),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("pair")
+    table.add_column("stage")
+    for column in ("trainings", "epochs", "hours"):
+        table.add_column(column, justify="right")
+    every = [(step, _step_hours(study, step, seconds, workers)) for step in steps(study)]
+    for step, hours in every:
+        table.add_row(
+            step.pair, step.stage, f"{step.trainings:,}", f"{step.epochs:,}", _hours(hours)
+        )
+    table.add_section()
+    trainings, epochs = sum(s.trainings for s, _ in every), sum(s.epochs for s, _ in every)
+    total = sum(hours for _, hours in every)
+    table.add_row("all", "", f"{trainings:,}", f"{epochs:,}", _hours(total))
+    return table
+
+
+def beside_table3(study: Study, seconds: Seconds) -> Table:
+    """Hours of one replicate of SAFS and of vanilla at each ratio, beside the paper's Table 3."""
+    table = Table(
+        title="One replicate beside the paper's Table 3",
+        caption=(
+            "Hours of one worker on this machine at the measured seconds of an epoch; the paper's "
+            "are GPU hours of an RTX A4000, SAFS with three folds and vanilla with one, and its "
+            "tables do not agree on which stages that covers. Both exclude dense training."
+        ),
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("pair", "ratio"):
+        table.add_column(column)
+    for column in ("SAFS / vanilla", "the paper's"):
+        table.add_column(column, justify="right")
+    for name, pair in study.pairs.items():
+        epochs = {arm: run_epochs(pair, arm) for arm in ("safs", "vanilla")}
+        printed = published_hours(pair.about.published)
+        for ratio in study.profile.ratios(name):
+            here = {arm: n * seconds[name, ratio] / 3600 for arm, n in epochs.items()}
+            table.add_row(name, f"{ratio:.2f}", _two_hours(here), _two_hours(printed))
+    return table
+
+
+def _two_hours(hours: Mapping[str, float]) -> str:
+    """SAFS, vanilla and their factor; "-" where the paper prints none."""
+    if not hours:
+        return "-"
+    safs, vanilla = hours["safs"], hours["vanilla"]
+    return f"{safs:,.3g} / {vanilla:,.3g} ({safs / vanilla:.0f}x)"
+
+
+def _step_hours(study: Study, step: Step, seconds: Seconds, workers: int) -> float:
+    """Hours of a stage: its epochs spread evenly over the pair's ratios."""
+    ratios = [None] if step.stage == "pretrain" else study.profile.ratios(step.pair)
+    each = [seconds.get((step.pair, ratio), float("nan")) for ratio in ratios]
+    return step.epochs * sum(each) / len(each) / 3600 / workers
+
+
+def _hours(hours: float) -> str:
+    return "-" if hours != hours else f"{hours:,.2f}"
+
+
+def _caption(study: Study, seconds: Seconds, workers: int) -> str:
+    replicates = f"{study.profile.replicates} replicates"
+    if not seconds:
+        return f"{replicates}. Hours were not measured."
+    lines = [f"{replicates}, {workers} workers. Seconds of an epoch, measured now:"]
+    for name in study.pairs:
+        own = {ratio: value for (pair, ratio), value in seconds.items() if pair == name}
+        each = [f"{'dense' if r is None else f'{r:.2f}'} {v:.3f}" for r, v in own.items()]
+        lines.append(f"{name}: {', '.join(each)}")
+    lines.append("Other operators than the default, SMAC and start-up come on top.")
+    return "\n".join(lines)

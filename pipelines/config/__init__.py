@@ -1,0 +1,1 @@
+"""Parameters, typed and checked before anything runs."""

@@ -1,0 +1,177 @@
+"""A profile: a ``params.yaml`` with pairs, ratios, replicates, arms, studies and budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.config.reading import Sections, known, read_yaml
+from safs.arms import ARMS, everywhere
+from safs.errors import SafsError, did_you_mean
+from safs.search import SEARCHES
+from safs.settings import Protocol
+from safs.spec import Acceleration, BackendName, Spec
+
+PROFILES = Path("pipelines/profiles")
+
+Ratio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
+
+
+class Cell(Spec):
+    """One pruning ratio of a pair."""
+
+    pair: str
+    ratio: Ratio
+
+
+class ActivationStudy(Spec):
+    """Figure 4a: the pruned network with one operator everywhere, trained with the dense recipe.
+
+    The network's default operator is the arm ``vanilla`` and need not be listed.
+    """
+
+    operators: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @field_validator("operators")
+    @classmethod
+    def _operators_exist(cls, operators: tuple[str, ...]) -> tuple[str, ...]:
+        swept = [arm.operator for arm in ARMS.values() if arm.operator]
+        for name in operators:
+            known("operator", name, swept)
+        return operators
+
+
+class AlgorithmStudy(Spec):
+    """Figure 6: stage 1 by further algorithms, at the budget of the profile's own."""
+
+    algorithms: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    @field_validator("algorithms")
+    @classmethod
+    def _algorithms_exist(cls, algorithms: tuple[str, ...]) -> tuple[str, ...]:
+        for name in algorithms:
+            known("search algorithm", name, SEARCHES)
+        return algorithms
+
+
+class Studies(Spec):
+    """Which studies beside the main comparison run, and in which cells."""
+
+    activations: ActivationStudy = ActivationStudy()
+    algorithms: AlgorithmStudy = AlgorithmStudy()
+
+
+PROFILE_KEYS = (
+    "backend", "acceleration", "protocol", "studies.activations", "studies.algorithms", "readings",
+    "budget.pretrain", "budget.finetune", "budget.search", "budget.tune",
+)  # fmt: skip
+"""Keys that must stand in a file, though a default or an override would do: DVC follows them."""
+
+
+class Reading(Spec):
+    """One reading of the paper beside the profile's own, for one pair and a table of readings.
+
+    ``protocol`` are fields of :class:`safs.settings.Protocol`, ``sections`` overrides of the pairs'
+    sections, which come before the profile's budget; ``arms`` are those it affects.
+    """
+
+    title: str
+    pair: str
+    protocol: dict[str, str] = Field(default_factory=dict)
+    sections: Sections = Field(default_factory=dict)
+    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Profile(Spec):
+    """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget."""
+
+    profile: str
+    title: str
+    root: str
+    params_file: str
+    notes: tuple[str, ...] = ()
+    seed: Annotated[int, Field(ge=0)]
+    replicates: Annotated[int, Field(ge=1)]
+    backend: BackendName = "auto"
+    acceleration: Acceleration = Acceleration()
+    protocol: Protocol = Protocol()
+    pairs: tuple[str, ...]
+    cells: dict[str, Cell]
+    arms: tuple[str, ...]
+    studies: Studies = Studies()
+    readings: dict[str, Reading] = Field(default_factory=dict)
+    budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_exist(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in arms:
+            allowed = [n for n, entry in ARMS.items() if not entry.operator and n != "dense"]
+            known("arm", arm, allowed)
+        return arms
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_sections(cls, budget: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for section in budget:
+            known("budget section", section, ("pretrain", "finetune", "search", "tune", "fast"))
+        return budget
+
+    @model_validator(mode="after")
+    def _cells_match_pairs(self) -> Profile:
+        for name, cell in self.cells.items():
+            known("pair of cell " + name, cell.pair, self.pairs)
+        for pair in self.pairs:
+            if not any(cell.pair == pair for cell in self.cells.values()):
+                raise ValueError(f"pair {pair!r} has no cell; add one under cells")
+        for name, reading in self.readings.items():
+            known(f"pair of reading {name}", reading.pair, self.pairs)
+            for arm in reading.arms:
+                known(f"arm of reading {name}", arm, self.arms)
+        for study in (self.studies.activations, self.studies.algorithms):
+            for name in study.cells:
+                known("cell of a study", name, self.cells)
+        return self
+
+    @property
+    def faster(self) -> dict[str, bool | str]:
+        """The ways of faster arithmetic that are on."""
+        return self.acceleration.model_dump(exclude_defaults=True)
+
+    def ratios(self, pair: str) -> list[float]:
+        """Pruning ratios of a pair, ascending."""
+        return sorted(cell.ratio for cell in self.cells.values() if cell.pair == pair)
+
+    def swept(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """The arms of the activation study in a cell."""
+        study = self.studies.activations
+        here = self._studied(study.cells, pair, ratio)
+        return tuple(everywhere(name) for name in study.operators) if here else ()
+
+    def every_arm(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """Everything that is trained to the end in a cell: the arms and those of the studies."""
+        return (*self.arms, *self.swept(pair, ratio))
+
+    def algorithms(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """The further algorithms of stage 1 in a cell."""
+        study = self.studies.algorithms
+        return study.algorithms if self._studied(study.cells, pair, ratio) else ()
+
+    def _studied(self, cells: tuple[str, ...], pair: str, ratio: float) -> bool:
+        return any((self.cells[c].pair, self.cells[c].ratio) == (pair, ratio) for c in cells)
+
+
+def profile_file(name: str, root: Path = Path()) -> Path:
+    """The params file of a profile by name: the root's own, or one under ``pipelines/profiles``."""
+    default = Path("params.yaml")
+    if read_yaml(root / default).get("profile") == name:
+        return default
+    known = sorted(path.name for path in (root / PROFILES).iterdir() if path.is_dir())
+    if name not in known:
+        known = [str(read_yaml(root / default).get("profile")), *known]
+        raise SafsError(f"unknown profile {name!r}{did_you_mean(name, known)}")
+    return PROFILES / name / "params.yaml"

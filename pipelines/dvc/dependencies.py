@@ -1,0 +1,78 @@
+"""Which source files each stage of ``dvc.yaml`` depends on: those that it imports, and no more.
+
+DVC does not follow imports, so the lists stand in the file; ``make graph`` writes them and copies
+the file into every profile, and a test holds them true. Parameters reach a stage through DVC's
+``params``, so the code that types them is no dependency.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import partial
+from pathlib import Path
+
+from pipelines.engine import sources
+from pipelines.engine.sources import ROOT
+
+GRAPH = ROOT / "dvc.yaml"
+_TYPING = ROOT / "pipelines/config"
+_PRESETS = "pipelines/presets"
+_WHOLE = ("safs/operators", "safs/networks", "safs/datasets", "safs/search", "safs/kernels")
+"""Folders of which a stage that reads a file may read every other."""
+_MOST = 2 / 3
+"""A folder of which a stage reads more than this share of the files is listed as such."""
+_STAGE = re.compile(r"^  (\w+):\n", re.MULTILINE)
+_DEPS = re.compile(r"^( +)deps:[^\n]*\n((?:\1  - [^\n]*\n)*)", re.MULTILINE)
+
+
+def of(stage: str) -> list[str]:
+    """The folders and files of the source that a stage depends on, in order."""
+    reached = _reached(ROOT / f"pipelines/stages/{stage}.py")
+    found = {_PRESETS}
+    for file in reached:
+        folder = file.parent
+        place = folder.relative_to(ROOT).as_posix()
+        code = {path for path in folder.glob("*.py") if path.name != "__init__.py"}
+        most = "/" in place and len(code & reached) > _MOST * len(code)
+        whole = place in _WHOLE or most
+        found.add(place if whole else file.relative_to(ROOT).as_posix())
+    return sorted(dep for dep in found if not any(str(up) in found for up in Path(dep).parents))
+
+
+def _reached(start: Path) -> set[Path]:
+    """Files with code that a stage imports, directly or not, lazily or not."""
+    seen, waiting = set[Path](), [start]
+    while waiting:
+        file = waiting.pop()
+        if file not in seen and _TYPING not in file.parents:
+            seen.add(file)
+            waiting += sources.imports(file)
+    return {file for file in seen if file.name != "__init__.py"}
+
+
+def written(text: str) -> str:
+    """``dvc.yaml`` with every stage's sources as they are; what is no source stays."""
+    heads = [*_STAGE.finditer(text)]
+    parts = [text[: heads[0].start()]]
+    for head, after in zip(heads, [*heads[1:], None], strict=True):
+        body = text[head.start() : after.start() if after else len(text)]
+        name = head[1]
+        known = (ROOT / f"pipelines/stages/{name}.py").is_file()
+        parts.append(_DEPS.sub(partial(_listed, name), body, count=1) if known else body)
+    return "".join(parts)
+
+
+def _listed(stage: str, found: re.Match[str]) -> str:
+    indent = found[1]
+    old = [line.strip()[2:] for line in found[2].splitlines()]
+    data = [dep for dep in old if dep.startswith(("runs/", "results/"))]
+    lines = "".join(f"{indent}  - {dep}\n" for dep in (*of(stage), *data))
+    return f"{indent}deps:\n{lines}"
+
+
+if __name__ == "__main__":
+    made = written(GRAPH.read_text())
+    for place in (GRAPH, *(ROOT / "pipelines/profiles").glob("*/dvc.yaml")):
+        place.write_text(made)
+    sys.exit(0)

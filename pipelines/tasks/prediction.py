@@ -1,0 +1,58 @@
+"""Zero-cost predictors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.engine.jobs import Files, Job
+from pipelines.tasks.shared import images_of, own_device, starting_point
+
+
+def predict(
+    job: Job,
+    files: Files,
+    chromosomes: Sequence[Sequence[str]],
+    names: Sequence[str],
+    images: int,
+) -> dict[str, Any]:
+    """What predictors say of chromosomes, without training any.
+
+    Args:
+        job: a training of the pruned checkpoint that the chromosomes are for.
+        files: where its dense network and mask are.
+        chromosomes: operators per slot.
+        names: registered predictors.
+        images: size of the batch of training images that they look at.
+
+    Returns:
+        ``scores``, a dict by predictor for each chromosome (None is the worst), ``epochs``, the
+        images passed over those of a training epoch, and ``seconds``.
+    """
+    from safs.backends.device import clock
+    from safs.pruning.prune import scoring_batch
+    from safs.search.predictors import score
+
+    now = clock(own_device())
+    started = now()
+    fold = images_of(job, files)
+    batch = scoring_batch(fold.train, images, job.seed, job.replicate)
+    scores = []
+    for chromosome in chromosomes:
+        candidate = job.model_copy(update={"chromosome": tuple(chromosome)})
+        network, _ = starting_point(candidate, files, fold)
+        scores.append(_finite(score(names, network, **batch)))
+    return {
+        "scores": scores,
+        "epochs": len(scores) * len(batch["labels"]) / len(fold.train),
+        "seconds": now() - started,
+    }
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: what is not finite becomes None."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in entry.items()
+    }

@@ -1,0 +1,101 @@
+"""What several tasks need: this worker's device and images, networks, tensors on the disk."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.engine import compute
+from pipelines.engine.jobs import Files, Job
+from safs.files import replacing
+from safs.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from safs.training.data import Fold
+
+WEIGHTS = "weights.safetensors"
+"""Where a task leaves the weights of a network, or a mask, in its folder."""
+
+
+def own_device() -> torch.device:
+    """This worker's device, prepared: with several GPUs each worker takes its own."""
+    import torch
+
+    from safs.backends.device import pick, prepare
+
+    device = pick(compute.device_name())
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", compute.worker_number() % torch.cuda.device_count())
+    prepare(device)
+    return device
+
+
+def empty(network: NetworkSpec, dataset: str, *, seed: int = 0, replicate: int = 0) -> nn.Module:
+    """A freshly initialised network for a data set."""
+    from safs.datasets import DATASETS
+    from safs.networks import build
+
+    entry = DATASETS[dataset]
+    return build(
+        network.name,
+        entry.shape,
+        entry.classes,
+        root=seed,
+        replicate=replicate,
+        options=network.options,
+    )
+
+
+def load_dense(network: NetworkSpec, dataset: str, path: Path) -> nn.Module:
+    """A trained dense network with its default operators, on the CPU."""
+    model = empty(network, dataset)
+    model.load_state_dict(load(path))
+    return model
+
+
+def starting_point(job: Job, files: Files, fold: Fold) -> tuple[nn.Module, Any]:
+    """The network a job starts from, on the fold's device, and its mask."""
+    if job.chromosome is None:
+        return empty(job.network, job.dataset, seed=job.seed, replicate=job.replicate), None
+    assert files.dense is not None and files.mask is not None
+    from safs.training.start import Pruned
+
+    dense = load_dense(job.network, job.dataset, files.dense).to(own_device())
+    pruned = Pruned(dense, load(files.mask))
+    network = pruned.network(job.chromosome, fold.train, scaled=job.scaled, train_own=job.train_own)
+    return network, pruned.mask
+
+
+def images_of(job: Job, files: Files) -> Fold:
+    """The images of a job, on this worker's device."""
+    key = (job.dataset, job.replicate, job.seed, job.data)
+    return _fold_of(key, str(own_device()), files.data, files.folds)
+
+
+@lru_cache(maxsize=2)
+def _fold_of(
+    key: tuple[str, int, int, str], device: str, data: Path | None, folder: Path | None
+) -> Fold:
+    import torch
+
+    from pipelines.engine import folds
+
+    return folds.load(*key, torch.device(device), data, folder)
+
+
+def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary)
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)

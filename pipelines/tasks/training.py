@@ -1,0 +1,132 @@
+"""Trainings, resumed where a killed run left them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.engine import compute
+from pipelines.engine.jobs import Files, Job
+from pipelines.tasks.shared import WEIGHTS, images_of, own_device, save, starting_point
+from safs.files import replacing
+from safs.rows import Trained
+from safs.spec import BackendName
+
+if TYPE_CHECKING:
+    from safs.slots import Slot
+    from safs.training.loop import Snapshot
+
+_CHECKPOINT = "checkpoint.pt"
+_CHECKPOINT_SECONDS = 20.0
+_ANNOUNCE_SECONDS = 0.5
+
+
+def bits(backend: BackendName) -> dict[str, str]:
+    """What decides the bits of a result on this worker, in plain strings.
+
+    PyTorch's version is a class of PyTorch's: a stage that received it would import all of PyTorch.
+    """
+    from safs.backends.device import bit_identity
+
+    return {key: str(value) for key, value in bit_identity(own_device(), backend).items()}
+
+
+def train(job: Job, files: Files, topic: str) -> Trained:
+    """Run one training, from its checkpoint if a killed run left one.
+
+    Args:
+        job: what to train.
+        files: where inputs and scratch are.
+        topic: where finished epochs are announced.
+    """
+    from safs.backends.device import peak_memory, reset_peak
+    from safs.slots import slots
+    from safs.training.data import BatchOrder
+    from safs.training.loop import train as run
+
+    device = own_device()
+    fold = images_of(job, files)
+    foreign = reset_peak(device) - fold.bytes  # images of other replicates, kept on the device
+    network, mask = starting_point(job, files, fold)
+    checkpoint = _Checkpoint(job, files, topic)
+    outcome = run(
+        network.to(device),
+        fold,
+        job.recipe,
+        job.epochs,
+        BatchOrder(job.seed, job.replicate, job.phase),
+        mask=mask,
+        backend=job.backend,
+        acceleration=job.acceleration,
+        validate="every" if job.validate_every else "last",
+        keep=job.keep,
+        until=job.until,
+        resume=checkpoint.read(),
+        on_epoch=checkpoint,
+    )
+    if files.keep_weights and outcome.failure is None:
+        save(network.state_dict(), files.folder / WEIGHTS)
+    checkpoint.done()
+    return outcome.told().model_copy(
+        update={
+            "memory": peak_memory(device, foreign),
+            "slots": tuple(
+                {"name": name, **_described(slot, outcome.failure)}
+                for name, slot in slots(network).items()
+            ),
+            "bits": bits(job.backend),
+        }
+    )
+
+
+class _Checkpoint:
+    """Saves a training every few seconds and where it ends early, and announces its epochs.
+
+    An epoch can take ten milliseconds, and word of each would keep scheduler and stage busy on a
+    core that trains; so it goes out twice a second at most.
+    """
+
+    def __init__(self, job: Job, files: Files, topic: str) -> None:
+        self.path, self.files, self.topic = files.folder / _CHECKPOINT, files, topic
+        self.identity, self.end = job.identity, job.until or job.epochs
+        self.saved = self.announced = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The state to go on from: a killed run's, or that of a shorter training."""
+        import torch
+
+        for path in (self.path, self.files.resume):
+            if path is not None and path.exists():
+                # Optimisers keep their step counts on the CPU and take the rest to the weights.
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                return state
+        return None
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if now - self.announced > _ANNOUNCE_SECONDS:
+            compute.announce(self.topic, self.identity, snapshot.epoch)
+            self.announced = now
+        if snapshot.epoch == self.end and self.files.state is not None:
+            self._write(snapshot, self.files.state)
+        elif snapshot.epoch < self.end and now - self.saved > _CHECKPOINT_SECONDS:
+            self._write(snapshot, self.path)
+            self.saved = now
+
+    def _write(self, snapshot: Snapshot, path: Path) -> None:
+        import torch
+
+        state = snapshot.state()
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def done(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _described(slot: Slot, failure: str | None) -> dict[str, Any]:
+    """A slot for the record; a failed run's parameters may be NaN and mean nothing."""
+    if failure is not None:
+        return {"operator": slot.operator, "alpha": None, "beta": None, "own": {}}
+    return slot.describe()

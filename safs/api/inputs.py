@@ -1,0 +1,106 @@
+"""Training and validation data of a user's own: tensors, or loaders that are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from safs.datasets.base import Augmentation
+from safs.errors import SafsError
+from safs.training.data import Fold, Images
+
+Data = tuple[Any, Any] | Iterable[tuple[Any, Any]]
+"""``(x, y)`` as tensors or arrays, or batches of such pairs (a ``DataLoader``)."""
+
+
+@dataclass(frozen=True)
+class Inputs(Images):
+    """Floating-point inputs ``[N, ...]`` of any shape, which the network takes as they are."""
+
+    def normalised(self, index: Tensor | slice) -> Tensor:
+        """The chosen inputs; whoever made them has normalised them already."""
+        return self.pixels[index]
+
+
+def gather(data: Data, name: str, device: torch.device) -> Inputs:
+    """All of ``data`` as tensors on ``device``.
+
+    A loader is read once, so what it draws at random (augmentation, order) is drawn once.
+
+    Args:
+        data: a pair of tensors or arrays, or an iterable of such pairs.
+        name: what to call it in an error, e.g. ``"train"``.
+        device: where the network is.
+
+    Raises:
+        SafsError: not floats ``[N, ...]`` with integer classes ``[N]``, or no data at all.
+    """
+    x, y = _pair(data, name)
+    if not (x.is_floating_point() and x.dim() >= 2):
+        found = f"{x.dtype} {list(x.shape)}"
+        raise SafsError(f"{name}: inputs are {found}, expected floats [N, ...], normalised")
+    if y.is_floating_point() or y.dtype == torch.bool or y.shape != x.shape[:1]:
+        found = f"{y.dtype} {list(y.shape)}"
+        raise SafsError(f"{name}: labels are {found}, expected integer classes [{len(x)}]")
+    if len(x) == 0:
+        raise SafsError(f"{name}: no data")
+    if not bool(x.isfinite().all()):
+        raise SafsError(f"{name}: an input is not finite")
+    none = torch.zeros(0, device=device)
+    return Inputs(x.to(device, torch.float32), y.to(device, torch.int64), mean=none, std=none)
+
+
+def fold(train: Data, validation: Data, augmentation: Augmentation, device: torch.device) -> Fold:
+    """Both parts as a fold; its number of classes is set by :func:`checked`."""
+    inputs = {
+        name: gather(data, name, device)
+        for name, data in (("train", train), ("validation", validation))
+    }
+    shapes = [tuple(part.pixels.shape[1:]) for part in inputs.values()]
+    if shapes[0] != shapes[1]:
+        raise SafsError(f"train has inputs {shapes[0]}, validation {shapes[1]}")
+    if (augmentation.pad or augmentation.flip) and len(shapes[0]) != 3:
+        raise SafsError(f"augmentation is for images [C, H, W], the inputs are {list(shapes[0])}")
+    return Fold(inputs["train"], inputs["validation"], augmentation, classes=0)
+
+
+def checked(fold: Fold, network: nn.Module, batch_size: int) -> Fold:
+    """The fold with its number of classes, if network, labels and batches fit each other.
+
+    Raises:
+        SafsError: they do not.
+    """
+    training_mode = network.training
+    with torch.no_grad():
+        output = network.eval()(fold.train.normalised(slice(0, 2)))
+    network.train(training_mode)
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise SafsError(f"the module returns {shape}, expected logits [N, classes]")
+    classes = output.shape[1]
+    labels = torch.cat([fold.train.labels, fold.validation.labels])
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise SafsError(f"labels run from {low} to {high}, the module has {classes} outputs")
+    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    if norms and len(fold.train) % batch_size == 1:
+        left = f"batches of {batch_size} leave one input over, which batch norm cannot train on"
+        raise SafsError(f"{left}; choose another batch_size")
+    return replace(fold, classes=classes)
+
+
+def _pair(data: Data, name: str) -> tuple[Tensor, Tensor]:
+    if isinstance(data, tuple | list) and len(data) == 2 and hasattr(data[0], "dtype"):
+        return torch.as_tensor(data[0]).detach(), torch.as_tensor(data[1]).detach()
+    try:
+        batches = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in data]
+    except (TypeError, ValueError, RuntimeError) as error:
+        expected = "expected (x, y), or batches of inputs and labels"
+        raise SafsError(f"{name}: {expected}; {error}") from error
+    if not batches:
+        raise SafsError(f"{name}: no data")
+    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])

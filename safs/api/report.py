@@ -1,0 +1,92 @@
+"""What :func:`safs.search_and_tune` tells beside the network: typed, and read by key as well."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from safs.rows import Candidate, Row, Trial
+from safs.spec import Epochs, Recipe, Spec
+
+
+class Budget(Spec):
+    """How much is trained, in trainings and epochs; the defaults are the paper's (Table 4).
+
+    ``moves`` candidates of stage 1 after the start, ``search_epochs`` each; ``trials`` of stage 2,
+    plain fine-tuning included, ``tune_epochs`` each.
+    """
+
+    moves: Annotated[int, Field(ge=0)] = 20
+    search_epochs: Epochs = 80
+    trials: Annotated[int, Field(ge=1)] = 20
+    tune_epochs: Epochs = 80
+
+
+class PruningTold(Row):
+    """How the mask was made, the fraction of weights that it prunes, and each layer's counts."""
+
+    ratio: float | None
+    method: str
+    scope: str | None
+    sparsity: float
+    layers: dict[str, dict[str, int]]
+
+
+class DataTold(Row):
+    """Numbers of training and validation inputs, of classes, and the shape of one input."""
+
+    train: int
+    validation: int
+    classes: int
+    shape: list[int]
+
+
+class Accuracies(Row):
+    """Top-1 on the validation data, fractions; None where plain fine-tuning failed."""
+
+    dense: float
+    pruned: float
+    plain: float | None
+    tuned: float
+
+
+class SearchTold(Row):
+    """Stage 1: its algorithm and every candidate."""
+
+    algorithm: str
+    evaluations: tuple[Candidate, ...]
+
+
+class TuningTold(Row):
+    """Stage 2: every trial, plain fine-tuning first, and the index of the best."""
+
+    best: int
+    trials: tuple[Trial, ...]
+
+
+class Report(Row):
+    """Everything that a run found, in plain numbers; schema 2 has the rows of :mod:`safs.rows`.
+
+    Attributes:
+        default: the module's own operators, in the order of use.
+        slots: name, operator, alpha, beta and own parameters of each slot of the result.
+        scaled, recipe: of the best trial.
+        size: parameters and multiply-accumulates (:mod:`safs.pruning.compression`).
+        bits: what another run must share to give the same bits.
+    """
+
+    schema_: Literal[2] = Field(default=2, alias="schema")
+    seed: int
+    pruning: PruningTold
+    budget: Budget
+    data: DataTold
+    default: list[str]
+    slots: list[dict[str, Any]]
+    scaled: bool
+    recipe: Recipe
+    validation: Accuracies
+    search: SearchTold
+    tuning: TuningTold
+    size: dict[str, Any]
+    bits: dict[str, str]

@@ -1,0 +1,1 @@
+"""Who does the steps of a training: PyTorch, the sparse kernels, or both together."""

@@ -1,0 +1,132 @@
+"""Where tensors live, and what decides the bits of a result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+
+import torch
+
+from safs.errors import SafsError
+from safs.processor import cpu_name
+from safs.spec import BackendName
+
+
+def pick(name: str = "auto") -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SafsError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SafsError(f"device {name!r}: torch sees no CUDA device here")
+    return device
+
+
+def prepare(device: torch.device) -> None:
+    """One thread per process and deterministic algorithms: results do not depend on the load.
+
+    The CUDA part is written from torch's documentation; no machine has run it yet.
+    """
+    torch.set_num_threads(1)
+    _determine(device)
+
+
+def _determine(device: torch.device) -> None:
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.cuda.init()  # the memory counters of a device with a number do not do it themselves
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Deterministic algorithms in float32 while it lasts; then the caller's settings again.
+
+    Where :func:`prepare` takes over a process, this borrows one: the number of threads stays.
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    rounding = products.allow_tf32, convolutions.allow_tf32
+    strict = torch.are_deterministic_algorithms_enabled()
+    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        _determine(device)
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = rounding
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+
+
+def name(device: torch.device) -> str:
+    """The processor's marketing name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return cpu_name()
+
+
+def clock(device: torch.device) -> Callable[[], float]:
+    """A clock of the seconds that a training costs.
+
+    On a CPU the processor time of the calling thread, which does all the work of a training
+    (:func:`prepare`): other load on the machine does not count. Wall time on CUDA.
+    """
+    return time.thread_time if device.type == "cpu" else time.perf_counter
+
+
+def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[str, str]:
+    """What two runs must share to agree bit for bit: it goes into the digests of scratch work.
+
+    Args:
+        device: where training runs.
+        backend: what was asked for; the kernels' compiler and source count where they may run.
+    """
+    identity = {
+        "device": device.type,
+        "processor": name(device),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "torchvision": metadata.version("torchvision"),  # some networks are its
+        "threads": "1",
+    }
+    if backend != "dense" and device.type == "cpu":
+        from safs import kernels
+
+        try:
+            identity |= {f"kernels {key}": value for key, value in kernels.identity().items()}
+        except kernels.Unsupported as reason:
+            identity["kernels"] = str(reason)
+    return identity
+
+
+def reset_peak(device: torch.device) -> int:
+    """Start to watch the memory that :func:`peak_memory` reports; the bytes in use now, on CUDA."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def peak_memory(device: torch.device, foreign: int = 0) -> dict[str, int | str]:
+    """The most memory in use, in bytes, and of what.
+
+    On CUDA: of torch's allocator since :func:`reset_peak`. On the CPU: resident memory of the whole
+    process since its start, which the system does not let go of.
+
+    Args:
+        device: where to look.
+        foreign: bytes on a CUDA device that belong to other work of this process.
+    """
+    if device.type == "cuda":
+        return {"bytes": torch.cuda.max_memory_allocated(device) - foreign, "of": "device"}
+    import resource
+
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"bytes": kilobytes * (1 if platform.system() == "Darwin" else 1024), "of": "process"}

@@ -1,0 +1,1 @@
+"""Where masks come from, and what they leave of a network. A mask itself is :mod:`safs.masks`."""

@@ -1,0 +1,164 @@
+"""Images on the device: folds, normalisation, augmentation and batches by index selection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from safs import seeds
+from safs.datasets import DATASETS, Arrays, Augmentation, Dataset, fold_of, load_part, partition
+
+
+@dataclass(frozen=True)
+class Images:
+    """A set of images that lives on one device.
+
+    Attributes:
+        pixels: uint8 ``[N, C, H, W]``.
+        labels: int64 ``[N]``.
+        mean, std: float32 ``[C, 1, 1]``, applied after division by 255.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def normalised(self, index: Tensor | slice) -> Tensor:
+        """float32 ``[B, C, H, W]`` of the chosen images."""
+        return (self.pixels[index].float() / 255 - self.mean) / self.std
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(part.nbytes for part in (self.pixels, self.labels, self.mean, self.std))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one replicate trains and validates on; the two never overlap."""
+
+    train: Images
+    validation: Images
+    augmentation: Augmentation
+    classes: int
+
+    @property
+    def bytes(self) -> int:
+        """Memory of both sets of images."""
+        return self.train.bytes + self.validation.bytes
+
+
+class Draw(NamedTuple):
+    """The random choices of one epoch, drawn on the CPU so that devices agree.
+
+    Attributes:
+        order: int64 ``[N]``, the images in the order in which they come.
+        shift: int64 ``[N, 2]``, the crop of each image (see :func:`crop`); None without cropping.
+        mirror: bool ``[N]``, whether each image is flipped; None without flips.
+    """
+
+    order: np.ndarray
+    shift: np.ndarray | None
+    mirror: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """Which images come when, as a function of replicate, phase and epoch alone.
+
+    Pruning ratio, method and candidate play no part, so every arm of a replicate sees the same
+    batches; the last, partial batch of an epoch is kept.
+    """
+
+    root: int
+    replicate: int
+    phase: seeds.Phase
+
+    def draw(self, fold: Fold, epoch: int) -> Draw:
+        """The random choices of an epoch."""
+        path = (self.replicate, seeds.phase_key(self.phase), epoch)
+        count, pad = len(fold.train), fold.augmentation.pad
+        rng = seeds.generator(self.root, "augment", *path)
+        shift, mirror = rng.integers(0, 2 * pad + 1, size=(count, 2)), rng.random(count) < 0.5
+        return Draw(
+            order=seeds.generator(self.root, "order", *path).permutation(count),
+            shift=shift if pad else None,
+            mirror=mirror if fold.augmentation.flip else None,
+        )
+
+    def batches(self, fold: Fold, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """``(images, labels)`` of an epoch, augmented on the device."""
+        draw, images = self.draw(fold, epoch), fold.train
+        device = images.labels.device
+        for start in range(0, len(images), batch_size):
+            chosen = draw.order[start : start + batch_size]
+            index = torch.from_numpy(chosen).to(device)
+            batch = images.normalised(index)
+            if draw.shift is not None:
+                shift = torch.from_numpy(draw.shift[chosen]).to(device)
+                batch = crop(batch, shift, fold.augmentation.pad)
+            if draw.mirror is not None:
+                mirror = torch.from_numpy(draw.mirror[chosen]).to(device)
+                batch = torch.where(mirror[:, None, None, None], batch.flip(-1), batch)
+            yield batch, images.labels[index]
+
+
+def crop(batch: Tensor, shift: Tensor, pad: int) -> Tensor:
+    """Shift each image by its own offset inside a zero border.
+
+    Args:
+        batch: ``[B, C, H, W]``.
+        shift: int64 ``[B, 2]``, rows and columns in ``0..2*pad``; ``pad`` keeps the image in place.
+        pad: width of the border in pixels.
+    """
+    count, channels, height, width = batch.shape
+    padded = functional.pad(batch, (pad, pad, pad, pad))
+    rows = shift[:, 0, None] + torch.arange(height, device=batch.device)
+    columns = shift[:, 1, None] + torch.arange(width, device=batch.device)
+    image = torch.arange(count, device=batch.device)[:, None, None, None]
+    channel = torch.arange(channels, device=batch.device)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def load_fold(
+    name: str, replicate: int, root: int, device: torch.device, directory: Path | None = None
+) -> Fold:
+    """Training and validation images of a replicate (never the test part)."""
+    entry = DATASETS[name]
+    arrays = load_part(name, "train", directory)
+    held = partition(arrays.labels, entry.folds, root) == fold_of(replicate, entry.folds)
+    return Fold(
+        train=_on_device(entry, arrays, ~held, device),
+        validation=_on_device(entry, arrays, held, device),
+        augmentation=entry.augmentation,
+        classes=entry.classes,
+    )
+
+
+def load_test(name: str, device: torch.device, directory: Path | None = None) -> Images:
+    """The test images. Only :mod:`safs.training.evaluation` asks, once per arm and replicate."""
+    arrays = load_part(name, "test", directory)
+    return _on_device(DATASETS[name], arrays, np.ones(len(arrays.labels), dtype=bool), device)
+
+
+def _on_device(entry: Dataset, arrays: Arrays, chosen: np.ndarray, device: torch.device) -> Images:
+    channels = entry.shape[0]
+    mean = torch.tensor(entry.mean or (0.0,) * channels)[:, None, None]
+    std = torch.tensor(entry.std or (1.0,) * channels)[:, None, None]
+    return Images(
+        pixels=torch.from_numpy(np.ascontiguousarray(arrays.images[chosen])).to(device),
+        labels=torch.from_numpy(arrays.labels[chosen]).to(device),
+        mean=mean.to(device),
+        std=std.to(device),
+    )
