@@ -167,7 +167,7 @@ def _profile(
 
 def roofline() -> dict[str, float]:
     """GFLOP/s of one core: out of registers, and with one load per multiply-add by working set."""
-    lib = structures.kernels()
+    lib = structures.library()
     count = 2_000_000
     seconds = _seconds(lambda: lib.safs_multiply_adds(ctypes.c_int64(count)), 3)
     found = {"registers": count * 12 * 2 * 8 / seconds / 1e9}
@@ -178,7 +178,7 @@ def roofline() -> dict[str, float]:
 
 def _loaded(data: np.ndarray, rounds: int) -> float:
     """GFLOP/s of multiply-adds over ``data``, best of three."""
-    lib = structures.kernels()
+    lib = structures.library()
     address, size = ctypes.c_void_p(data.ctypes.data), ctypes.c_int64(data.size)
 
     def work() -> None:

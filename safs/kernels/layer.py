@@ -38,7 +38,7 @@ class Layer:
     def __init__(
         self, name: str, module: nn.Module, keep: np.ndarray, shape: tuple[int, ...], batch: int
     ) -> None:
-        self._lib = c.kernels()
+        self._lib = c.library()
         self._module = module
         conv, found = _read(name, module, shape)
         self._in, self._out = shape, conv.z.shape[: len(shape)]

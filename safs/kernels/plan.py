@@ -27,14 +27,8 @@ CODES = (
     "hardswish", "elu", "gelu", "softplus", "sigmoid", "logsigmoid", "srelu", "prelu", "falu",
     "srelu_layer", "srelu_released",
 )  # fmt: skip
-# The enumeration `Code` of program.cpp.
-OPERATIONS = (
-    "gather", "convolution", "stage", "logits", "cross_entropy", "stage_backward",
-    "norm_input_gradient", "weight_gradient", "phases", "phases_backward", "average",
-    "average_backward", "maximum", "maximum_backward", "gate", "gate_backward", "clear",
-    "batch_wide", "norm", "norm_backward",
-)  # fmt: skip
-_KINDS = ("sgd", "adam", "fromage", "tadam")
+OPERATIONS = c.SOURCE.enumeration("Code")
+_KINDS = c.SOURCE.enumeration("Kind")
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class Plan:
         shape: tuple[int, int, int],
         batch_size: int,
     ) -> None:
-        self.library = c.kernels()
+        self.library = c.library()
         self.network, self.batch = network, batch_size
         self.read = graph.read(network, shape)
         self.mask = {name: keep.cpu().numpy() for name, keep in mask.items()}

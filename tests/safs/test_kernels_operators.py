@@ -42,7 +42,7 @@ def evaluate(name: str, own: list[float], x: np.ndarray) -> tuple[np.ndarray, ..
     gradients = np.zeros((4, len(x)), np.float32)
     arrays = (parameters, x, values, slopes, gradients)
     own_, x_, f_, d_, g_ = (ctypes.c_void_p(a.ctypes.data) for a in arrays)
-    structures.kernels().safs_operator(
+    structures.library().safs_operator(
         ctypes.c_int64(CODES.index(name)), own_, x_, ctypes.c_int64(len(x)), f_, d_, g_
     )
     return values, slopes, gradients[: len(own)]

@@ -255,15 +255,3 @@ extern "C" void safs_operator(int64_t code, const float* own, const float* x, in
     }
   });
 }
-
-// Sizes of the structures, for the Python side to compare with its own.
-extern "C" int64_t safs_size(int64_t which) {
-  const int64_t sizes[] = {
-      sizeof(Map), sizeof(Channels), sizeof(Survivors), sizeof(Convolution), sizeof(WeightGradient),
-      sizeof(Stage), sizeof(Norm), sizeof(Input), sizeof(Head), sizeof(Images), sizeof(Phases),
-      sizeof(Average), sizeof(Maximum), sizeof(Gate), sizeof(Clear), sizeof(Operation),
-      sizeof(Weights), sizeof(Bias), sizeof(Slot), sizeof(Parameter), sizeof(Rule), sizeof(Sums),
-      sizeof(Program), sizeof(Blocks), sizeof(Single),
-  };
-  return which < (int64_t)(sizeof sizes / sizeof *sizes) ? sizes[which] : -1;
-}
