@@ -21,12 +21,7 @@ from safs.masks import Mask
 from safs.operators import OPERATORS
 from safs.spec import Recipe
 
-# Positions are the codes of `with_operator` in operators.h.
-CODES = (
-    "identity", "relu", "relu6", "acon", "tanhsoft1", "srs", "symlog", "symexp", "swish", "tanh",
-    "hardswish", "elu", "gelu", "softplus", "sigmoid", "logsigmoid", "srelu", "prelu", "falu",
-    "srelu_layer", "srelu_released",
-)  # fmt: skip
+CODES = c.SOURCE.cases("operators.h")
 OPERATIONS = c.SOURCE.enumeration("Code")
 _KINDS = c.SOURCE.enumeration("Kind")
 

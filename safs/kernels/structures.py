@@ -35,6 +35,7 @@ class Source:
     """
 
     def __init__(self, files: Mapping[str, str]) -> None:
+        self._commented = files
         self._files = {file: re.sub(r"//.*", "", text) for file, text in files.items()}
         self._places, self._made = {}, dict[str, Any]()
         self.sizes: dict[str, int] = {}
@@ -77,6 +78,20 @@ class Source:
             if not re.fullmatch(r"\s*\w+", each):
                 self._refuse(name, at + body.index(each))
         return tuple(re.findall(r"\w+", body.lower()))
+
+    def cases(self, file: str) -> tuple[str, ...]:
+        """What each case of the one ``switch`` of a file calls ``f`` with; its number is its value.
+
+        In lower case, or the comment behind it.
+        """
+        found: list[str] = []
+        for number, line in enumerate(self._commented[file].splitlines(), 1):
+            if re.match(r"\s*(case|default)\b", line):
+                case = rf"\s*case {len(found)}: f\((\w+)\{{\}}\); break;(?:  // (\w+))?"
+                if not (read := re.fullmatch(case, line)):
+                    raise ValueError(f"{file}:{number}: cannot read {line.strip()!r}")
+                found.append(read[2] or read[1].lower())
+        return tuple(found)
 
     def _refuse(self, name: str, at: int) -> NoReturn:
         file, _ = self._places[name]

@@ -56,6 +56,14 @@ def test_an_enumeration_without_values_of_its_own() -> None:
         source.enumeration("Bad")
 
 
+def test_the_cases_of_a_switch_count_from_0() -> None:
+    case = "  case {}: f(Two{{}}); break;{}\n".format
+    assert Source({"x.h": case(0, "") + case(1, "  // two_b")}).cases("x.h") == ("two", "two_b")
+    for wrong in (case(2, ""), case(1, " // two_b"), "  default: f(Two{});\n"):
+        with pytest.raises(ValueError, match=re.escape(f"x.h:2: cannot read {wrong.strip()!r}")):
+            Source({"x.h": case(0, "") + wrong}).cases("x.h")
+
+
 def test_every_structure_that_the_kernels_fill_is_declared() -> None:
     text = "".join(f.read_text() for f in Path(structures.__file__).parent.glob("*.py"))
     used = set(re.findall(r"\bc\.([A-Z][a-z]\w+)", text))

@@ -298,8 +298,8 @@ struct Falu {  // order, steepness, already held in their bounds
   }
 };
 
-// Calls `f` with the operator of a code; the codes are the positions in OPERATORS of plan.py. The
-// choice is made here, outside every loop.
+// Calls `f` with the operator of a code, chosen here, outside every loop. plan.py reads the codes off
+// this switch: an operator has the name of its struct in lower case, or that of the comment.
 template <class Call> static void with_operator(int64_t code, Call f) {
   switch (code) {
     case 0: f(Identity{}); break;
@@ -321,7 +321,7 @@ template <class Call> static void with_operator(int64_t code, Call f) {
     case 16: f(Srelu{}); break;
     case 17: f(Prelu{}); break;
     case 18: f(Falu{}); break;
-    case 19: f(Srelu{}); break;
-    case 20: f(SreluReleased{}); break;
+    case 19: f(Srelu{}); break;  // srelu_layer
+    case 20: f(SreluReleased{}); break;  // srelu_released
   }
 }
