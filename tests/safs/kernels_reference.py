@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,16 @@ from safs.masks import Mask
 from safs.networks import prunable
 from safs.operators import OPERATORS
 from safs.spec import Recipe
-from safs.training.data import Images
+from safs.training.data import BatchOrder, Fold, Images
+from safs.training.loop import train
 
 CLASSES = 5
 # Operators with a kernel; PyTorch trains the others. test_kernels_operators.py says which have one.
 KNOWN = [name for name in OPERATORS if name in CODES]
 PLAIN = Recipe(lr=0.1)
+ORDER = BatchOrder(1, 0, "final")
+FACTOR, STARTS = 8.0, 5
+"""See :func:`assert_trains_as_torch`."""
 
 
 def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Images:
@@ -120,3 +125,117 @@ def assert_same_gradients(
         sparse.logits(data), logits, atol=3e-5 * float(logits.abs().max()), rtol=0
     )
     return sparse
+
+
+# -- whole trainings --
+
+
+class Exact(Images):
+    """Images whose pixels become numbers in float64."""
+
+    def normalised(self, index: Tensor | slice) -> Tensor:
+        return (self.pixels[index].double() / 255 - self.mean.double()) / self.std.double()
+
+
+def exact(data: Fold) -> Fold:
+    parts = (Exact(p.pixels, p.labels, p.mean, p.std) for p in (data.train, data.validation))
+    return Fold(*parts, data.augmentation, data.classes)
+
+
+def sparse_epochs(sparse: kernels.SparseNetwork, data: Fold, epochs: range, lr: float):
+    pad, sums = data.augmentation.pad, []
+    for epoch in epochs:
+        draw = ORDER.draw(data, epoch)
+        sums.append(
+            sparse.train_epoch(
+                data.train, draw.order, lr, pad=pad, shift=draw.shift, mirror=draw.mirror
+            )
+        )
+    return sums
+
+
+class Start(NamedTuple):
+    network: fx.GraphModule
+    mask: Mask
+    data: Fold
+
+
+class Trainings(NamedTuple):
+    """The networks that one training on the kernels, in torch and in float64 torch ended with.
+
+    ``excess`` is :func:`excess` of every number of the history, parameter and buffer, of the latter
+    where the kernels moved it.
+    """
+
+    sparse: kernels.SparseNetwork
+    network: fx.GraphModule
+    torch: fx.GraphModule
+    exact: fx.GraphModule
+    excess: dict[str, float]
+
+
+def excess(found: Tensor, torch32: Tensor, torch64: Tensor, steps: int = 1) -> float:
+    """The error of ``found``, in torch's own in float32 or, if larger, one rounding a step."""
+    error, own = (float((x.double() - torch64).norm()) for x in (found, torch32))
+    return error / max(own, steps * 2**-23 * float(torch64.norm()), 1e-30)
+
+
+def trainings(start: Start, how: Recipe, epochs: int) -> Trainings:
+    made, mask, data = start
+    dense, double = copy.deepcopy(made), copy.deepcopy(made).double()
+    fresh = copy.deepcopy(dict(made.named_buffers()))
+    sparse = kernels.compile(made, mask, how, tuple(data.train.pixels.shape[1:]), how.batch_size)
+    sums = sparse_epochs(sparse, data, range(epochs), how.lr)
+    sparse.write_back()
+    kept = dict.fromkeys(made.state_dict(), ...)
+    kept |= {name: buffer != fresh[name] for name, buffer in made.named_buffers()}
+    numbers = [
+        (s.loss / s.images, s.correct / s.images, s.flow / s.steps, s.flow_step / s.steps,
+         s.flow_released) for s in sums
+    ]  # fmt: skip
+    found = [_found(made, kept, numbers)]
+    for network, part in ((dense, data), (double, exact(data))):
+        history = train(network, part, how, epochs, ORDER, mask=mask, backend="dense").history
+        numbers = [
+            (e.train_loss, e.train_accuracy, e.flow, e.flow_step, e.flow_released) for e in history
+        ]
+        found.append(_found(network, kept, numbers))
+    steps = sum(s.steps for s in sums)
+    by_name = {name: excess(*(each[name] for each in found), steps) for name in found[0]}
+    return Trainings(sparse, made, dense, double, by_name)
+
+
+def _found(network: nn.Module, kept: dict, numbers: list[tuple[float, ...]]) -> dict[str, Tensor]:
+    """What a training is compared by: its numbers of each epoch, and the network's state."""
+    names = ("loss", "accuracy", "flow", "flow_step", "flow_released")
+    columns = torch.tensor(numbers, dtype=torch.float64).T
+    state = {n: x[kept[n]] for n, x in network.state_dict().items() if x.is_floating_point()}
+    return dict(zip(names, columns, strict=True)) | state
+
+
+def assert_trains_as_torch(
+    start: Callable[[int], Start],
+    how: Recipe,
+    epochs: int = 2,
+    of: Callable[[str], bool] = lambda name: True,
+) -> Trainings:
+    """Measured against float64, the kernels err as torch's own float32 does, up to ``FACTOR``.
+
+    Both round once a step at least, so ``excess`` is about 1: at most 2.4 in LeNet-5 and 4.0 in the
+    deep networks, measured with AVX2 and SSE4.1. But where an activation comes within rounding of a
+    kink, or of another in its window, chance decides on which side it falls, for torch as for the
+    kernels, and the trainings part, by up to 1e-3 in any parameter: 3 of 20 trainings of 300 images
+    and three epochs did, none of the 43 shorter ones in these tests, but another processor may find
+    one. What happened by chance goes away with other images; a fault shows from every start.
+
+    Returns:
+        The trainings from the first start of which it is true.
+    """
+    for seed in range(STARTS):
+        found = trainings(start(seed), how, epochs)
+        wrong = {n: x for n, x in found.excess.items() if of(n) and not x <= FACTOR}
+        if not wrong:
+            return found
+    raise AssertionError(
+        f"from each of {STARTS} starts; errors over torch's from the last: {wrong}"
+    )
