@@ -83,7 +83,7 @@ def _trained(pair: Pair, arms: Iterable[str], stage: str) -> list[tuple[int, int
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One stage of a pair, over all its ratios and replicates.
 
     Attributes:
@@ -97,22 +97,22 @@ class Step:
     epochs: int
 
 
-def steps(study: Study) -> list[Step]:
+def steps(study: Study) -> list[PlanStep]:
     """The training stages of every pair, in the order in which they run."""
     found = []
     for name, pair in study.pairs.items():
         cells = len(study.profile.ratios(name)) * study.profile.replicates
         dense = study.profile.replicates
-        found.append(Step(name, "pretrain", dense, dense * pair.pretrain.epochs))
+        found.append(PlanStep(name, "pretrain", dense, dense * pair.pretrain.epochs))
         for stage in STAGES:
             runs = _trained(pair, study.profile.arms, stage)
             count = sum(trainings for trainings, _ in runs)
-            found.append(Step(name, stage, cells * count, cells * epochs(runs)))
+            found.append(PlanStep(name, stage, cells * count, cells * epochs(runs)))
         found += _studies(study, name, pair)
     return found
 
 
-def _studies(study: Study, name: str, pair: Pair) -> list[Step]:
+def _studies(study: Study, name: str, pair: Pair) -> list[PlanStep]:
     """The studies of a pair that the profile asks for."""
     profile = study.profile
     swept = sum(len(profile.swept(name, ratio)) for ratio in profile.ratios(name))
@@ -126,17 +126,17 @@ def _studies(study: Study, name: str, pair: Pair) -> list[Step]:
         profile.replicates * others * pair.search.evaluations,
     )
     found = [
-        Step(name, "activations", finals, finals * pair.finetune.epochs),
-        Step(name, "algorithms", candidates, candidates * pair.search.epochs),
+        PlanStep(name, "activations", finals, finals * pair.finetune.epochs),
+        PlanStep(name, "algorithms", candidates, candidates * pair.search.epochs),
         _readings(study, name),
     ]
     return [step for step in found if step.trainings]
 
 
-def _readings(study: Study, name: str) -> Step:
+def _readings(study: Study, name: str) -> PlanStep:
     """The readings of a pair, at most: what they share with the profile is not trained again."""
     every = [s for r in study.readings.values() if name in r.pairs for s in steps(r)]
-    return Step(name, "readings", sum(s.trainings for s in every), sum(s.epochs for s in every))
+    return PlanStep(name, "readings", sum(s.trainings for s in every), sum(s.epochs for s in every))
 
 
 def trials(pair: Pair, arm: str) -> int:

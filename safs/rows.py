@@ -12,13 +12,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from safs.spec import Recipe, Spec
+from safs.spec import Count, Fraction, Recipe, Spec
 
 SCHEMA = 2
 """2 adds chromosome, scaled and backend to the rows; traces of version 1 are still read."""
-
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Row(Spec):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator as python_operator
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -93,15 +94,39 @@ class Slot(nn.Module):
         return f"{self.operator}, channels={self.channels}"
 
 
-def install(model: nn.Module, example: Tensor, default: str) -> fx.GraphModule:
-    """Trace ``model`` and replace each use of an activation by a :class:`Slot`.
+def trace(model: nn.Module) -> fx.GraphModule:
+    """The module as a graph that shares its layers and parameters.
 
-    Sigmoids and softmaxes that gate (squeeze-and-excitation, attention) stay as they are.
+    Raises:
+        SafsError: torch.fx cannot trace it, or it has no activation.
+    """
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise SafsError(f"torch.fx cannot trace {type(model).__name__}: {reason}") from error
+    network = fx.GraphModule(model, graph)
+    if not sites(network):
+        raise SafsError(f"{type(model).__name__} has no activation to replace")
+    return network
+
+
+def sites(network: fx.GraphModule) -> list[fx.Node]:
+    """The uses of activations in a graph, in their order.
+
+    Sigmoids and softmaxes that gate (squeeze-and-excitation, attention) are none.
+    """
+    modules = dict(network.named_modules())
+    return [node for node in network.graph.nodes if _is_activation(node, modules)]
+
+
+def install(model: nn.Module, example: Tensor, operators: str | Sequence[str]) -> fx.GraphModule:
+    """Replace each use of an activation by a :class:`Slot`.
 
     Args:
-        model: any module that torch.fx can trace.
+        model: any module that torch.fx can trace, or what :func:`trace` made of one.
         example: an input batch, used once to learn the width of each slot.
-        default: name of the operator that every slot starts with.
+        operators: what each slot holds, in the order of use; or one name for all.
 
     Returns:
         A graph module whose submodule ``slots`` holds the slots in the order of use. Layers keep
@@ -110,26 +135,21 @@ def install(model: nn.Module, example: Tensor, default: str) -> fx.GraphModule:
     Raises:
         SafsError: the module cannot be traced, or has no activation.
     """
-    try:
-        graph = fx.Tracer().trace(model)
-    except Exception as error:
-        raise SafsError(f"torch.fx cannot trace {type(model).__name__}: {error}") from error
-    network = fx.GraphModule(model, graph)
-    modules = dict(network.named_modules())
-    sites = [node for node in graph.nodes if _is_activation(node, modules)]
-    if not sites:
-        raise SafsError(f"{type(model).__name__} has no activation to replace")
-    for node in sites:
+    network = model if isinstance(model, fx.GraphModule) else trace(model)
+    places = sites(network)
+    names = [operators] * len(places) if isinstance(operators, str) else operators
+    widths = _widths(network, example, places)
+    device = next(network.parameters()).device
+    for node, operator in zip(places, names, strict=True):
         target = f"slots.{node.name}"
-        network.add_submodule(target, Slot(default, channels=1))
-        with graph.inserting_before(node):
-            replacement = graph.call_module(target, (node.args[0],))
+        network.add_submodule(target, Slot(operator, widths[node]).to(device))
+        with network.graph.inserting_before(node):
+            replacement = network.graph.call_module(target, (node.args[0],))
         node.replace_all_uses_with(replacement)
-        graph.erase_node(node)
-    graph.lint()
+        network.graph.erase_node(node)
+    network.graph.lint()
     network.recompile()
     network.delete_all_unused_submodules()
-    _measure_channels(network, example, default)
     return network
 
 
@@ -182,18 +202,20 @@ def _gates(node: fx.Node) -> bool:
     return any(user.target in _PRODUCTS for user in node.users)
 
 
-def _measure_channels(network: nn.Module, example: Tensor, default: str) -> None:
-    """One forward pass tells each slot the size of its input's dimension 1."""
+@torch.no_grad()
+def _widths(
+    network: fx.GraphModule, example: Tensor, places: Sequence[fx.Node]
+) -> dict[fx.Node, int]:
+    """The size of dimension 1 of what each activation is given, from one pass in eval mode."""
+    seen: dict[fx.Node, int] = {}
 
-    def record(slot: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(slot, Slot)
-        slot.channels = inputs[0].shape[1]
+    class Watched(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            if n in places:
+                seen[n] = self.env[cast(fx.Node, n.args[0])].shape[1]
+            return super().run_node(n)
 
-    hooks = [slot.register_forward_pre_hook(record) for slot in slots(network).values()]
     training = network.training
-    with torch.no_grad():
-        network.eval()(example)
+    Watched(network.eval(), garbage_collect_values=False).run(example)
     network.train(training)
-    for hook in hooks:
-        hook.remove()
-    fill(network, [default] * len(hooks))
+    return seen

@@ -18,6 +18,9 @@ BackendName = Literal["auto", "dense", "sparse"]
 
 KeptEpoch = Literal["last", "best_validation"]
 
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Epochs = Annotated[int, Field(ge=1, description="number of epochs")]
 
 

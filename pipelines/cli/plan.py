@@ -10,14 +10,14 @@ from rich.table import Table
 from bench.paper import hours as published_hours
 from pipelines.config.study import Study
 from pipelines.engine import compute
-from pipelines.plan import Step, run_epochs, steps, training_images
+from pipelines.plan import PlanStep, run_epochs, steps, training_images
 from pipelines.tasks import timing
 
-Seconds = dict[tuple[str, float | None], float]
+EpochSeconds = dict[tuple[str, float | None], float]
 """Seconds of one epoch by pair and pruning ratio; ratio None is dense training."""
 
 
-def measure(study: Study) -> Seconds:
+def measure(study: Study) -> EpochSeconds:
     """One training epoch of each pair, dense and at each ratio, measured here now.
 
     All workers are busy meanwhile, as they are in a run.
@@ -43,7 +43,7 @@ def measure(study: Study) -> Seconds:
         return dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))
 
 
-def view(study: Study, seconds: Seconds, workers: int) -> Table:
+def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
     """Stages with trainings, epochs and, where ``seconds`` were measured, hours.
 
     Args:
@@ -73,7 +73,7 @@ def view(study: Study, seconds: Seconds, workers: int) -> Table:
     return table
 
 
-def beside_table3(study: Study, seconds: Seconds) -> Table:
+def beside_table3(study: Study, seconds: EpochSeconds) -> Table:
     """Hours of one replicate of SAFS and of vanilla at each ratio, beside the paper's Table 3."""
     table = Table(
         title="One replicate beside the paper's Table 3",
@@ -106,7 +106,7 @@ def _two_hours(hours: Mapping[str, float]) -> str:
     return f"{safs:,.3g} / {vanilla:,.3g} ({safs / vanilla:.0f}x)"
 
 
-def _step_hours(study: Study, step: Step, seconds: Seconds, workers: int) -> float:
+def _step_hours(study: Study, step: PlanStep, seconds: EpochSeconds, workers: int) -> float:
     """Hours of a stage: its epochs spread evenly over the pair's ratios."""
     ratios = [None] if step.stage == "pretrain" else study.profile.ratios(step.pair)
     each = [seconds.get((step.pair, ratio), float("nan")) for ratio in ratios]
@@ -117,7 +117,7 @@ def _hours(hours: float) -> str:
     return "-" if hours != hours else f"{hours:,.2f}"
 
 
-def _caption(study: Study, seconds: Seconds, workers: int) -> str:
+def _caption(study: Study, seconds: EpochSeconds, workers: int) -> str:
     replicates = f"{study.profile.replicates} replicates"
     if not seconds:
         return f"{replicates}. Hours were not measured."

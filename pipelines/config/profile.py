@@ -16,14 +16,14 @@ from safs.spec import Acceleration, BackendName, Spec
 
 PROFILES = Path("pipelines/profiles")
 
-Ratio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
+PruningRatio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
 
 
 class Cell(Spec):
     """One pruning ratio of a pair."""
 
     pair: str
-    ratio: Ratio
+    ratio: PruningRatio
 
 
 class ActivationStudy(Spec):

@@ -59,14 +59,14 @@ _REGISTERING = {
 }
 
 
-class Entry(NamedTuple):
+class Registered(NamedTuple):
     """Something registered: ``("operator", "swish")``."""
 
     kind: str
     name: str
 
 
-class Part(NamedTuple):
+class Definition(NamedTuple):
     """A registered definition of a file, by the name of its function or class; "" is the rest."""
 
     file: Path
@@ -81,13 +81,13 @@ def names(kind: str) -> dict[str, Path]:
 
 def options(kind: str, name: str, positional: int) -> tuple[str, ...]:
     """The arguments, after the first ``positional``, of the function registered under a name."""
-    part = find(Entry(kind, name))
+    part = find(Registered(kind, name))
     (node,) = (n for n in _nodes(part.file) if getattr(n, "name", "") == part.definition)
     assert isinstance(node, ast.FunctionDef)
     return tuple(a.arg for a in (*node.args.args[positional:], *node.args.kwonlyargs))
 
 
-def find(entry: Entry) -> Part:
+def find(entry: Registered) -> Definition:
     """Where an entry is defined. Raises UnknownName."""
     running = dict(_running(entry.kind))
     part = _scanned(entry.kind).get(entry) or running.get(entry.name)
@@ -97,7 +97,7 @@ def find(entry: Entry) -> Part:
 
 
 @cache
-def fingerprint(starts: frozenset[Path], entries: frozenset[Entry] = frozenset()) -> str:
+def fingerprint(starts: frozenset[Path], entries: frozenset[Registered] = frozenset()) -> str:
     """Digest of what the files ``starts`` and the entries do, with everything that they import.
 
     Comments, layout, docstrings, labels and formulas do not count: after such an edit DVC looks at
@@ -109,16 +109,18 @@ def fingerprint(starts: frozenset[Path], entries: frozenset[Entry] = frozenset()
     return digest.hexdigest()
 
 
-def of(*starts: str, entries: Iterable[Entry] = ()) -> str:
+def of(*starts: str, entries: Iterable[Registered] = ()) -> str:
     """:func:`fingerprint` of files given relative to the project's root."""
     return fingerprint(frozenset(ROOT / start for start in starts), frozenset(entries))
 
 
 @cache
-def parts(starts: frozenset[Path], entries: frozenset[Entry] = frozenset()) -> frozenset[Part]:
+def parts(
+    starts: frozenset[Path], entries: frozenset[Registered] = frozenset()
+) -> frozenset[Definition]:
     """The definitions that files and entries depend on, directly or not, lazily or not."""
-    seen: set[Part] = set()
-    waiting = [Part(file, "") for file in starts] + [find(entry) for entry in entries]
+    seen: set[Definition] = set()
+    waiting = [Definition(file, "") for file in starts] + [find(entry) for entry in entries]
     while waiting:
         part = waiting.pop()
         if part not in seen:
@@ -148,16 +150,16 @@ def training_code(
         operators: those in the slots; none for a dense training, which has the network's own.
     """
     chosen = frozenset(operators) or {_default(network)}
-    entries = {Entry("operator", name) for name in chosen} | {
-        Entry("network", network), Entry("dataset", dataset),
-        Entry("optimizer", optimizer), Entry("schedule", schedule),
+    entries = {Registered("operator", name) for name in chosen} | {
+        Registered("network", network), Registered("dataset", dataset),
+        Registered("optimizer", optimizer), Registered("schedule", schedule),
     }  # fmt: skip
     return of("safs/training/loop.py", "safs/training/start.py", *KERNELS, entries=entries)
 
 
 def _default(network: str) -> str:
     """The operator of a dense network: the keyword ``default`` of its decorator."""
-    part = find(Entry("network", network))
+    part = find(Registered("network", network))
     for node in _nodes(part.file):
         if getattr(node, "name", "") == part.definition:
             call = _registration(node)
@@ -167,35 +169,37 @@ def _default(network: str) -> str:
 
 
 @cache
-def _scanned(kind: str) -> dict[Entry, Part]:
+def _scanned(kind: str) -> dict[Registered, Definition]:
     """The entries that the project's files register."""
     folder = ROOT / KINDS[kind].place
     return {
-        entry: Part(file, definition)
+        entry: Definition(file, definition)
         for file in sorted(folder.glob("*.py"))
         for definition, entry in _registered(file).items()
         if entry.kind == kind
     }
 
 
-def _running(kind: str) -> Iterator[tuple[str, Part]]:
+def _running(kind: str) -> Iterator[tuple[str, Definition]]:
     """The entries that this process has registered, if it has loaded the registry."""
     module, _, attribute = KINDS[kind].registry.partition(":")
     if module in sys.modules:
         for name, definition in getattr(import_module(module), attribute).definitions.items():
             file = inspect.getsourcefile(definition)
             if file is not None:
-                yield name, Part(Path(file).resolve(), definition.__name__)
+                yield name, Definition(Path(file).resolve(), definition.__name__)
 
 
 @cache
-def _registered(file: Path) -> dict[str, Entry]:
+def _registered(file: Path) -> dict[str, Registered]:
     """The registered definitions of a file, by the name of the function or class."""
     found = {}
     for node in _nodes(file):
         if (call := _registration(node)) is not None:
             name = str(ast.literal_eval(call.args[0]))
-            found[str(getattr(node, "name", ""))] = Entry(_DECORATORS[ast.unparse(call.func)], name)
+            found[str(getattr(node, "name", ""))] = Registered(
+                _DECORATORS[ast.unparse(call.func)], name
+            )
     return found
 
 
@@ -208,14 +212,16 @@ def _registration(node: ast.AST) -> ast.Call | None:
 
 
 @cache
-def _needs(part: Part) -> frozenset[Part]:
+def _needs(part: Definition) -> frozenset[Definition]:
     """What a part uses itself: the rest of its file, registered definitions, other files."""
     nodes, own = [n for top in _nodes_of(part) for n in _walk(top)], _registered(part.file)
     used = {node.id for node in nodes if isinstance(node, ast.Name)}
-    found = {Part(part.file, name) for name in own if name in used} | {Part(part.file, "")}
+    found = {Definition(part.file, name) for name in own if name in used} | {
+        Definition(part.file, "")
+    }
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {Part(file, "") for alias in node.names for file in _files(alias.name)}
+            found |= {Definition(file, "") for alias in node.names for file in _files(alias.name)}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= set(_imported(node.module, [alias.name for alias in node.names]))
     return frozenset(found - {part})
@@ -229,18 +235,20 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
         yield from _walk(inner)
 
 
-def _imported(module: str, names: list[str]) -> Iterator[Part]:
+def _imported(module: str, names: list[str]) -> Iterator[Definition]:
     """The parts behind ``from module import names``."""
     for file in _files(module):
-        yield Part(file, "")
-        yield from (Part(file, name) for name in names if file.suffix and name in _registered(file))
+        yield Definition(file, "")
+        yield from (
+            Definition(file, name) for name in names if file.suffix and name in _registered(file)
+        )
     for name in names:
-        yield from (Part(file, "") for file in _files(f"{module}.{name}"))
+        yield from (Definition(file, "") for file in _files(f"{module}.{name}"))
 
 
 def imports(file: Path) -> frozenset[Path]:
     """The project files that a file imports itself."""
-    return frozenset(part.file for part in _needs(Part(file, "")))
+    return frozenset(part.file for part in _needs(Definition(file, "")))
 
 
 def registering(package: Path) -> frozenset[Path]:
@@ -264,7 +272,7 @@ def _files(module: str) -> tuple[Path, ...]:
 
 
 @cache
-def _digest(part: Part) -> str:
+def _digest(part: Definition) -> str:
     """Digest of a part's code."""
     if part.file.suffix != ".py":
         return hashlib.sha256(part.file.read_bytes()).hexdigest()
@@ -273,7 +281,7 @@ def _digest(part: Part) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _nodes_of(part: Part) -> list[ast.stmt]:
+def _nodes_of(part: Definition) -> list[ast.stmt]:
     """A registered definition, or everything else in the file."""
     if part.file.suffix != ".py":
         return []

@@ -97,8 +97,8 @@ class Work:
 
     def evaluation(self, operators: Iterable[str]) -> str:
         """Fingerprint of the code that evaluates and counts a network with these operators."""
-        entries = [sources.Entry("operator", name) for name in operators]
-        network = sources.Entry("network", self.pair.network.name)
+        entries = [sources.Registered("operator", name) for name in operators]
+        network = sources.Registered("network", self.pair.network.name)
         files = ("safs/training/evaluation.py", "safs/pruning/compression.py")
         return sources.of(*files, entries=[network, *entries])
 
@@ -242,7 +242,7 @@ class Work:
         self,
         arm: str,
         replicate: int,
-        start: Start,
+        start: PrunedStart,
         chromosome: Sequence[str],
         recipe: Recipe | None,
     ) -> Json:
@@ -324,15 +324,15 @@ class Work:
             failure=failure, seconds=0.0, backend="none", history=(), kept=0, bits=self.bits
         )
 
-    def start(self, replicate: int) -> Start:
+    def start(self, replicate: int) -> PrunedStart:
         """The pruned checkpoint of a replicate, made by the stages before."""
         assert self.ratio is not None
         dense = self.folder("pretrain", None) / f"dense-r{replicate}"
         mask = self.folder("prune", self.ratio) / f"mask-r{replicate}"
-        return Start(dense, mask)
+        return PrunedStart(dense, mask)
 
 
-class Start:
+class PrunedStart:
     """Dense network and mask that every arm of a (replicate, ratio) starts from.
 
     Attributes:

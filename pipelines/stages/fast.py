@@ -17,8 +17,8 @@ from pipelines.config.study import Study
 from pipelines.engine import layout, scratch, sources
 from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal, Json, digest
-from pipelines.engine.sources import Entry
-from pipelines.engine.work import Start, Work, replicates
+from pipelines.engine.sources import Registered
+from pipelines.engine.work import PrunedStart, Work, replicates
 from pipelines.stages import search as stage1
 from pipelines.stages import tune as stage2
 from pipelines.tasks import prediction
@@ -62,7 +62,7 @@ def cell(study: Study, pair: str, ratio: float, below: float | None) -> None:
         work.each(one, [(r,) for r in wanted])
 
 
-def search(work: Work, replicate: int, start: Start, warm: Chromosome | None) -> Chromosome:
+def search(work: Work, replicate: int, start: PrunedStart, warm: Chromosome | None) -> Chromosome:
     """Stage 1: the chromosome that the halving leaves.
 
     Args:
@@ -96,8 +96,8 @@ def search(work: Work, replicate: int, start: Start, warm: Chromosome | None) ->
         seconds = {"seconds": found.seconds + oracle.seconds}
         return {"chromosome": list(found.chromosome), **told, **seconds}
 
-    used = [Entry("operator", name) for name in spec.operators]
-    entries = [Entry("predictor", fast.predictor), Entry("search", "lahc"), *used]
+    used = [Registered("operator", name) for name in spec.operators]
+    entries = [Registered("predictor", fast.predictor), Registered("search", "lahc"), *used]
     code = sources.of("safs/method/cheap.py", entries=entries)
     settings = [spec.model_dump(mode="json"), fast.model_dump(mode="json"), warm]
     identity = digest([settings, first.identity, code])
@@ -107,7 +107,7 @@ def search(work: Work, replicate: int, start: Start, warm: Chromosome | None) ->
 
 
 def tune(
-    work: Work, replicate: int, start: Start, operators: Chromosome, warm: Recipe | None
+    work: Work, replicate: int, start: PrunedStart, operators: Chromosome, warm: Recipe | None
 ) -> Recipe | None:
     """Stage 2: the recipe that the halving leaves, or None if every trial failed.
 
@@ -143,7 +143,7 @@ def tune(
     return Recipe(**content["recipe"]) if content["recipe"] else None
 
 
-def rank(work: Work, replicate: int, start: Start) -> None:
+def rank(work: Work, replicate: int, start: PrunedStart) -> None:
     """Every predictor's score of the faithful search's candidates, beside their trained fitness.
 
     Nothing is trained, and nothing chosen by it; it counts in no arm's cost.
@@ -170,8 +170,8 @@ def rank(work: Work, replicate: int, start: Start) -> None:
             ],
         }
 
-    used = {Entry("operator", name) for chromosome in found for name in chromosome}
-    code = sources.of(entries=[*(Entry("predictor", name) for name in names), *used])
+    used = {Registered("operator", name) for chromosome in found for name in chromosome}
+    code = sources.of(entries=[*(Registered("predictor", name) for name in names), *used])
     basis = [job.identity, images, [[*chromosome, e] for chromosome, e in found.items()]]
     work.keep(f"predictors-r{replicate}", digest([*basis, code]), make)
 
@@ -179,7 +179,7 @@ def rank(work: Work, replicate: int, start: Start) -> None:
 class _Further:
     """Trains candidates further, each from the state that its last rung left on the disk."""
 
-    def __init__(self, work: Work, place: Path, start: Start, rungs: Sequence[int]) -> None:
+    def __init__(self, work: Work, place: Path, start: PrunedStart, rungs: Sequence[int]) -> None:
         self.work, self.start, self.rungs = work, start, rungs
         self.journal = Journal(place / "journal.jsonl")
         self.states = place / "states"
@@ -206,7 +206,7 @@ class _Further:
 class _Oracle:
     """A predictor's scores of chromosomes, from the journal where they stand there."""
 
-    def __init__(self, work: Work, journal: Journal, start: Start, job: Job) -> None:
+    def __init__(self, work: Work, journal: Journal, start: PrunedStart, job: Job) -> None:
         self.work, self.journal, self.start, self.job = work, journal, start, job
         self.epochs, self.seconds = 0.0, 0.0
 

@@ -16,9 +16,11 @@ def run(study: Study, pair: str, ratio: float) -> None:
     """Prune the dense network of every replicate: ``mask-r<replicate>``."""
     spec = study.pairs[pair]
     entries = [
-        sources.Entry("pruner", spec.prune.method), sources.Entry("scope", spec.prune.scope),
-        sources.Entry("network", spec.network.name), sources.Entry("dataset", spec.dataset.name),
-    ]  # fmt: skip
+        sources.Registered("pruner", spec.prune.method),
+        sources.Registered("scope", spec.prune.scope),
+        sources.Registered("network", spec.network.name),
+        sources.Registered("dataset", spec.dataset.name),
+    ]
     code = sources.of("safs/pruning/prune.py", "safs/pruning/connectivity.py", entries=entries)
     with Work(study, "prune", pair, ratio) as work:
 

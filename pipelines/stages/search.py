@@ -10,8 +10,8 @@ from pipelines.config.study import Study
 from pipelines.engine import sources
 from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal, Json, digest
-from pipelines.engine.sources import Entry
-from pipelines.engine.work import Start, Work, replicates
+from pipelines.engine.sources import Registered
+from pipelines.engine.work import PrunedStart, Work, replicates
 from safs import seeds
 from safs.arms import ARMS
 from safs.method.stage1 import stage1
@@ -52,7 +52,7 @@ def searches(study: Study, spec: Pair) -> dict[str, Search]:
     return {name: search for name, (operators, search) in every.items() if operators in wanted}
 
 
-def find(work: Work, name: str, replicate: int, start: Start, spec: Search) -> Chromosome:
+def find(work: Work, name: str, replicate: int, start: PrunedStart, spec: Search) -> Chromosome:
     """The best chromosome of a search, as the artefact ``<name>-r<replicate>``."""
     if start.failure is not None:
         return start.default
@@ -70,7 +70,10 @@ def find(work: Work, name: str, replicate: int, start: Start, spec: Search) -> C
         told = work.noted(found, replicate, SearchTrace, "evaluations", **head)
         return {"chromosome": list(found.chromosome), **told}
 
-    entries = [Entry("search", spec.algorithm), *(Entry("operator", n) for n in spec.operators)]
+    entries = [
+        Registered("search", spec.algorithm),
+        *(Registered("operator", n) for n in spec.operators),
+    ]
     code = sources.of("safs/method/stage1.py", entries=entries)
     basis = candidate(work, replicate, start, spec, start.default).identity
     identity = digest([spec.model_dump(mode="json"), basis, code])
@@ -81,7 +84,7 @@ def find(work: Work, name: str, replicate: int, start: Start, spec: Search) -> C
 def candidate(
     work: Work,
     replicate: int,
-    start: Start,
+    start: PrunedStart,
     spec: Search,
     chromosome: Chromosome,
     until: int | None = None,

@@ -9,8 +9,8 @@ from pipelines.config.study import Study
 from pipelines.engine import layout, scratch, sources
 from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal, Json, digest
-from pipelines.engine.sources import Entry
-from pipelines.engine.work import Start, Work, replicates
+from pipelines.engine.sources import Registered
+from pipelines.engine.work import PrunedStart, Work, replicates
 from safs import seeds
 from safs.arms import ARMS, chromosome
 from safs.method.stage2 import stage2
@@ -20,8 +20,8 @@ from safs.settings import OPTIMIZERS, SCHEDULES
 from safs.spec import Recipe
 
 ENTRIES = (
-    *(Entry("optimizer", name) for name in OPTIMIZERS),
-    *(Entry("schedule", name) for name in SCHEDULES),
+    *(Registered("optimizer", name) for name in OPTIMIZERS),
+    *(Registered("schedule", name) for name in SCHEDULES),
 )
 """What a recipe of stage 2 may name."""
 
@@ -42,7 +42,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
 
 
 def tune(
-    work: Work, arm: str, replicate: int, start: Start, operators: Chromosome
+    work: Work, arm: str, replicate: int, start: PrunedStart, operators: Chromosome
 ) -> Recipe | None:
     """The best recipe of an arm, or None if every trial failed."""
     if start.failure is not None:
@@ -74,7 +74,7 @@ def trial(
     work: Work,
     arm: str,
     replicate: int,
-    start: Start,
+    start: PrunedStart,
     operators: Chromosome,
     recipe: Recipe,
     until: int | None = None,
@@ -94,7 +94,7 @@ def trial(
     )
 
 
-def _operators(work: Work, arm: str, replicate: int, start: Start) -> Chromosome:
+def _operators(work: Work, arm: str, replicate: int, start: PrunedStart) -> Chromosome:
     """The chromosome of an arm: fixed, random, or found by the search stage."""
     source = ARMS[arm].operators
     if source == "random":

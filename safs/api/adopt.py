@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,49 +38,73 @@ def adopt(model: nn.Module, example: Tensor, default: str | None = None) -> fx.G
     """
     plain = _plain(model)
     _check_layers(plain)
-    operators = own_operators(plain, default)
-    network = slots.install(plain, example, next(iter(OPERATORS)))
-    slots.fill(network, list(operators.values()))
-    if default is None:
-        _check_equal(plain, network, example)
-    return network
+    network = slots.trace(plain.eval())
+    own = own_operators(network, default)
+    unknown = {name: call for name, (operator, call) in own.items() if operator is None}
+    operators = [operator or str(default) for operator, _ in own.values()]
+    slots.install(network, example, operators)
+    _check_equal(plain, network, example, unknown)
+    plain.train(model.training)
+    return network.train(model.training)
+
+
+Activation = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def _check_equal(model: nn.Module, network: nn.Module, example: Tensor) -> None:
-    """Refuse a copy that computes something else, as after an activation that acts in place."""
-    training = [(m, m.training) for m in (*model.modules(), *network.modules())]
-    wanted, found = (module.eval()(example.clone()) for module in (model, network))
-    for module, mode in training:
-        module.training = mode
-    if not torch.allclose(wanted, found, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+def _check_equal(
+    model: nn.Module, network: fx.GraphModule, example: Tensor, unknown: Mapping[str, Activation]
+) -> None:
+    """Refuse a copy that computes something else, with ``unknown`` activations as they were.
+
+    In training mode what is drawn at random is drawn alike, on copies whose statistics may move.
+    """
+    whose = type(model).__name__
+    for training in (False, True):
+        copies = copy.deepcopy((model, network))
+        for name, call in unknown.items():
+            slots.slots(copies[1])[name].forward = call  # type: ignore[method-assign,assignment]
+        outputs = []
+        for module in copies:
+            torch.manual_seed(0)
+            outputs.append(module.train(training)(example.clone()))
+        wanted, found = outputs
+        if torch.allclose(wanted, found, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+            continue
+        if training:
+            raise SafsError(
+                f"{whose} asks for self.training in its forward, which a trace freezes; use "
+                "modules that do so themselves (nn.Dropout for functional.dropout)"
+            )
         raise SafsError(
-            f"{type(model).__name__} computes something else once its activations are slots: does "
-            "one act in place on a tensor that is read again? Use its form that returns the result"
+            f"{whose} computes something else once its activations are slots: does one act in "
+            "place on a tensor that is read again? Use its form that returns the result"
         )
 
 
-def own_operators(model: nn.Module, default: str | None = None) -> dict[str, str]:
-    """The operator of each activation site, by slot name: the first that equals it.
+def own_operators(
+    network: fx.GraphModule, default: str | None = None
+) -> dict[str, tuple[str | None, Activation]]:
+    """The operator that equals each activation, and the activation itself, by slot name.
 
     Raises:
-        SafsError: see :func:`adopt`.
+        SafsError: no operator equals an activation, and ``default`` names none to start with.
     """
-    graph = _trace(model)
-    modules = dict(model.named_modules())
-    sites = [node for node in graph.nodes if slots._is_activation(node, modules)]
+    modules = dict(network.named_modules())
+    sites = slots.sites(network)
     values = _operator_values()
-    found = {node.name: _equal(_value(node, modules), values) for node in sites}
-    unknown = {name for name, operator in found.items() if operator is None}
+    found = {node.name: (_equal(_value(node, modules), values), _call(node, modules))
+             for node in sites}  # fmt: skip
+    unknown = [node for node in sites if found[node.name][0] is None]
     if unknown and default is None:
-        what = ", ".join(f"{n.name} ({_describe(n, modules)})" for n in sites if n.name in unknown)
+        what = ", ".join(f"{node.name} ({_describe(node, modules)})" for node in unknown)
         raise SafsError(
             f"no operator equals the activation of {what}; register it (safs.operator), or name "
             "the operator that such sites start with (default=...)"
         )
     if default is not None:
         OPERATORS[default]  # an unknown name is an error here, not later
-    return {name: operator or str(default) for name, operator in found.items()}
+    return found
 
 
 def _plain(model: nn.Module) -> nn.Module:
@@ -107,24 +131,6 @@ def _pruned(model: nn.Module) -> list[tuple[Any, Any]]:
     ]
 
 
-def _trace(model: nn.Module) -> fx.Graph:
-    """The graph of the model, if it is the same in training and in evaluation."""
-    training = model.training
-    try:
-        graphs = [fx.Tracer().trace(model.train(mode)) for mode in (False, True)]
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise SafsError(f"torch.fx cannot trace {type(model).__name__}: {reason}") from error
-    finally:
-        model.train(training)
-    if str(graphs[0]) != str(graphs[1]):
-        raise SafsError(
-            f"{type(model).__name__} asks for self.training in its forward, which a trace freezes; "
-            "use modules that do so themselves (nn.Dropout for functional.dropout)"
-        )
-    return graphs[0]
-
-
 def _operator_values() -> dict[str, Tensor]:
     """Every operator on the grid at its published parameters; those without any come first."""
     entries = sorted(OPERATORS.values(), key=lambda entry: bool(entry.own))
@@ -145,18 +151,24 @@ def _equal(value: Tensor | None, values: dict[str, Tensor]) -> str | None:
     return None
 
 
+def _call(node: fx.Node, modules: dict[str, nn.Module]) -> Activation:
+    """The activation of a site as a function of its input alone."""
+    if node.op == "call_module":
+        return modules[str(node.target)].forward
+    function: Any = node.target if callable(node.target) else getattr(Tensor, node.target)
+    return lambda x: function(x, *node.args[1:], **node.kwargs)
+
+
 def _value(node: fx.Node, modules: dict[str, nn.Module]) -> Tensor | None:
     """An activation on the grid, ``[G, 1]``; None where it depends on more than its input."""
-    x = _GRID.clone()[:, None]
     rest = (*node.args[1:], *node.kwargs.values())
     if not node.args or any(isinstance(item, fx.Node) for item in rest):
         return None
+    if node.op == "call_module":
+        modules = {str(node.target): copy.deepcopy(modules[str(node.target)]).cpu().eval()}
     try:
         with torch.no_grad():
-            if node.op == "call_module":
-                return copy.deepcopy(modules[str(node.target)]).cpu().eval()(x)
-            function: Any = node.target if callable(node.target) else getattr(Tensor, node.target)
-            return function(x, *node.args[1:], **node.kwargs)
+            return _call(node, modules)(_GRID.clone()[:, None])
     except RuntimeError:
         return None
 

@@ -56,7 +56,7 @@ class Settings:
 
 
 @dataclass
-class Study:
+class TwoStages:
     """Both stages on one pruned network and one fold."""
 
     pruned: Pruned

@@ -23,7 +23,7 @@ from safs.api.export import WEIGHTS, save_state
 from safs.api.inputs import Data, checked
 from safs.api.inputs import fold as make_fold
 from safs.api.report import Budget, Report
-from safs.api.study import Settings, Study
+from safs.api.study import Settings, TwoStages
 from safs.backends.device import repeatable
 from safs.datasets.base import Augmentation
 from safs.errors import SafsError
@@ -79,7 +79,7 @@ def search_and_tune(
     budget: Budget | None = None,
     method: str = "magnitude",
     scope: str = "layerwise",
-    mask: given_masks.Source | None = None,
+    mask: given_masks.MaskSource | None = None,
     recipe: Recipe = PLAIN,
     operators: Sequence[str] = CANDIDATES,
     algorithm: str = "lahc",
@@ -139,7 +139,7 @@ def search_and_tune(
             {"ratio": ratio, **how},
         )  # fmt: skip
         kept = _mask(model, dense, fold, ratio, method, scope, mask, seed)
-        network, report = Study(Pruned(dense, kept), fold, settings).run()
+        network, report = TwoStages(Pruned(dense, kept), fold, settings).run()
     return Result(network, kept, report)
 
 
@@ -183,7 +183,7 @@ def _mask(
     ratio: float | None,
     method: str,
     scope: str,
-    mask: given_masks.Source | None,
+    mask: given_masks.MaskSource | None,
     seed: int,
 ) -> Mask:
     if mask is None and ratio is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from safs import kernels
 from safs.backends.base import EpochSums
 from safs.backends.dense import DenseBackend
-from safs.kernels.layer import Layer
+from safs.kernels.layer import KernelLayer
 from safs.masks import Mask
 from safs.networks import prunable
 from safs.spec import Recipe
@@ -24,7 +24,7 @@ _RANK: dict[Any, int] = {nn.Conv2d.forward: 3, nn.Linear.forward: 1}
 _DENSEST = {nn.Conv2d: 1 / 3, nn.Linear: 1 / 8}
 _LANES = 8  # images that the kernels compute together, even where fewer are there
 
-Layers = dict[tuple[int, ...], Layer]
+Layers = dict[tuple[int, ...], KernelLayer]
 
 
 class MixedBackend(DenseBackend):
@@ -117,7 +117,7 @@ def _known(network: nn.Module, fold: Fold, mask: Mask, batch: int) -> dict[str, 
             continue
         for shape in shapes:
             try:
-                layer = Layer(name, module, keep, shape, batch)
+                layer = KernelLayer(name, module, keep, shape, batch)
             except kernels.Unsupported:
                 continue
             found.setdefault(name, {})[shape] = layer

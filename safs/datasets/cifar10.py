@@ -9,7 +9,7 @@ import numpy as np
 
 from safs.datasets import unpickle
 from safs.datasets.base import Arrays, Augmentation, Part, dataset
-from safs.datasets.source import DEFAULT_DIRECTORY, Source, replacing
+from safs.datasets.source import DEFAULT_DIRECTORY, OfficialFiles, replacing
 from safs.errors import SafsError
 
 _ARCHIVE = "cifar-10-python.tar.gz"
@@ -22,7 +22,7 @@ def _download(directory: Path) -> None:
     CIFAR10(directory, download=True)
 
 
-SOURCE = Source(
+SOURCE = OfficialFiles(
     folder="cifar-10-batches-py",
     files={
         "data_batch_1": ("c99cafc152244af753f735de768cd75f",),
@@ -49,7 +49,7 @@ SOURCE = Source(
     std=(0.2023, 0.1994, 0.2010),
     augmentation=Augmentation(pad=4, flip=True),
 )
-def cifar10(part: Part, directory: Path | None, source: Source = SOURCE) -> Arrays:
+def cifar10(part: Part, directory: Path | None, source: OfficialFiles = SOURCE) -> Arrays:
     """50,000 images in three folds, the official 10,000 to test.
 
     Args:
@@ -67,7 +67,7 @@ def cifar10(part: Part, directory: Path | None, source: Source = SOURCE) -> Arra
     return Arrays(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
 
 
-def _unpack(source: Source, directory: Path) -> None:
+def _unpack(source: OfficialFiles, directory: Path) -> None:
     """Take the batches out of the official archive if they are not there yet."""
     archive, folder = directory / _ARCHIVE, directory / source.folder
     missing = [name for name in source.files if not (folder / name).is_file()]
@@ -84,7 +84,9 @@ def _unpack(source: Source, directory: Path) -> None:
         raise SafsError(f"{archive}: not the official archive ({error})") from None
 
 
-def _batch(source: Source, name: str, directory: Path | None) -> tuple[np.ndarray, np.ndarray]:
+def _batch(
+    source: OfficialFiles, name: str, directory: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
     where = f"{source.folder}/{name}"
     batch = unpickle.load(source.read(name, directory), where)
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from safs.datasets.base import Arrays, Part, dataset
-from safs.datasets.source import Source
+from safs.datasets.source import OfficialFiles
 from safs.errors import SafsError
 
 _PREFIX = {"train": "train", "test": "t10k"}
@@ -36,7 +36,7 @@ def _download_fashion_mnist(directory: Path) -> None:
 
 
 # Each file's sums: of the official .gz file, then of its content.
-MNIST_SOURCE = Source(
+MNIST_SOURCE = OfficialFiles(
     folder="MNIST/raw",
     files={
         "train-images-idx3-ubyte": (
@@ -59,7 +59,7 @@ MNIST_SOURCE = Source(
     needs=f"MNIST's {_NEEDS}",
     download=_download_mnist,
 )
-FASHION_MNIST_SOURCE = Source(
+FASHION_MNIST_SOURCE = OfficialFiles(
     folder="FashionMNIST/raw",
     files={
         "train-images-idx3-ubyte": (
@@ -85,7 +85,7 @@ FASHION_MNIST_SOURCE = Source(
 
 
 @dataset("mnist", label="MNIST", shape=(1, 28, 28), classes=10, folds=6)
-def mnist(part: Part, directory: Path | None, source: Source = MNIST_SOURCE) -> Arrays:
+def mnist(part: Part, directory: Path | None, source: OfficialFiles = MNIST_SOURCE) -> Arrays:
     """60,000 images for training and validation (50,000 and 10,000), the official 10,000 to test.
 
     Args:
@@ -101,13 +101,13 @@ def mnist(part: Part, directory: Path | None, source: Source = MNIST_SOURCE) -> 
 
 @dataset("fashion_mnist", label="Fashion-MNIST", shape=(1, 28, 28), classes=10, folds=6)
 def fashion_mnist(
-    part: Part, directory: Path | None, source: Source = FASHION_MNIST_SOURCE
+    part: Part, directory: Path | None, source: OfficialFiles = FASHION_MNIST_SOURCE
 ) -> Arrays:
     """As :func:`mnist`, from ``FashionMNIST/raw``; not in the paper."""
     return _arrays(part, directory, source)
 
 
-def _arrays(part: Part, directory: Path | None, source: Source) -> Arrays:
+def _arrays(part: Part, directory: Path | None, source: OfficialFiles) -> Arrays:
     prefix = _PREFIX[part]
     images = _idx(source, f"{prefix}-images-idx3-ubyte", 3, directory)
     labels = _idx(source, f"{prefix}-labels-idx1-ubyte", 1, directory)
@@ -116,7 +116,7 @@ def _arrays(part: Part, directory: Path | None, source: Source) -> Arrays:
     return Arrays(images[:, None], labels.astype(np.int64))
 
 
-def _idx(source: Source, name: str, dimensions: int, directory: Path | None) -> np.ndarray:
+def _idx(source: OfficialFiles, name: str, dimensions: int, directory: Path | None) -> np.ndarray:
     """An IDX file of unsigned bytes: two zeros, type, number of dimensions, big-endian sizes."""
     content = source.read(name, directory)
     header = 4 + 4 * dimensions

@@ -24,7 +24,7 @@ Download = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
-class Source:
+class OfficialFiles:
     """The files of a data set and their checksums.
 
     Attributes:

@@ -64,7 +64,7 @@ CASES = {
 
 
 @dataclass(frozen=True)
-class Result:
+class Speed:
     """Images per second of both sides (medians over rounds) and their ratio with its range.
 
     Attributes:
@@ -94,7 +94,7 @@ def images(count: int, shape: tuple[int, int, int], classes: int = 10) -> Images
     return Images(pixels, torch.from_numpy(rng.integers(0, classes, count)), 0.2 * one, 0.3 * one)
 
 
-def measure(case: Case, ratio: float, operator: str, rounds: int) -> Result:
+def measure(case: Case, ratio: float, operator: str, rounds: int) -> Speed:
     """One row of the table."""
     data = images(case.batch * case.steps, case.shape)
     network = build(case.network, case.shape, 10)
@@ -114,7 +114,7 @@ def measure(case: Case, ratio: float, operator: str, rounds: int) -> Result:
     dense, thin = (np.array(seconds[side][1:]) for side in ("dense", "sparse"))  # first: warm-up
     share, gflops = _profile(sparse, data, order)
     each = dense / thin
-    return Result(
+    return Speed(
         case.network, ratio, operator, 1 / float(np.median(dense)), 1 / float(np.median(thin)),
         float(np.median(dense) / np.median(thin)), float(each.min()), float(each.max()), share,
         gflops,
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.out.with_suffix(".md").write_text(page(table))
 
 
-def _print(r: Result) -> None:
+def _print(r: Speed) -> None:
     print(
         f"{r.network:16s}{r.ratio:.2f} {r.operator:11s}dense {r.dense:9.1f}  "
         f"sparse {r.sparse:10.1f} images/s  {r.speedup:5.1f}x ({r.lowest:.1f} to {r.highest:.1f})  "
@@ -225,7 +225,7 @@ def _print(r: Result) -> None:
     )
 
 
-def _print_median(results: list[Result], network: str, ratio: float) -> None:
+def _print_median(results: list[Speed], network: str, ratio: float) -> None:
     found = [
         r.speedup
         for r in results

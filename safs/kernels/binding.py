@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from safs.backends.base import EpochSums
+from safs.backends.base import EpochSums, State
 from safs.kernels import structures as c
 from safs.kernels.memory import Parameter, pointer
 from safs.kernels.plan import OPERATIONS, Plan, check
 from safs.masks import Mask
 from safs.spec import Recipe
 from safs.training.data import Images
-
-State = dict[str, Any]
 
 
 class Timing(NamedTuple):

@@ -105,7 +105,7 @@ class Phases:
 
 
 @dataclass(eq=False)
-class Pool:
+class Pooling:
     """Windows per output row and column, ends not included; averages or maxima."""
 
     x: Value
@@ -125,18 +125,18 @@ class Gate:
     y: Value
 
 
-Layer = Input | Conv | Stage | Phases | Pool | Gate
+GraphLayer = Input | Conv | Stage | Phases | Pooling | Gate
 
 
 @dataclass
-class Network:
+class LayerList:
     """The layers in order of execution, and the last linear layer, whose z are the logits."""
 
-    layers: list[Layer]
+    layers: list[GraphLayer]
     head: Conv
 
 
-def read(network: fx.GraphModule, shape: Shape) -> Network:
+def read(network: fx.GraphModule, shape: Shape) -> LayerList:
     """Read a traced network.
 
     Raises:
@@ -198,7 +198,7 @@ def linear(name: str, module: nn.Linear, x: Value) -> Conv:
 class _Reader:
     def __init__(self, network: fx.GraphModule, shape: Shape) -> None:
         self.modules = dict(network.named_modules())
-        self.layers: list[Layer] = []
+        self.layers: list[GraphLayer] = []
         self.phases: dict[tuple[Value, int], Value] = {}
         self.values: dict[fx.Node, Value | Stage] = {}
         self.used = set[str]()
@@ -213,10 +213,10 @@ class _Reader:
             else:
                 self.values[node] = self._read(node)
 
-    def network(self) -> Network:
+    def network(self) -> LayerList:
         if self.head is None:
             raise Unsupported("sparse kernels: the network does not end in a linear layer")
-        return Network(self.layers, self.head)
+        return LayerList(self.layers, self.head)
 
     # -- values --------------------------------------------------------------------------------
     def _value(self, node: Any) -> Value:
@@ -445,7 +445,7 @@ class _Reader:
     ) -> Value:
         if x.shape[1:] == (1, 1) and rows == columns == [(0, 1)]:
             return x
-        pool = Pool(x, Value((x.shape[0], len(rows), len(columns))), rows, columns, average)
+        pool = Pooling(x, Value((x.shape[0], len(rows), len(columns))), rows, columns, average)
         self.layers.append(pool)
         return pool.y
 

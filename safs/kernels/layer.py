@@ -17,7 +17,7 @@ from safs.kernels.graph import Conv, Shape, Value
 from safs.kernels.memory import Arena, FeatureMap, images_per_pixel, pointer
 
 
-class Layer:
+class KernelLayer:
     """A convolution or linear layer on inputs of one shape, at the cost of its survivors.
 
     Calling it is the module's forward pass, differentiable once; the gradient of a pruned weight is
@@ -77,7 +77,9 @@ class Layer:
 
 class _Call(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: Layer) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: KernelLayer
+    ) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.layer = layer

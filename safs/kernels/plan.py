@@ -27,7 +27,7 @@ _KINDS = c.SOURCE.enumeration("Kind")
 
 
 @dataclass(frozen=True)
-class Step:
+class ProgramStep:
     """One operation of the program.
 
     Attributes:
@@ -80,9 +80,9 @@ class Plan:
         self.stages: dict[graph.Stage, Any] = {}
         self.norms: dict[graph.Stage, Any] = {}
         self.entries: dict[graph.Conv, survivors.Entries] = {}
-        self.forward: list[Step] = []
-        self.backward: list[Step] = []
-        self.evaluation: list[Step] = []
+        self.forward: list[ProgramStep] = []
+        self.backward: list[ProgramStep] = []
+        self.evaluation: list[ProgramStep] = []
         self.weights: list[Any] = []
         self.biases: list[Any] = []
         self.slots: list[Any] = []
@@ -109,7 +109,7 @@ class Plan:
                     layer.residual.require(layer.y.need)
             elif isinstance(layer, graph.Phases):
                 layer.x.require(np.any(layer.y.need.reshape(layer.x.shape[0], -1), axis=1))
-            elif isinstance(layer, graph.Pool):
+            elif isinstance(layer, graph.Pooling):
                 layer.x.require(layer.y.need)
             elif isinstance(layer, graph.Gate):
                 layer.x.require(layer.y.need)
@@ -196,7 +196,7 @@ class Plan:
         planes = any(isinstance(x, graph.Phases) and x.y is value for x in self.read.layers)
         return planes or not self.normed
 
-    def _release(self, layer: graph.Layer) -> None:
+    def _release(self, layer: graph.GraphLayer) -> None:
         """The gradient of a layer's output has been read for the last time."""
         value = None if isinstance(layer, graph.Input | graph.Conv) else layer.y
         if value in self.gradients and not self._keep_zero(value):
@@ -219,10 +219,10 @@ class Plan:
 
     def _run(self, label: str, name: str, arguments: Any, images: int, work: int = 0) -> None:
         """Add to the forward pass, in training and evaluation alike."""
-        self.forward.append(Step(label, self._operation(name, arguments, images), work))
+        self.forward.append(ProgramStep(label, self._operation(name, arguments, images), work))
 
     def _back(self, label: str, name: str, arguments: Any, images: int, work: int = 0) -> None:
-        self.backward.append(Step(label, self._operation(name, arguments, images), work))
+        self.backward.append(ProgramStep(label, self._operation(name, arguments, images), work))
 
     def _emit(self) -> None:
         for layer in self.read.layers:
@@ -231,7 +231,7 @@ class Plan:
         sums = self._doubles(head.z.shape[0] + 2)
         z, gz = self.z_maps[head]
         self.head = c.Head(z.struct, gz.struct, head.z.shape[0], pointer(sums))
-        last = Step("head", self._operation("logits", self.head, z.pixel))
+        last = ProgramStep("head", self._operation("logits", self.head, z.pixel))
         self.evaluation = [*self.forward, last]
         self._run("head", "cross_entropy", self.head, z.pixel)
         self._bias_gradient(head, sums, 1)
@@ -550,7 +550,7 @@ class Plan:
         if not isinstance(self._producer(layer.x), graph.Input):
             self._other_back(layer, "phases_backward", layer.x.need)
 
-    def _pool(self, layer: graph.Pool) -> None:
+    def _pool(self, layer: graph.Pooling) -> None:
         x, y = self._map(layer.x), self._map(layer.y)
         ends = [
             np.array([pair[end] for pair in pairs], np.int32)
@@ -568,7 +568,7 @@ class Plan:
             s.winner = self._new(layer.y.shape, y.pixel, self.normed).struct
         self._other(layer, s, "average" if layer.average else "maximum", min(x.pixel, y.pixel))
 
-    def _pool_back(self, layer: graph.Pool) -> None:
+    def _pool_back(self, layer: graph.Pooling) -> None:
         name = "average_backward" if layer.average else "maximum_backward"
         self._other_back(layer, name, layer.y.need)
 
@@ -598,11 +598,11 @@ class Plan:
 
     _FORWARD: ClassVar[dict[type, Callable[..., None]]] = {
         graph.Input: _input, graph.Conv: _convolution, graph.Stage: _stage,
-        graph.Phases: _phases, graph.Pool: _pool, graph.Gate: _gate,
+        graph.Phases: _phases, graph.Pooling: _pool, graph.Gate: _gate,
     }  # fmt: skip
     _BACKWARD: ClassVar[dict[type, Callable[..., None]]] = {
         graph.Conv: _convolution_back, graph.Stage: _stage_back, graph.Phases: _phases_back,
-        graph.Pool: _pool_back, graph.Gate: _gate_back,
+        graph.Pooling: _pool_back, graph.Gate: _gate_back,
     }  # fmt: skip
 
     # -- the whole -------------------------------------------------------------------------------

@@ -30,10 +30,10 @@ KINDS = {
     "norm, operator, pooling": ("stage", "stage_backward", "norm", "norm_backward",
                                 "norm_input_gradient"),
 }  # fmt: skip
-Row = dict[str, Any]
+Measured = dict[str, Any]
 
 
-def page(measured: Row) -> str:
+def page(measured: Measured) -> str:
     """The whole page: speed, shares of the time, and where each layer stands.
 
     Args:
@@ -59,7 +59,7 @@ def page(measured: Row) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _speed(rows: Sequence[Row]) -> Iterator[list[str]]:
+def _speed(rows: Sequence[Measured]) -> Iterator[list[str]]:
     for name, ratio in _cells(rows):
         found = [r for r in rows if (r["network"], r["ratio"]) == (name, ratio)]
         for place, r in enumerate(found):
@@ -80,14 +80,14 @@ def _goal(name: str, ratio: float, of: str) -> tuple[str, str]:
     return str(must), str(aim)
 
 
-def _shares(rows: Sequence[Row]) -> Iterator[list[str]]:
+def _shares(rows: Sequence[Measured]) -> Iterator[list[str]]:
     for r in _default(rows):
         shares = [sum(r["share"].get(kind, 0.0) for kind in kinds) for kinds in KINDS.values()]
         each = [f"{share:.0%}" for share in (*shares, 1 - sum(shares))]
         yield [r["network"], f"{r['ratio']:.2f}", r["operator"], *each]
 
 
-def _layers(rows: Sequence[Row], name: str) -> str:
+def _layers(rows: Sequence[Measured], name: str) -> str:
     found = {r["ratio"]: r["gflops"] for r in _default(rows) if r["network"] == name}
     layers = list(dict.fromkeys(layer for gflops in found.values() for layer in gflops))
     body = [
@@ -97,17 +97,17 @@ def _layers(rows: Sequence[Row], name: str) -> str:
     return _table(body, (name, *(f"{ratio:.2f}" for ratio in found)))
 
 
-def _default(rows: Sequence[Row]) -> list[Row]:
+def _default(rows: Sequence[Measured]) -> list[Measured]:
     """The first row of each network and ratio: its default operator."""
     seen = {(r["network"], r["ratio"]): r for r in reversed(rows)}
     return [seen[cell] for cell in _cells(rows)]
 
 
-def _cells(rows: Sequence[Row]) -> list[tuple[str, float]]:
+def _cells(rows: Sequence[Measured]) -> list[tuple[str, float]]:
     return list(dict.fromkeys((r["network"], r["ratio"]) for r in rows))
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
+def _names(rows: Sequence[Measured]) -> list[str]:
     return list(dict.fromkeys(r["network"] for r in rows))
 
 

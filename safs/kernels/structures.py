@@ -25,7 +25,7 @@ _MEMBER = re.compile(
 _NAME = re.compile(r"\s*(?P<star>\*?)\s*(?P<name>\w+)(?:\[(?P<size>\w+)\])?\s*")
 
 
-class Source:
+class Headers:
     """C++ files by name.
 
     Comments and methods are passed over; what else is not understood is a ValueError, never a gap.
@@ -103,7 +103,7 @@ class Source:
         return name in self._places
 
 
-SOURCE = Source({path.name: path.read_text() for path in sorted(SOURCES.iterdir())})
+SOURCE = Headers({path.name: path.read_text() for path in sorted(SOURCES.iterdir())})
 MAX_OWN = SOURCE.sizes["MAX_OWN"]
 
 

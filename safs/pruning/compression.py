@@ -20,7 +20,7 @@ from safs.networks import prunable
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSize:
     """One prunable layer.
 
     Attributes:
@@ -53,7 +53,7 @@ class Compression:
     activation: int
     macs: int
     sparse_macs: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerSize, ...]
 
     @property
     def ratio(self) -> float:
@@ -88,7 +88,7 @@ def account(
     masks.check(mask, network)
     uses = _uses(network, shape, count_padding)
     layers = tuple(
-        Layer(
+        LayerSize(
             name=name,
             weights=mask[name].numel(),
             kept=int(mask[name].sum()),

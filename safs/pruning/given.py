@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from safs.errors import SafsError
 from safs.networks import prunable
 
-Source = Mapping[str, Tensor] | nn.Module | str | Path
+MaskSource = Mapping[str, Tensor] | nn.Module | str | Path
 """A mask or checkpoint by layer name, a module, or a file of either."""
 
 
-def read(source: Source, network: nn.Module) -> dict[str, Tensor]:
+def read(source: MaskSource, network: nn.Module) -> dict[str, Tensor]:
     """The mask that ``source`` holds for every prunable layer of ``network``.
 
     For a layer ``conv1`` the first of these counts: a tensor ``conv1.weight_mask`` (the buffer of
@@ -47,7 +47,7 @@ def _layer(name: str, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     raise SafsError(f"given mask: nothing for layer {name!r}; found {', '.join(tensors) or 'none'}")
 
 
-def _tensors(source: Source) -> Mapping[str, Tensor]:
+def _tensors(source: MaskSource) -> Mapping[str, Tensor]:
     if isinstance(source, nn.Module):
         return source.state_dict()
     return source if isinstance(source, Mapping) else _load(Path(source))

@@ -40,7 +40,7 @@ def prune(
     labels: Tensor | None = None,
     shape: tuple[int, ...] | None = None,
     rng: np.random.Generator | None = None,
-    given: given_masks.Source | None = None,
+    given: given_masks.MaskSource | None = None,
 ) -> Mask:
     """The mask of a network: exact k, and among equal scores the earlier weight survives.
 

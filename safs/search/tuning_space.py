@@ -23,7 +23,7 @@ from safs.settings import (
 )
 from safs.spec import Recipe
 
-Values = dict[str, str | float]
+SpaceValues = dict[str, str | float]
 
 CRASH_COST = 1.0
 
@@ -57,9 +57,13 @@ def space(dense: Recipe, seed: int, *, schedule_for: ScheduleFor = "all") -> Any
     return built
 
 
-def config_of(recipe: Recipe) -> Values:
+def config_of(recipe: Recipe) -> SpaceValues:
     """The active hyperparameters of ``recipe``, by their names in the space."""
-    values: Values = {"optimizer": recipe.optimizer, "lr": recipe.lr, "schedule": recipe.schedule}
+    values: SpaceValues = {
+        "optimizer": recipe.optimizer,
+        "lr": recipe.lr,
+        "schedule": recipe.schedule,
+    }
     if recipe.optimizer != "fromage":
         values["decays"] = "on" if recipe.weight_decay else "off"
     if recipe.weight_decay:
@@ -94,7 +98,7 @@ def _is_default(config: Any) -> bool:
     return np.array_equal(config.get_array(), default.get_array(), equal_nan=True)
 
 
-def _hyperparameters(default: Values) -> dict[str, Any]:
+def _hyperparameters(default: SpaceValues) -> dict[str, Any]:
     from ConfigSpace import Categorical, Float
 
     def choice(name: str, items: tuple[str, ...]) -> Any:

@@ -158,8 +158,8 @@ def _gradient(parameter: Tensor) -> Tensor:
     return cast(Tensor, parameter.grad)
 
 
-Builder = Callable[[Recipe, list[Group]], Optimizer]
-OPTIMIZERS: Registry[Builder] = Registry("optimizer")
+OptimizerBuilder = Callable[[Recipe, list[Group]], Optimizer]
+OPTIMIZERS: Registry[OptimizerBuilder] = Registry("optimizer")
 
 
 @OPTIMIZERS.register("sgd")

@@ -22,8 +22,8 @@ from torch.optim.lr_scheduler import (
 from safs.registry import Registry
 from safs.spec import Recipe
 
-Builder = Callable[[Recipe, Optimizer, int], LRScheduler]
-SCHEDULES: Registry[Builder] = Registry("schedule")
+ScheduleBuilder = Callable[[Recipe, Optimizer, int], LRScheduler]
+SCHEDULES: Registry[ScheduleBuilder] = Registry("schedule")
 
 
 def build(recipe: Recipe, optimizer: Optimizer, epochs: int) -> LRScheduler:

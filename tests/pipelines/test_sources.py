@@ -77,7 +77,7 @@ CODE = ("lenet5", "mnist5k", ("relu", "srs"), "sgd", "constant")
 
 def _files(*starts, entries=()):
     starts = frozenset(ROOT / start for start in starts)
-    found = sources.parts(starts, frozenset(sources.Entry(*entry) for entry in entries))
+    found = sources.parts(starts, frozenset(sources.Registered(*entry) for entry in entries))
     return {f"{p.file.relative_to(ROOT)} {p.definition}".strip() for p in found}
 
 

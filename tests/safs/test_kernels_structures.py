@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from safs.kernels import structures
-from safs.kernels.structures import Source
+from safs.kernels.structures import Headers
 
 PLACE = "struct Place { int64_t block, offset; };\n"
 
 
 def offsets(text: str) -> dict[str, int]:
-    made = Source({"x.h": PLACE + text}).structure("X")
+    made = Headers({"x.h": PLACE + text}).structure("X")
     return {name: getattr(made, name).offset for name, _ in made._fields_}
 
 
@@ -50,7 +50,7 @@ def test_what_is_not_understood_is_refused_with_its_line(line: str) -> None:
 
 def test_an_enumeration_without_values_of_its_own() -> None:
     text = "enum Code {\n  ONE, TWO_THREE,  // and so on\n  FOUR,\n};\nenum Bad { A,\n B = 7 };"
-    source = Source({"x.h": text})
+    source = Headers({"x.h": text})
     assert source.enumeration("Code") == ("one", "two_three", "four")
     with pytest.raises(ValueError, match=r"x\.h:6: cannot read 'B = 7 };' in Bad"):
         source.enumeration("Bad")
@@ -58,10 +58,10 @@ def test_an_enumeration_without_values_of_its_own() -> None:
 
 def test_the_cases_of_a_switch_count_from_0() -> None:
     case = "  case {}: f(Two{{}}); break;{}\n".format
-    assert Source({"x.h": case(0, "") + case(1, "  // two_b")}).cases("x.h") == ("two", "two_b")
+    assert Headers({"x.h": case(0, "") + case(1, "  // two_b")}).cases("x.h") == ("two", "two_b")
     for wrong in (case(2, ""), case(1, " // two_b"), "  default: f(Two{});\n"):
         with pytest.raises(ValueError, match=re.escape(f"x.h:2: cannot read {wrong.strip()!r}")):
-            Source({"x.h": case(0, "") + wrong}).cases("x.h")
+            Headers({"x.h": case(0, "") + wrong}).cases("x.h")
 
 
 def test_every_structure_that_the_kernels_fill_is_declared() -> None:

@@ -22,7 +22,7 @@ from safs import masks, slots
 from safs.backends.mixed import MixedBackend
 from safs.datasets import Augmentation
 from safs.kernels import Unsupported
-from safs.kernels.layer import Layer
+from safs.kernels.layer import KernelLayer
 from safs.networks import prunable
 from safs.pruning.prune import prune
 from safs.spec import Recipe
@@ -48,7 +48,7 @@ def masked(module: nn.Module, density: float, seed: int = 0) -> np.ndarray:
 
 def assert_as_in_float64(module: nn.Module, keep: np.ndarray, x: Tensor, rank: int) -> None:
     """Output and all gradients; those of pruned weights are 0."""
-    layer = Layer("layer", module, keep, tuple(x.shape[-rank:]), len(x))
+    layer = KernelLayer("layer", module, keep, tuple(x.shape[-rank:]), len(x))
     x = x.clone().requires_grad_()
     z = layer(x)
     twin, x64 = copy.deepcopy(module).double(), x.detach().double().requires_grad_()
@@ -89,7 +89,7 @@ def test_convolutions_agree_with_float64(
     keep = masked(module, density, seed)
     if any(s >= n for s, n in zip(span, size, strict=True)):
         with pytest.raises(Unsupported, match="smaller than its kernel"):
-            Layer("layer", module, keep, tuple(x.shape[1:]), count)
+            KernelLayer("layer", module, keep, tuple(x.shape[1:]), count)
         return
     assert_as_in_float64(module, keep, x, rank=3)
 
@@ -126,7 +126,7 @@ def test_empty_rows_and_inputs_in_other_memory_orders() -> None:
 def test_weights_are_read_at_every_call_and_pruned_ones_never() -> None:
     module = nn.Linear(20, 10)
     keep = masked(module, 0.5)
-    layer, x = Layer("layer", module, keep, (20,), 4), torch.randn(4, 20)
+    layer, x = KernelLayer("layer", module, keep, (20,), 4), torch.randn(4, 20)
     before = layer(x)
     with torch.no_grad():
         module.weight[~torch.from_numpy(keep)] = 3.0
@@ -137,7 +137,7 @@ def test_weights_are_read_at_every_call_and_pruned_ones_never() -> None:
 
 def test_not_a_number_passes_through_its_own_image_only() -> None:
     module = nn.Conv2d(2, 3, 3, padding=1)
-    layer = Layer("layer", module, np.ones((3, 2, 3, 3), bool), (2, 8, 8), 5)
+    layer = KernelLayer("layer", module, np.ones((3, 2, 3, 3), bool), (2, 8, 8), 5)
     x = torch.randn(5, 2, 8, 8)
     x[3, 1, 4, 4] = torch.nan
     broken = layer(x).isnan()
@@ -155,14 +155,14 @@ def test_not_a_number_passes_through_its_own_image_only() -> None:
 )
 def test_what_a_single_layer_cannot_be(module, shape, message) -> None:
     with pytest.raises(Unsupported, match=message):
-        Layer("layer", module, np.ones(module.weight.shape, bool), shape, 4)
+        KernelLayer("layer", module, np.ones(module.weight.shape, bool), shape, 4)
 
 
 def test_at_99_percent_a_convolution_is_several_times_faster_than_torchs() -> None:
     """Guards the point of all this: 7 to 9 times where it was measured, at least 3 anywhere."""
     torch.manual_seed(0)
     module = nn.Conv2d(64, 64, 3, padding=1, bias=False)
-    layer = Layer("layer", module, masked(module, 0.01), (64, 32, 32), 16)
+    layer = KernelLayer("layer", module, masked(module, 0.01), (64, 32, 32), 16)
     x = torch.randn(16, 64, 32, 32, requires_grad=True)
     gz = torch.randn(16, 64, 32, 32)
 

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.config.reading import read_yaml
 from safs.checked import validated
-from safs.spec import Spec
+from safs.spec import Positive, Spec
 
 FILE = Path("compute.yaml")
 _ENVIRONMENT = {
@@ -45,9 +45,6 @@ def _like(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Count = Annotated[int, Field(ge=1)]
-
-
 class Slurm(Spec):
     """The jobs that workers run in, one core per worker.
 
@@ -62,8 +59,8 @@ class Slurm(Spec):
     walltime: Annotated[str, _like(r"\d+:[0-5]\d:[0-5]\d", "hh:mm:ss")]
     queue: str | None = None
     account: str | None = None
-    workers_per_job: Count = 1
-    cpus: Count | None = None
+    workers_per_job: Positive = 1
+    cpus: Positive | None = None
     interface: str | None = None
     directives: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
