@@ -89,8 +89,6 @@ def traces(study: Study) -> Traces:
     cells = [(pair, ratio) for pair in profile.pairs for ratio in profile.ratios(pair)]
     for (pair, ratio), r in product(cells, range(profile.replicates)):
         place = partial(layout.folder, profile.profile, pair=pair, ratio=ratio)
-        for name in profile.algorithms(pair, ratio):
-            compared[place("algorithms") / f"{name}-r{r}.json"] = None
         for arm in profile.arms:
             for purpose, (stage, name) in layout.trace_names(arm).items():
                 own = compared if name == "search" else others
@@ -99,6 +97,8 @@ def traces(study: Study) -> Traces:
             curves.append(
                 ((pair, ratio, r, arm), place(layout.trained_in(arm)) / f"{arm}-r{r}.json")
             )
+        for name in profile.algorithms(pair, ratio):
+            compared[place("algorithms") / f"{name}-r{r}.json"] = None
     return Traces(
         search=tuple(artefacts.trace(p, SearchTrace) for p in compared if p.exists()),
         others=tuple(artefacts.trace(p, SearchTrace) for p in others if p.exists()),

@@ -31,6 +31,14 @@ def check(mask: Mapping[str, Tensor], network: nn.Module) -> None:
             raise SafsError(f"mask of {name}: {found}, expected torch.bool {tuple(weight.shape)}")
 
 
+def check_applied(mask: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Raise :class:`SafsError` unless every weight that ``mask`` prunes is exactly 0."""
+    check(mask, network)
+    for name, weight in prunable(network).items():
+        if bool(weight.detach()[~mask[name].to(weight.device)].any()):
+            raise SafsError(f"a pruned weight of layer {name!r} is not 0")
+
+
 @torch.no_grad()
 def apply(mask: Mapping[str, Tensor], network: nn.Module) -> None:
     """Set the pruned weights of ``network`` to exactly 0."""

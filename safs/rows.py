@@ -131,7 +131,8 @@ class Trace(Row):
 class SearchTrace(Trace):
     """Stage 1 of one replicate. ``operators`` are the candidates, also those never drawn.
 
-    The first chromosome may be the network's own, which need not be candidates.
+    The first chromosome may be the network's own, whose operators need not be candidates; its
+    neighbours keep some of them.
 
     ``predictor_epochs`` are the images that a predictor looked at, in epochs.
     """
@@ -148,10 +149,11 @@ class SearchTrace(Trace):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        known = {*self.operators, *(self.evaluations[0].chromosome if self.evaluations else ())}
         for e in self.evaluations:
             if len(e.chromosome) != len(self.slots):
                 raise ValueError(f"evaluation {e.index}: {len(self.slots)} operators, one per slot")
-            if e.index and not set(e.chromosome) <= set(self.operators):
+            if not known.issuperset(e.chromosome):
                 raise ValueError(f"evaluation {e.index}: only operators of the list 'operators'")
         return self
 

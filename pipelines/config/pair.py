@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -43,7 +43,7 @@ class Prune(Spec):
     """
 
     method: str = "magnitude"
-    scope: Literal["layerwise", "global", "keep_ends"] = "layerwise"
+    scope: str = "layerwise"
     spare: tuple[str, ...] = ()
     images: Annotated[int, Field(ge=1)] = 256
     given: str | None = None
@@ -51,6 +51,7 @@ class Prune(Spec):
     @model_validator(mode="after")
     def _checked(self) -> Prune:
         known("pruning method", self.method, sources.names("pruner"))
+        known("scope", self.scope, sources.names("scope"))
         if (self.method == "given") != (self.given is not None):
             raise ValueError("given is the mask file of the method 'given', and of no other")
         try:

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from safs.errors import UnknownName
+from safs.errors import SafsError, UnknownName
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("safs", "bench", "pipelines")
@@ -81,8 +81,7 @@ def names(kind: str) -> dict[str, Path]:
 
 def options(kind: str, name: str, positional: int) -> tuple[str, ...]:
     """The arguments, after the first ``positional``, of the function registered under a name."""
-    part = find(Registered(kind, name))
-    (node,) = (n for n in _nodes(part.file) if getattr(n, "name", "") == part.definition)
+    node = _defined(find(Registered(kind, name)))
     assert isinstance(node, ast.FunctionDef)
     return tuple(a.arg for a in (*node.args.args[positional:], *node.args.kwonlyargs))
 
@@ -159,13 +158,9 @@ def training_code(
 
 def _default(network: str) -> str:
     """The operator of a dense network: the keyword ``default`` of its decorator."""
-    part = find(Registered("network", network))
-    for node in _nodes(part.file):
-        if getattr(node, "name", "") == part.definition:
-            call = _registration(node)
-            keywords = {k.arg: k.value for k in call.keywords} if call else {}
-            return str(ast.literal_eval(keywords["default"])) if "default" in keywords else "relu"
-    raise AssertionError(f"{network} is not in {part.file}")
+    call = _registration(_defined(find(Registered("network", network))))
+    keywords = {k.arg: k.value for k in call.keywords} if call else {}
+    return str(ast.literal_eval(keywords["default"])) if "default" in keywords else "relu"
 
 
 @cache
@@ -276,8 +271,7 @@ def _digest(part: Definition) -> str:
     """Digest of a part's code."""
     if part.file.suffix != ".py":
         return hashlib.sha256(part.file.read_bytes()).hexdigest()
-    nodes = [node for node in _nodes_of(part) if not _is_text(node)]
-    text = "\n".join(ast.unparse(_bare(node)) for node in nodes)
+    text = "\n".join(ast.unparse(node) for node in _nodes_of(part))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -285,27 +279,39 @@ def _nodes_of(part: Definition) -> list[ast.stmt]:
     """A registered definition, or everything else in the file."""
     if part.file.suffix != ".py":
         return []
-    registered = _registered(part.file)
     if part.definition:
-        return [n for n in _nodes(part.file) if getattr(n, "name", "") == part.definition]
+        return [_defined(part)]
+    registered = _registered(part.file)
     return [n for n in _nodes(part.file) if getattr(n, "name", "") not in registered]
+
+
+def _defined(part: Definition) -> ast.stmt:
+    """The function or class of a definition; a process may register one inside a function."""
+    for top in _nodes(part.file):
+        for node in ast.walk(top):
+            if getattr(node, "name", "") == part.definition and isinstance(node, ast.stmt):
+                return node
+    raise SafsError(f"{part.file} has no function or class {part.definition!r}")
 
 
 @cache
 def _nodes(file: Path) -> tuple[ast.stmt, ...]:
+    """The statements of a file, bare."""
+    if file.suffix != ".py":
+        return ()
     with _PARSER:
-        return tuple(ast.parse(file.read_text()).body) if file.suffix == ".py" else ()
+        tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        _strip(node)
+    return tuple(tree.body)
 
 
-def _bare(node: ast.stmt) -> ast.stmt:
-    """A statement without docstrings, and without what a registration says to people."""
-    copy = ast.parse(ast.unparse(node)).body[0]
-    for inner in ast.walk(copy):
-        if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            inner.body = [n for n in inner.body if not _is_text(n)] or [ast.Pass()]
-    if (call := _registration(copy)) is not None:
+def _strip(node: ast.AST) -> None:
+    """Take away docstrings, and what a registration says to people."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        node.body = [n for n in node.body if not _is_text(n)] or [ast.Pass()]
+    if (call := _registration(node)) is not None:
         call.keywords = [k for k in call.keywords if k.arg not in _FOR_PEOPLE]
-    return copy
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -16,7 +16,6 @@ from safs.backends.base import Backend, EpochSums, State
 from safs.backends.dense import DenseBackend
 from safs.backends.device import clock
 from safs.masks import Mask
-from safs.networks import prunable
 from safs.rows import Trained
 from safs.spec import Acceleration, BackendName, KeptEpoch, Recipe
 from safs.training import schedules
@@ -117,8 +116,8 @@ def train(
 ) -> Outcome:
     """Train ``network`` in place.
 
-    With a mask, pruned weights start at 0, stay exactly 0 after every step, and enter no norm,
-    moment or decay of any optimiser.
+    With a mask, pruned weights are 0 (:func:`safs.masks.apply`), stay exactly 0 after every step,
+    and enter no norm, moment or decay of any optimiser.
 
     Args:
         network: an installed network on the device of ``fold``.
@@ -141,9 +140,12 @@ def train(
 
     Returns:
         The outcome. A loss that is not finite ends the run as a failed one.
+
+    Raises:
+        SafsError: the mask does not fit the network, or one of its pruned weights is not 0.
     """
     if mask is not None:
-        masks.apply(mask, network)
+        masks.check_applied(mask, network)
     end = epochs if until is None else min(until, epochs)
     chosen, notice = _backend(backend, network, fold, recipe, order, mask, acceleration)
     loop = _Loop(chosen, fold, recipe, epochs, keep)
@@ -157,7 +159,7 @@ def train(
     if loop.failure is None and not all(bool(p.isfinite().all()) for p in network.parameters()):
         loop.failure = f"a parameter was not finite after epoch {loop.epoch}"
     if mask is not None and loop.failure is None:
-        _assert_pruned(network, mask)
+        masks.check_applied(mask, network)
     kept = 0 if loop.failure else kept
     return Outcome(loop.history, loop.failure, loop.seconds, chosen.name, kept, notice)
 
@@ -279,9 +281,3 @@ def _entry(epoch: int, lr: float, sums: EpochSums, score: Score | None) -> Epoch
 
 def _diverged(what: str, loss: float, when: str) -> str | None:
     return None if math.isfinite(loss) else f"{what} loss became {loss} {when}"
-
-
-def _assert_pruned(network: nn.Module, mask: Mask) -> None:
-    for name, weight in prunable(network).items():
-        if bool(weight.detach()[~mask[name].to(weight.device)].any()):
-            raise AssertionError(f"a pruned weight of {name} moved away from 0")

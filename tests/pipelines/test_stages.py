@@ -27,7 +27,7 @@ from pipelines.stages import (
     tables,
     tune,
 )
-from pipelines.tasks import empty
+from pipelines.tasks.shared import empty
 from safs.errors import SafsError
 from safs.pruning.scopes import kept
 from safs.slots import slots

@@ -412,6 +412,7 @@ def plain_fine_tuning(model, mask, digits, recipe, epochs):
     x, y = digits
     parts = fold((x[:600], y[:600]), (x[600:], y[600:]), Augmentation(), torch.device("cpu"))
     network = adopt.adopt(model, x[:2])
+    masks.apply(mask, network)
     outcome = train(network, parts, recipe, epochs, BatchOrder(0, 0, "tune"), mask=mask)
     return outcome.last.validation_accuracy
 

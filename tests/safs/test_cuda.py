@@ -11,6 +11,7 @@ import pytest
 import torch
 from counting import survivors
 
+from safs import masks
 from safs.backends.device import bit_identity, peak_memory, pick, prepare, reset_peak
 from safs.datasets import DATASETS
 from safs.networks import build, prunable
@@ -44,7 +45,9 @@ def device():
 
 def lenet(device, ratio=0.9):
     network = build("lenet5", (1, 28, 28), 10)
-    return network.to(device), prune(network, ratio)
+    mask = prune(network, ratio)
+    masks.apply(mask, network)
+    return network.to(device), mask
 
 
 def digits(device, count=1280):
@@ -69,6 +72,7 @@ def test_every_network_takes_a_masked_step(device, name):
     shape, classes = NETWORKS[name]
     network = build(name, shape, classes)
     mask = prune(network, 0.9)
+    masks.apply(mask, network)
     reset_peak(device)
     recipe = Recipe(lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64)
     fold = noise(device, shape, classes)

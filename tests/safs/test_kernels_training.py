@@ -327,6 +327,7 @@ def test_inputs_that_are_floats_already_train_as_the_bytes_they_were_made_of(aug
     ):
         made = build("vgg16", shape, CLASSES, options={"width": 0.125})
         mask = prune(made, 0.8)
+        masks.apply(mask, made)
         made = made.double() if len(outcomes) == 3 else made
         outcomes.append(
             train(made, used, recipe("sgd", batch_size=25), 1, ORDER, mask=mask, backend=backend)
@@ -344,5 +345,6 @@ def test_inputs_that_are_no_images_are_left_to_pytorch() -> None:
     made = slots.install(layers, torch.zeros(2, 8), "relu")
     data = Fold(part, part, Augmentation(), CLASSES)
     mask = prune(made, 0.5)
+    masks.apply(mask, made)
     outcome = train(made, data, recipe("sgd"), 1, ORDER, mask=mask, backend="auto")
     assert outcome.backend == "dense" and "no images" in str(outcome.notice)
