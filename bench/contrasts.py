@@ -11,6 +11,12 @@ CONFIRMATORY_RATIO = 0.99
 """The pruning ratio whose contrasts are confirmatory; every other ratio is exploratory."""
 
 
+def contrast_label(name: str) -> str:
+    """``"safs-vanilla"`` as people read it."""
+    first, _, second = name.partition("-")
+    return f"{ARMS[first].label} - {ARMS[second].label}"
+
+
 @dataclass(frozen=True)
 class Contrast:
     """The paired difference ``a - b`` of two arms on the same (pair, replicate, ratio)."""
@@ -28,7 +34,7 @@ class Contrast:
     @property
     def label(self) -> str:
         """For people, e.g. ``"SAFS - Vanilla"``."""
-        return f"{ARMS[self.a].label} - {ARMS[self.b].label}"
+        return contrast_label(self.name)
 
 
 CONTRASTS: tuple[Contrast, ...] = (

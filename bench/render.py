@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -26,6 +27,18 @@ _LATEX = str.maketrans(
 )  # fmt: skip
 
 
+Facts = Mapping[Any, Any]
+"""A row of a table: every fact by its key."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column for people: its heading, and what its cell says of a row."""
+
+    heading: str
+    text: Callable[[Facts], str]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table for machines and people.
@@ -39,6 +52,20 @@ class Table:
     caption: str
     frame: pd.DataFrame
     view: pd.DataFrame
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        title: str,
+        caption: str,
+        rows: Sequence[Facts],
+        columns: Sequence[Column],
+        bare: Sequence[str] = (),
+    ) -> Table:
+        """A table of ``rows`` as ``columns`` show them; ``bare`` heads the CSV without any row."""
+        frame = pd.DataFrame(rows, columns=list(rows[0] if rows else bare))
+        return cls(name, title, caption, frame, view_of(rows, columns))
 
     def csv(self) -> str:
         """Raw numbers; an empty cell is an absent value."""
@@ -83,6 +110,17 @@ class Table:
         return {name: write_text(folder / name, text) for name, text in files.items()}
 
 
+def view_of(rows: Iterable[Facts], columns: Sequence[Column]) -> pd.DataFrame:
+    """The text of every row under the columns' headings, which also stand where no row does."""
+    texts = [[column.text(row) for column in columns] for row in rows]
+    return pd.DataFrame(texts, columns=[column.heading for column in columns], dtype=object)
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> dict[str, Path]:
+    """Write every table as CSV, Markdown and LaTeX; returns the paths by file name."""
+    return {name: path for table in tables for name, path in table.write(folder).items()}
+
+
 def _markdown_cell(value: object) -> str:
     text = " ".join(str(value).split())
     for mark in ("\\", "|", "<", ">", "*", "_", "`"):
@@ -113,11 +151,11 @@ def spread_text(mean: float, sd: float, digits: int = 2) -> str:
     return number(mean, digits) + (f" ± {number(sd, digits)}" if math.isfinite(sd) else "")
 
 
-def interval_text(low: float, high: float, digits: int = 2) -> str:
-    """``low to high`` with signs, :data:`ABSENT` where there is no interval."""
+def interval_text(low: float, high: float, digits: int = 2, sign: bool = True) -> str:
+    """``low to high``, :data:`ABSENT` where there is no interval."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ABSENT
-    return f"{low:+.{digits}f} to {high:+.{digits}f}"
+    return f"{number(low, digits, sign)} to {number(high, digits, sign)}"
 
 
 def p_text(p: float) -> str:
@@ -130,8 +168,3 @@ def p_text(p: float) -> str:
 def ratio_text(ratio: float) -> str:
     """A pruning ratio in percent, ``dense`` for 0."""
     return f"{100 * ratio:.4g}%" if ratio else "dense"
-
-
-def view_of(rows: Iterable[dict[str, str]], headings: Iterable[str]) -> pd.DataFrame:
-    """A view with ``headings``, also if there are no rows."""
-    return pd.DataFrame(list(rows), columns=list(headings), dtype=object)

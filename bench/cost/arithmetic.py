@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
-
 from bench import paper
-from bench.render import ABSENT, Table, number, view_of
+from bench.columns import figure, share_off, words
+from bench.render import ABSENT, Column, Table
 
 STAGE_2_TRIALS = 20
 """Trials of stage 2 in the released code; the paper prints none."""
 FITS = 0.15
 """A reading fits a printed number if it is off by no more than this share of it."""
 
-Epochs = Callable[[int, int, int], int]
-"""Epochs of a reading, given those of stage 1, of stage 2 and of the final training."""
+EpochsOf = Callable[[int, int, int], int]
+"""EpochsOf of a reading, given those of stage 1, of stage 2 and of the final training."""
 
-SAFS: dict[str, Epochs] = {
+SAFS: dict[str, EpochsOf] = {
     "stage 1, one fold": lambda one, two, final: one,
     "stage 1, three folds": lambda one, two, final: 3 * one,
     "both stages and the final training, one fold": lambda one, two, final: one + two + final,
@@ -32,14 +31,10 @@ SAFS: dict[str, Epochs] = {
     ),
     "everything in three folds": lambda one, two, final: 3 * (one + two + final),
 }
-VANILLA: dict[str, Epochs] = {
+VANILLA: dict[str, EpochsOf] = {
     "one fold": lambda one, two, final: final,
     "three folds": lambda one, two, final: 3 * final,
 }
-HEADINGS = (
-    "Pair", "Method", "Printed hours", "Hours of an epoch", "Implied epochs", "Reading", "Hours",
-    "Off by", "Fits",
-)  # fmt: skip
 
 
 def rows() -> list[dict[str, Any]]:
@@ -67,14 +62,19 @@ def rows() -> list[dict[str, Any]]:
 def table() -> Table:
     """Every reading beside the printed hours, and where none fits."""
     found = rows()
-    view = view_of((_view(row) for row in found), HEADINGS)
+    columns = (
+        words("Pair", "pair"), words("Method", "method"), figure("Printed hours", "printed"),
+        figure("Hours of an epoch", "epoch", 4), figure("Implied epochs", "implied", 0),
+        words("Reading", "reading"), figure("Hours", "hours"), share_off("Off by", "off"),
+        Column("Fits", lambda row: "yes" if row["fits"] else ABSENT),
+    )  # fmt: skip
     caption = (
         "Hours are epochs times the hours of one dense epoch (Tables 5 to 7); a reading fits if it "
         f"is off by at most {100 * FITS:.0f} %. Stage 2 has the released code's "
         f"{STAGE_2_TRIALS} trials, as the paper prints none. {misfits(found)}"
     )
     title = "The paper's Table 3 from its Tables 4 to 7"
-    return Table("table3", title, caption, pd.DataFrame(found), view)
+    return Table.of("table3", title, caption, found, columns)
 
 
 def misfits(found: list[dict[str, Any]]) -> str:
@@ -93,18 +93,3 @@ def misfits(found: list[dict[str, Any]]) -> str:
         if not throughout:
             text += f" No single reading fits all pairs' {arm} hours."
     return text
-
-
-def _view(row: dict[str, Any]) -> dict[str, str]:
-    texts = (
-        row["pair"],
-        row["method"],
-        number(row["printed"]),
-        number(row["epoch"], 4),
-        number(row["implied"], 0),
-        row["reading"],
-        number(row["hours"]),
-        f"{100 * row['off']:+.0f} %",
-        "yes" if row["fits"] else ABSENT,
-    )
-    return dict(zip(HEADINGS, texts, strict=True))

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench import paper
 from bench.collection import Collection
+from bench.columns import METHOD, RATIO, figure, pair_by, share_off
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
 from bench.cost.steps import Step, by_key
-from bench.render import ABSENT, Table, number, ratio_text, view_of
-from bench.tables.shared import clocks
-from safs.arms import ARMS
+from bench.render import ABSENT, Column, Table, number
+from bench.tables.shared import PURPOSES, clocks, mean
 
 SHOWN_ARMS = ("vanilla", "srelu", "safs")
 TIMED = ("vanilla", "safs")
 """Methods whose final epochs are those that are timed; SReLU's have parameters per channel."""
 A4000_WATTS = 140.0
 """Board power of the RTX A4000, on which the paper's hours and its CO2 were counted."""
-HEADINGS = (
-    "Pair", "Ratio", "Method", "Epochs", "Hours measured", "Hours extrapolated", "Error",
-    "SAFS / vanilla", "kWh", "kg CO2", "Paper hours", "Paper SAFS / vanilla", "Paper kg CO2",
-)  # fmt: skip
 
 
 def table(
@@ -38,14 +34,16 @@ def table(
         steps: timed epochs; without any, nothing is extrapolated.
         watts: power of the device, for a modelled energy where none was measured.
     """
-    rows = [
-        _row(collection, context, steps, pair, ratio, arm, watts)
-        for pair in context.pairs
-        for ratio in context.ratios
-        for arm in SHOWN_ARMS
-        if arm in context.arms
-    ]
-    view = view_of((_view(row, context) for row in rows), HEADINGS)
+    cells = product(context.pairs, context.ratios, [a for a in SHOWN_ARMS if a in context.arms])
+    rows = [_row(collection, context, steps, watts, cell) for cell in cells]
+    columns = (
+        pair_by(context.label), RATIO, METHOD, figure("Epochs", "epochs", 0),
+        figure("Hours measured", "hours", 4), figure("Hours extrapolated", "hours_extrapolated", 4),
+        share_off("Error", "error"), figure("SAFS / vanilla", "factor", 1),
+        Column("kWh", lambda row: number(row["kwh"], 5).replace(ABSENT, "not measured")),
+        figure("kg CO2", "co2", 5), figure("Paper hours", "paper_hours"),
+        figure("Paper SAFS / vanilla", "paper_factor", 1), figure("Paper kg CO2", "paper_co2"),
+    )  # fmt: skip
     caption = (
         "Mean per replicate, without dense training and pruning. Measured: "
         f"{clocks(collection)} of the runs' own trainings. Extrapolated: their epochs times "
@@ -54,7 +52,7 @@ def table(
         f"ours: energy at the intensity that follows from it for a board of {A4000_WATTS:.0f} W "
         f"({intensity():.2f} kg/kWh), so modelled wherever it is printed."
     )
-    return Table("hours", "What it costs (the paper's Table 3)", caption, pd.DataFrame(rows), view)
+    return Table.of("hours", "What it costs (the paper's Table 3)", caption, rows, columns)
 
 
 def intensity() -> float:
@@ -90,22 +88,16 @@ def _row(
     collection: Collection,
     context: Context,
     steps: list[Step],
-    pair: str,
-    ratio: float,
-    arm: str,
     watts: float | None,
+    cell: tuple[str, float, str],
 ) -> dict[str, Any]:
-    def mean(column: str, of: str = arm) -> float:
-        values = collection.series(pair, ratio, of, column)
-        return float(values.mean()) if len(values) else np.nan
-
-    phases = ("final", "search", "tune")
-    epochs = {phase: mean(f"epochs_{phase}") for phase in phases}
+    pair, ratio, arm = cell
+    epochs = {phase: mean(collection, *cell, f"epochs_{phase}") for phase in PURPOSES}
     known = {phase: 0.0 if np.isnan(count) else count for phase, count in epochs.items()}
     seconds, joules = extrapolated(steps, pair, ratio, known)
     if arm not in TIMED:
         seconds, joules = np.nan, None
-    measured = mean("seconds")
+    measured = mean(collection, *cell, "seconds")
     printed = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
     kwh, source = _energy(joules, measured, watts)
     per_day = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
@@ -114,11 +106,12 @@ def _row(
         "pair": pair,
         "ratio": ratio,
         "method": arm,
-        "epochs": mean("epochs"),
+        "epochs": mean(collection, *cell, "epochs"),
         "hours": measured / 3600,
         "hours_extrapolated": seconds / 3600,
         "error": seconds / measured - 1 if measured > 0 else np.nan,
-        "factor": measured / mean("seconds", "vanilla") if arm == "safs" else np.nan,
+        "factor": measured / mean(collection, pair, ratio, "vanilla", "seconds")
+        if arm == "safs" else np.nan,
         "kwh": kwh,
         "energy": source,
         "co2": kwh * intensity(),
@@ -142,24 +135,3 @@ def _energy_words(rows: list[dict[str, Any]], watts: float | None) -> str:
     sources = sorted({row["energy"] for row in rows})
     words = ", ".join(sources) or "not measured"
     return f"{words} ({watts:g} W given)." if "modelled" in sources else f"{words}."
-
-
-def _view(row: dict[str, Any], context: Context) -> dict[str, str]:
-    energy = number(row["kwh"], 5) if np.isfinite(row["kwh"]) else "not measured"
-    error = f"{100 * row['error']:+.0f} %" if np.isfinite(row["error"]) else ABSENT
-    texts = (
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        ARMS[row["method"]].label,
-        number(row["epochs"], 0),
-        number(row["hours"], 4),
-        number(row["hours_extrapolated"], 4),
-        error,
-        number(row["factor"], 1),
-        energy,
-        number(row["co2"], 5),
-        number(row["paper_hours"]),
-        number(row["paper_factor"], 1),
-        number(row["paper_co2"]),
-    )
-    return dict(zip(HEADINGS, texts, strict=True))

@@ -6,22 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from bench.columns import RATIO, figure, words
 from bench.cost.history import Entry, worsened
 from bench.cost.steps import MEBIBYTE, Step, by_key
 from bench.figures import style
-from bench.render import ABSENT, Table, number, ratio_text, view_of
+from bench.render import ABSENT, Column, Facts, Table, number
 from safs.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-STEP_HEADINGS = (
-    "Pair", "Phase", "Ratio", "Backend", "s/epoch", "Quartiles", "Images/s", "Epochs", "Hours",
-    "Peak MiB", "Wh/epoch",
-)  # fmt: skip
-DIFF_HEADINGS = ("What", "Before", "After", "After / before", "")
 
 
 def steps_table(steps: Sequence[Step]) -> Table:
@@ -37,26 +30,24 @@ def steps_table(steps: Sequence[Step]) -> Table:
         "Median and quartiles of the seconds of one epoch on one worker; epochs and hours are "
         "those of one replicate at one ratio. Peak memory on a CPU is that of the whole process."
     )
-    view = view_of((_step_view(step) for step in steps), STEP_HEADINGS)
-    return Table("steps", "Timed epochs", caption, pd.DataFrame(rows), view)
+    columns = (
+        words("Pair", "pair"), words("Phase", "phase"), RATIO, words("Backend", "backend"),
+        Column("s/epoch", lambda row: f"{row['seconds']:.3g}"),
+        Column("Quartiles", lambda row: f"{row['low']:.3g} to {row['high']:.3g}"),
+        figure("Images/s", "samples_per_second", 0), words("Epochs", "epochs"),
+        Column("Hours", lambda row: f"{row['hours']:.3g}"), Column("Peak MiB", _memory),
+        Column("Wh/epoch", _energy),
+    )  # fmt: skip
+    return Table.of("steps", "Timed epochs", caption, rows, columns)
 
 
-def _step_view(step: Step) -> dict[str, str]:
-    low, high = step.quartiles
-    texts = (
-        step.pair,
-        step.phase,
-        ratio_text(step.ratio),
-        step.backend,
-        f"{step.seconds:.3g}",
-        f"{low:.3g} to {high:.3g}",
-        number(step.samples_per_second, 0),
-        str(step.protocol_epochs),
-        f"{step.hours:.3g}",
-        ABSENT if step.peak_memory is None else number(step.peak_memory / MEBIBYTE, 0),
-        "not measured" if step.joules is None else number(step.joules / 3600, 3),
-    )
-    return dict(zip(STEP_HEADINGS, texts, strict=True))
+def _memory(row: Facts) -> str:
+    peak = row["peak_memory"]
+    return ABSENT if peak is None else number(peak / MEBIBYTE, 0)
+
+
+def _energy(row: Facts) -> str:
+    return "not measured" if row["joules"] is None else number(row["joules"] / 3600, 3)
 
 
 def diff_table(before: Entry, after: Entry) -> Table:
@@ -76,7 +67,12 @@ def diff_table(before: Entry, after: Entry) -> Table:
         for key in second
         if same and key in first
     ]
-    view = view_of((_diff_view(row) for row in rows), DIFF_HEADINGS)
+    columns = (
+        words("What", "what"), Column("Before", lambda row: f"{row['before']:.4g}"),
+        Column("After", lambda row: f"{row['after']:.4g}"),
+        Column("After / before", lambda row: f"{row['after'] / row['before']:.3f}"),
+        Column("", lambda row: "worse" if row["worse"] else ""),
+    )  # fmt: skip
     caption = (
         f"{before.name} against {after.name}. A ratio is worse if it grew by more than the "
         "noise of both entries. "
@@ -86,16 +82,7 @@ def diff_table(before: Entry, after: Entry) -> Table:
             else "The machines differ, so seconds are not shown."
         )
     )
-    return Table("diff", "Cost before and after", caption, pd.DataFrame(rows), view)
-
-
-def _diff_view(row: dict[str, object]) -> dict[str, str]:
-    before, after = float(str(row["before"])), float(str(row["after"]))
-    texts = (
-        str(row["what"]), f"{before:.4g}", f"{after:.4g}", f"{after / before:.3f}",
-        "worse" if row["worse"] else "",
-    )  # fmt: skip
-    return dict(zip(DIFF_HEADINGS, texts, strict=True))
+    return Table.of("diff", "Cost before and after", caption, rows, columns)
 
 
 def trend(entries: Sequence[Entry], path: Path) -> Path:

@@ -15,14 +15,10 @@ from bench.figures import (
     compression,
     flow,
     learned,
+    operators,
     recipes,
+    search_trace,
     style,
-)
-from bench.figures import (
-    operators as frequency,
-)
-from bench.figures import (
-    search_trace as candidates,
 )
 from bench.figures.plot import Frame, Plot, Source
 from bench.render import csv_text
@@ -34,8 +30,8 @@ PLOTS: tuple[Plot, ...] = (
     learned.PLOT,
     activations.PLOT,
     recipes.PLOT,
-    frequency.PLOT,
-    candidates.PLOT,
+    operators.PLOT,
+    search_trace.PLOT,
     algorithms.PLOT,
     flow.PLOT,
     compression.PLOT,
@@ -67,10 +63,7 @@ def draw_all(collection: Collection, traces: Traces, context: Context) -> dict[s
 
 def write_all(drawn: Iterable[Drawn], folder: Path) -> dict[str, Path]:
     """Write the figures and their data; returns the paths by file name."""
-    paths: dict[str, Path] = {}
-    for figure in drawn:
-        paths |= figure.write(folder)
-    return paths
+    return {name: path for figure in drawn for name, path in figure.write(folder).items()}
 
 
 def _drawn(plot: Plot, frame: Frame, context: Context) -> Drawn:

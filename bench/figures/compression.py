@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import paper, stats
+from bench import paper
 from bench.context import Context
 from bench.figures import style
 from bench.figures.plot import Frame, Plot, Source, legend, panels
 from bench.render import ratio_text
+from bench.tables.shared import cells, gain, mean
 from safs.arms import ARMS, ordered
 
 if TYPE_CHECKING:
@@ -22,26 +23,19 @@ def data(source: Source) -> Frame:
     """Non-zero parameters and mean paired gain over vanilla (points) per pair, ratio and arm."""
     collection, context = source.collection, source.context
     arms = [name for name in ordered(context.arms) if name not in ("dense", "vanilla")]
-    rows = [
-        _row(source, pair, ratio, arm)
-        for pair in context.pairs
-        for ratio in collection.ratios(pair)
-        for arm in arms
-    ]
+    rows = [_row(source, *cell) for cell in cells(collection, context, arms)]
     frame = Frame(rows)
     return frame if frame.empty else frame.dropna(subset=["nonzero", "gain"])
 
 
 def _row(source: Source, pair: str, ratio: float, arm: str) -> dict[str, Any]:
     collection = source.collection
-    both = collection.paired(pair, ratio, arm, "vanilla")
-    found = stats.mean_interval((both[arm] - both["vanilla"]).to_numpy())
-    sizes = collection.series(pair, ratio, arm, "nonzero")
+    found = gain(collection, pair, ratio, arm)
     published = source.context.pairs[pair].published
     printed = paper.gain(published, f"{arm}-vanilla", ratio)
     return {
         "pair": pair, "ratio": ratio, "method": arm,
-        "nonzero": float(sizes.mean()) if len(sizes) else np.nan,
+        "nonzero": mean(collection, pair, ratio, arm, "nonzero"),
         "gain": found.mean, "low": found.low, "high": found.high, "n": found.n,
         "paper_gain": np.nan if printed is None else printed,
     }  # fmt: skip

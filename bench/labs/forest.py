@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.contrasts import contrasts_of
+from bench.contrasts import contrast_label, contrasts_of
 from bench.figures import style
 from bench.render import ratio_text
-from bench.tables.comparisons import contrast_label
 from safs.arms import ARMS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats as scipy_stats
@@ -82,6 +82,12 @@ class Question:
         """Confirmatory or exploratory."""
         asked = self.contrast.confirmatory and self.ratio == CONFIRMATORY_RATIO
         return "confirmatory" if asked else "exploratory"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is asked, as every row about it begins."""
+        head = {"contrast": self.contrast.name, "pair": self.pair, "ratio": self.ratio}
+        return head | {"kind": self.kind}
 
     @property
     def counted(self) -> list[LabEffect]:

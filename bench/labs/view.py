@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from bench import paper
+from bench.columns import CONTRAST, RATIO, bounds, count, figure, pair_by, words
 from bench.context import PairInfo
 from bench.labs import forest
 from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, compare
 from bench.labs.schema import LabFile
-from bench.render import ABSENT, Table, interval_text, number, ratio_text, view_of
+from bench.render import ABSENT, Column, Facts, Table, view_of, write_tables
 from bench.stats import Interval
-from bench.tables.comparisons import contrast_label
 from safs.errors import SafsError
 from safs.files import write_text
 
@@ -44,9 +44,7 @@ class LabsView:
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write both tables (CSV, Markdown, LaTeX) and ``labs.svg``; paths by file name."""
-        paths: dict[str, Path] = {}
-        for table in self.tables:
-            paths |= table.write(folder)
+        paths = write_tables(self.tables, folder)
         return paths | {"labs.svg": write_text(folder / "labs.svg", self.svg)}
 
 
@@ -76,12 +74,6 @@ def view(labs: Mapping[str, LabFile], about: Mapping[str, PairInfo]) -> LabsView
 # One line per question
 
 
-POOLED_HEADINGS = (
-    "Contrast", "Pair", "Ratio", "Kind", "Labs", "Gain", "95% interval", "Between labs",
-    "I-squared", "Verdict", "Rule",
-)  # fmt: skip
-
-
 def _pooled_table(answer: Answer, label: Label) -> Table:
     caption = (
         "Percentage points of top-1. Random effects (Paule-Mandel) with the Hartung-Knapp "
@@ -91,18 +83,24 @@ def _pooled_table(answer: Answer, label: Label) -> Table:
         + "; ".join(f"{name}: {rule}" for name, rule in RULES)
         + "."
     )
-    frame = pd.DataFrame([_pooled_row(question) for question in answer.questions])
-    made = [_pooled_view(question, label) for question in answer.questions]
-    return Table("labs", "Across labs", caption, frame, view_of(made, POOLED_HEADINGS))
+    columns = (
+        CONTRAST, pair_by(label), RATIO, words("Kind", "kind"),
+        count("Labs", "pooled_labs", "labs"), figure("Gain", "gain", sign=True), bounds(), figure("Between labs", "tau"),
+        Column("I-squared", _i2), words("Verdict", "verdict"), words("Rule", "rule"),
+    )  # fmt: skip
+    rows = [_pooled_row(question) for question in answer.questions]
+    return Table.of("labs", "Across labs", caption, rows, columns)
+
+
+def _i2(row: Facts) -> str:
+    if not (math.isfinite(row["i2_low"]) and math.isfinite(row["i2_high"])):
+        return ABSENT
+    return "{i2:.0f} ({i2_low:.0f} to {i2_high:.0f})".format_map(row)
 
 
 def _pooled_row(question: Question) -> dict[str, Any]:
     pooled = question.pooled
-    return {
-        "contrast": question.contrast.name,
-        "pair": question.pair,
-        "ratio": question.ratio,
-        "kind": question.kind,
+    return question.facts | {
         "labs": len(question.labs),
         "pooled_labs": len(question.counted),
         "gain": pooled.effect.mean,
@@ -118,25 +116,6 @@ def _pooled_row(question: Question) -> dict[str, Any]:
     }
 
 
-def _pooled_view(question: Question, label: Label) -> dict[str, str]:
-    pooled, i2 = question.pooled, question.pooled.i2
-    spread = f"{i2.mean:.0f} ({i2.low:.0f} to {i2.high:.0f})" if i2.defined else ABSENT
-    texts = (
-        contrast_label(question.contrast.name),
-        label(question.pair),
-        ratio_text(question.ratio),
-        question.kind,
-        f"{len(question.counted)} of {len(question.labs)}",
-        number(pooled.effect.mean, sign=True),
-        interval_text(pooled.effect.low, pooled.effect.high),
-        number(pooled.tau),
-        spread,
-        question.verdict.name,
-        question.verdict.rule,
-    )
-    return dict(zip(POOLED_HEADINGS, texts, strict=True))
-
-
 # One line per lab, the pooled one and the paper's
 
 
@@ -146,12 +125,7 @@ def rows(answer: Answer, about: Mapping[str, PairInfo]) -> pd.DataFrame:
 
 
 def _question_rows(question: Question, about: Mapping[str, PairInfo]) -> list[dict[str, Any]]:
-    head = {
-        "contrast": question.contrast.name,
-        "pair": question.pair,
-        "ratio": question.ratio,
-        "kind": question.kind,
-    }
+    head = question.facts
     nothing = Interval(math.nan, math.nan, math.nan, 0)
     found = [
         head | _row(forest.LAB, e.lab, e.own, e.without, not e.why_not, e.why_not)
@@ -164,8 +138,8 @@ def _question_rows(question: Question, about: Mapping[str, PairInfo]) -> list[di
     if info and printed is not None:
         single = Interval(printed, math.nan, math.nan, paper.runs_per_number())
         reason = "" if info.comparable else f"; not comparable: {info.why_not}"
-        words = f"printed without a spread{reason}"
-        found.append(head | _row(forest.PAPER, "Paper", single, nothing, False, words))
+        note = f"printed without a spread{reason}"
+        found.append(head | _row(forest.PAPER, "Paper", single, nothing, False, note))
     return found
 
 
@@ -187,34 +161,22 @@ def _row(
     }
 
 
-EACH_HEADINGS = (
-    "Contrast", "Pair", "Ratio", "Lab", "n", "Gain", "95% interval", "Pooled", "Without it",
-    "95% interval without it",
-)  # fmt: skip
-
-
 def _each_table(answer: Answer, frame: pd.DataFrame, label: Label) -> Table:
     caption = (
         "n: replicates of a lab, labs of the pooled line, runs of the paper's. Without it: the "
         "pooled gain of the other labs, from at least two. "
     ) + " ".join(answer.notes)
-    made = [_each_view(row, label) for row in frame.to_dict("records")]
-    return Table("labs_each", "Each lab, and the others without it", caption, frame,
-                 view_of(made, EACH_HEADINGS))  # fmt: skip
+    columns = (
+        CONTRAST, pair_by(label), RATIO, words("Lab", "lab"), words("n", "n"),
+        figure("Gain", "gain", sign=True), bounds(), Column("Pooled", _status),
+        figure("Without it", "without_gain", sign=True),
+        bounds("95% interval without it", "without_"),
+    )  # fmt: skip
+    title = "Each lab, and the others without it"
+    return Table("labs_each", title, caption, frame, view_of(frame.to_dict("records"), columns))
 
 
-def _each_view(row: dict[Any, Any], label: Label) -> dict[str, str]:
-    status = {forest.POOLED: ABSENT}.get(row["row"], "yes" if row["pooled"] else "no")
-    texts = (
-        contrast_label(row["contrast"]),
-        label(row["pair"]),
-        ratio_text(row["ratio"]),
-        row["lab"],
-        str(row["n"]),
-        number(row["gain"], sign=True),
-        interval_text(row["low"], row["high"]),
-        f"{status}: {row['why_not']}" if row["why_not"] else status,
-        number(row["without_gain"], sign=True),
-        interval_text(row["without_low"], row["without_high"]),
-    )
-    return dict(zip(EACH_HEADINGS, texts, strict=True))
+def _status(row: Facts) -> str:
+    """Whether a lab is pooled, and what must be said about it."""
+    status = ABSENT if row["row"] == forest.POOLED else "yes" if row["pooled"] else "no"
+    return f"{status}: {row['why_not']}" if row["why_not"] else status

@@ -11,9 +11,9 @@ import pandas as pd
 from bench import stats
 from bench.collection import Collection
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY_RATIO
+from bench.contrasts import CONFIRMATORY_RATIO, contrast_label
 from bench.render import Table, number, p_text, ratio_text
-from bench.tables.comparisons import Comparisons, contrast_label
+from bench.tables.comparisons import Comparisons
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
 from safs.arms import ARMS
 

@@ -7,17 +7,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench import stats
 from bench.collection import Collection
 from bench.context import Context
-from bench.render import Table, csv_text
+from bench.render import Table, csv_text, write_tables
 from bench.tables.accuracy import table1, table2
 from bench.tables.compression import compression
 from bench.tables.connectivity import connectivity
 from bench.tables.cost import cost
 from bench.tables.failures import failures
 from bench.tables.ratios import ratios
-from bench.tables.shared import cells
+from bench.tables.shared import cells, mean_and_spread
 from safs.files import write_text
 
 MADE = (table1, table2, ratios, connectivity, compression, cost, failures)
@@ -31,9 +30,7 @@ def build(collection: Collection, context: Context) -> dict[str, Table]:
 
 def write_all(collection: Collection, context: Context, folder: Path) -> dict[str, Path]:
     """Write runs.csv, summary.json and every table; returns the paths by file name."""
-    paths: dict[str, Path] = {}
-    for table in build(collection, context).values():
-        paths |= table.write(folder)
+    paths = write_tables(build(collection, context).values(), folder)
     paths["runs.csv"] = write_text(folder / "runs.csv", csv_text(collection.frame))
     text = json.dumps(summary(collection, context), indent=1, allow_nan=False) + "\n"
     paths["summary.json"] = write_text(folder / "summary.json", text)
@@ -44,21 +41,17 @@ def summary(collection: Collection, context: Context) -> dict[str, Any]:
     """Means per pair, ratio and arm and counts of runs, for ``dvc metrics``; null is absent."""
     counts = collection.frame["status"].value_counts()
     states = ("ok", "failed", "missing", "invalid")
+    top1: dict[str, dict[str, Any]] = {pair: {} for pair in context.pairs}
+    for pair, ratio, arm in cells(collection, context, context.arms):
+        n = len(collection.series(pair, ratio, arm))
+        found = zip(("mean", "sd"), mean_and_spread(collection, pair, ratio, arm), strict=True)
+        entry = {key: round(x, 4) if math.isfinite(x) else None for key, x in found}
+        at = f"{ratio:.3g}" if ratio else "dense"
+        top1[pair].setdefault(at, {})[arm] = entry | {"n": n}
     return {
         "profile": context.profile,
         "protocol": {"version": context.protocol.version, "preset": context.protocol.preset},
         "runs": {"expected": len(collection.frame)}
         | {state: int(counts.get(state, 0)) for state in states},
-        "top1": {pair: _summary_of(collection, context, pair) for pair in context.pairs},
+        "top1": top1,
     }
-
-
-def _summary_of(collection: Collection, context: Context, pair: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for ratio, arm in cells(collection, pair, list(context.arms)):
-        values = collection.series(pair, ratio, arm)
-        mean = round(float(values.mean()), 4) if len(values) else None
-        sd = stats.spread(values.to_numpy())
-        entry = {"mean": mean, "sd": round(sd, 4) if math.isfinite(sd) else None, "n": len(values)}
-        found.setdefault(f"{ratio:.3g}" if ratio else "dense", {})[arm] = entry
-    return found

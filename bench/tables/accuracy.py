@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from bench import paper, stats
+from bench import paper
 from bench.collection import Collection
+from bench.columns import METHOD, RATIO, bounds, count, figure, pair_by, spread
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
-from bench.render import ABSENT, Table, interval_text, number, ratio_text, spread_text, view_of
-from bench.tables.shared import VERDICTS, Judged, cells, gain, judged
+from bench.render import ABSENT, Column, Facts, Table
+from bench.tables.shared import VERDICTS, Judged, cells, gain, judged, mean_and_spread
 from bench.verdicts import NOT_COMPARABLE, RULES_VERSION
-from safs.arms import ARMS
 
 SPREAD = (
     "Mean ± sample standard deviation over replicates; n is the number of runs that ended well, "
@@ -37,32 +36,30 @@ def table2(collection: Collection, context: Context) -> Table:
     return _accuracy_table("table2", title, list(context.arms), collection, context)
 
 
-ACCURACY_HEADINGS = (
-    "Pair", "Ratio", "Method", "n", "Top-1 %", "Top-5 %", "Gain over vanilla", "95% interval",
-    "Validation top-1 %", "Paper top-1", "Paper top-5", "Paper gain", "Verdict", "Rule",
-)  # fmt: skip
-
-
 def _accuracy_table(
     name: str, title: str, arms: list[str], collection: Collection, context: Context
 ) -> Table:
     found = judged(collection, context)
-    rows = [
-        accuracy_row(collection, context, pair, ratio, arm, found)
-        for pair in context.pairs
-        for ratio, arm in cells(collection, pair, arms)
-    ]
+    rows = [_row(collection, context, *cell, found) for cell in cells(collection, context, arms)]
+    columns = (
+        pair_by(context.label), RATIO, METHOD, count("n", "n", "expected"),
+        spread("Top-1 %", "top1"), spread("Top-5 %", "top5"), figure("Gain over vanilla", "gain_mean", sign=True),
+        bounds(of="gain_"), spread("Validation top-1 %", "validation_top1"),
+        figure("Paper top-1", "paper_top1"), figure("Paper top-5", "paper_top5"),
+        figure("Paper gain", "paper_gain", sign=True),
+        Column("Verdict", lambda row: _verdict_words(row)[0]),
+        Column("Rule", lambda row: _verdict_words(row)[1]),
+    )  # fmt: skip
     caption = (
         f"Percent on the test images. {SPREAD} The gain is the mean paired difference to vanilla "
         "in percentage points with its paired-t interval; validation accuracy selected, test "
         f"accuracy did not. {VERDICTS}"
     )
     caption += _why_not(rows, context)
-    view = view_of((_accuracy_view(row, context) for row in rows), ACCURACY_HEADINGS)
-    return Table(name, title, caption, pd.DataFrame(rows), view)
+    return Table.of(name, title, caption, rows, columns)
 
 
-def accuracy_row(
+def _row(
     collection: Collection, context: Context, pair: str, ratio: float, arm: str, known: Judged
 ) -> dict[str, Any]:
     """Means, spreads, the printed values and their verdicts of one (pair, ratio, arm)."""
@@ -70,15 +67,14 @@ def accuracy_row(
     row["expected"] = len(collection.select(pair=pair, ratio=ratio, arm=arm))
     row["n"] = len(collection.series(pair, ratio, arm))
     for metric in ("top1", "top5", "validation_top1"):
-        values = collection.series(pair, ratio, arm, metric)
-        row[f"{metric}_mean"] = float(values.mean()) if len(values) else np.nan
-        row[f"{metric}_sd"] = stats.spread(values.to_numpy())
+        found = mean_and_spread(collection, pair, ratio, arm, metric)
+        row[f"{metric}_mean"], row[f"{metric}_sd"] = found
     ours = gain(collection, pair, ratio, arm)
     row |= {"gain_mean": ours.mean, "gain_low": ours.low, "gain_high": ours.high}
     row |= _printed(context, pair, ratio, arm)
     for name, what in (("level", arm), ("gain", f"{arm}-vanilla")):
-        found = known.get((pair, what, "top1", ratio), {"verdict": "", "rule": ""})
-        row |= {f"{name}_verdict": found["verdict"], f"{name}_rule": found["rule"]}
+        judgement = known.get((pair, what, "top1", ratio), {"verdict": "", "rule": ""})
+        row |= {f"{name}_{key}": judgement[key] for key in ("verdict", "rule")}
     return row | {"rules_version": RULES_VERSION}
 
 
@@ -107,28 +103,7 @@ def _why_not(rows: list[dict[str, Any]], context: Context) -> str:
     return "".join(words)
 
 
-def _accuracy_view(row: dict[str, Any], context: Context) -> dict[str, str]:
-    verdict, rule = _verdict_words(row)
-    texts = (
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        ARMS[row["method"]].label,
-        f"{row['n']} of {row['expected']}",
-        spread_text(row["top1_mean"], row["top1_sd"]),
-        spread_text(row["top5_mean"], row["top5_sd"]),
-        number(row["gain_mean"], sign=True),
-        interval_text(row["gain_low"], row["gain_high"]),
-        spread_text(row["validation_top1_mean"], row["validation_top1_sd"]),
-        number(row["paper_top1"]),
-        number(row["paper_top5"]),
-        number(row["paper_gain"], sign=True),
-        verdict,
-        rule,
-    )
-    return dict(zip(ACCURACY_HEADINGS, texts, strict=True))
-
-
-def _verdict_words(row: dict[str, Any]) -> tuple[str, str]:
+def _verdict_words(row: Facts) -> tuple[str, str]:
     """Verdicts and rules for people; what is not comparable is explained in the caption."""
     found = [(kind, row[f"{kind}_verdict"], row[f"{kind}_rule"]) for kind in ("level", "gain")]
     found = [entry for entry in found if entry[1]]

@@ -18,8 +18,9 @@ import pandas as pd
 
 from bench import stats
 from bench.collection import Collection
+from bench.columns import RATIO, p_value, pair_by, words
 from bench.context import Context
-from bench.render import Table, interval_text, number, p_text, ratio_text, view_of
+from bench.render import Column, Facts, Table, interval_text, number
 from bench.stats import Array
 from bench.traces import ALGORITHMS, Traces, final_losses
 from bench.verdicts import CLAIM_RULES, RULES_VERSION, claim_verdict
@@ -63,7 +64,7 @@ class Evidence:
         return found
 
 
-Values = Callable[[Evidence], "Array | pd.Series[float]"]
+ClaimTest = Callable[[Evidence], "Array | pd.Series[float]"]
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ class Claim:
     ref: str
     measured: str
     unit: str
-    values: Values
+    values: ClaimTest
 
 
-def _beats(a: str, b: str) -> Values:
+def _beats(a: str, b: str) -> ClaimTest:
     return lambda here: here.difference(a, b)
 
 
@@ -108,7 +109,7 @@ def _activations_more(here: Evidence) -> pd.Series[float]:
     return ((activations - tuning) / 2).dropna()
 
 
-def _above_lahc(other: str) -> Values:
+def _above_lahc(other: str) -> ClaimTest:
     def values(here: Evidence) -> Array:
         if here.context.search(here.pair) != "lahc":
             raise MissingError("stage 1 did not search by LAHC")
@@ -161,7 +162,7 @@ def _beats_single(here: Evidence) -> pd.Series[float]:
     return (here.collection.series(here.pair, here.ratio, "safs") - _single(here)).dropna()
 
 
-def _flow(definition: str) -> Values:
+def _flow(definition: str) -> ClaimTest:
     """log10 of SAFS's mean gradient flow over its epochs, over vanilla's, by one definition."""
 
     def values(here: Evidence) -> pd.Series[float]:
@@ -174,9 +175,6 @@ def _flow(definition: str) -> Values:
         return (both["safs"] / both["vanilla"]).map(math.log10)
 
     return values
-
-
-Part = Callable[[int], set[int]]
 
 
 def _early(slots: int) -> set[int]:
@@ -201,19 +199,15 @@ def _chance(trace: SearchTrace, names: Sequence[str]) -> float:
     return 100 * len(known) / len(trace.operators)
 
 
-def _rare(*names: str) -> Values:
+def _rare(*names: str) -> ClaimTest:
     def values(here: Evidence) -> Array:
-        return np.array(
-            [
-                _chance(t, names) - _share(t, names, set(range(len(t.slots))))
-                for t in here.searches()
-            ]
-        )
+        every = ((t, set(range(len(t.slots)))) for t in here.searches())
+        return np.array([_chance(t, names) - _share(t, names, places) for t, places in every])
 
     return values
 
 
-def _frequent(part: Part, *names: str) -> Values:
+def _frequent(part: Callable[[int], set[int]], *names: str) -> ClaimTest:
     def values(here: Evidence) -> Array:
         return np.array(
             [_share(t, names, part(len(t.slots))) - _chance(t, names) for t in here.searches()]
@@ -278,11 +272,6 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 """Every claim, the paper's first. Those with an empty ``ref`` it makes or needs but never tests."""
 
-HEADINGS = (
-    "Claim", "In the paper", "Pair", "Ratio", "Verdict", "Why", "Measured", "n", "Mean", "Unit",
-    "95% interval", "Exact p", "Smallest p",
-)  # fmt: skip
-
 
 def rows(collection: Collection, traces: Traces, context: Context) -> list[dict[str, Any]]:
     """One row per claim and pair, at the pair's highest pruning ratio."""
@@ -316,7 +305,7 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
     """The claims page. Raises SafsError if the profile does not cover the collection."""
     context.require(collection)
     found = rows(collection, traces, context)
-    words = "; ".join(f"{name}: {rule}" for name, rule in CLAIM_RULES)
+    rules = "; ".join(f"{name}: {rule}" for name, rule in CLAIM_RULES)
     caption = (
         "One number per replicate, positive where the claim holds: its mean, paired-t interval "
         "and exact sign-flip p, at the pair's highest pruning ratio. Except for SAFS against "
@@ -325,28 +314,19 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
         "only. BO is SMAC as it comes, which refits its model after every eighth candidate. Acon, "
         "whose own parameters stay at their published values, is the same function as Swish, so "
         "no count can tell the two apart. The first rule that holds (version "
-        f"{RULES_VERSION}): {words}."
+        f"{RULES_VERSION}): {rules}."
     )
-    view = view_of((_view(row, context) for row in found), HEADINGS)
-    frame = pd.DataFrame(found, columns=list(found[0]) if found else ["claim"])
-    return Table("claims", "The paper's claims", caption, frame, view)
+    columns = (
+        words("Claim", "text"), Column("In the paper", lambda row: row["ref"] or "not tested"),
+        pair_by(context.label), RATIO, words("Verdict", "verdict"), words("Why", "rule"),
+        words("Measured", "measured"), words("n", "n"),
+        Column("Mean", lambda row: number(row["mean"], _digits(row), sign=True)),
+        words("Unit", "unit"),
+        Column("95% interval", lambda row: interval_text(row["low"], row["high"], _digits(row))),
+        p_value("Exact p", "p"), p_value("Smallest p", "p_smallest"),
+    )  # fmt: skip
+    return Table.of("claims", "The paper's claims", caption, found, columns, bare=["claim"])
 
 
-def _view(row: dict[str, Any], context: Context) -> dict[str, str]:
-    digits = 2 if row["unit"] == POINTS else 4
-    texts = (
-        row["text"],
-        row["ref"] or "not tested",
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        row["verdict"],
-        row["rule"],
-        row["measured"],
-        str(row["n"]),
-        number(row["mean"], digits, sign=True),
-        row["unit"],
-        interval_text(row["low"], row["high"], digits),
-        p_text(row["p"]),
-        p_text(row["p_smallest"]),
-    )
-    return dict(zip(HEADINGS, texts, strict=True))
+def _digits(row: Facts) -> int:
+    return 2 if row["unit"] == POINTS else 4

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench import paper, stats, verdicts
 from bench.collection import Collection
+from bench.columns import CONTRAST, RATIO, TOST, bounds, count, figure, p_value, pair_by, words
 from bench.context import Context, PairInfo
-from bench.contrasts import CONFIRMATORY_RATIO, Contrast, contrasts_of
-from bench.render import Table, interval_text, number, p_text, ratio_text, view_of
+from bench.contrasts import CONFIRMATORY_RATIO, Contrast, contrast_label, contrasts_of
+from bench.render import (
+    Column,
+    Facts,
+    Table,
+    interval_text,
+    number,
+    p_text,
+    ratio_text,
+    write_tables,
+)
 from bench.verdicts import RULES_VERSION
 from safs.arms import ARMS
 
 LEVEL = 0.05
-Row = dict[Hashable, Any]
+Comparison = dict[str, Any]
+"""A row of facts."""
+EXACT = (
+    p_value("Exact p", "p"), p_value("Smallest p", "p_smallest"), p_value("Holm p", "p_holm"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,21 +64,21 @@ def compare(collection: Collection, context: Context) -> Comparisons:
 
 def write_all(collection: Collection, context: Context, folder: Path) -> dict[str, Path]:
     """Write comparisons, overall and paper as CSV, Markdown and LaTeX; paths by file name."""
-    paths: dict[str, Path] = {}
-    for table in compare(collection, context).tables:
-        paths |= table.write(folder)
-    return paths
+    return write_tables(compare(collection, context).tables, folder)
 
 
 # Contrasts per pair and ratio
 
 
-def contrast_rows(collection: Collection, context: Context) -> list[Row]:
+def contrast_rows(collection: Collection, context: Context) -> list[Comparison]:
     """One row per (contrast, pair, ratio), Holm over the pairs x ratios of a contrast."""
-    rows: list[Row] = []
+    rows: list[Comparison] = []
     for contrast in contrasts_of(context.arms):
-        cells = [(pair, ratio) for pair in context.pairs for ratio in collection.ratios(pair)]
-        family = [_contrast_row(collection, contrast, pair, ratio) for pair, ratio in cells]
+        family = [
+            _contrast_row(collection, contrast, pair, ratio)
+            for pair in context.pairs
+            for ratio in collection.ratios(pair)
+        ]
         adjusted = stats.holm([row["p"] for row in family])
         rows += [
             row | {"p_holm": p, "power": power_words(row["n"], len(family))}
@@ -75,7 +87,9 @@ def contrast_rows(collection: Collection, context: Context) -> list[Row]:
     return rows
 
 
-def _contrast_row(collection: Collection, contrast: Contrast, pair: str, ratio: float) -> Row:
+def _contrast_row(
+    collection: Collection, contrast: Contrast, pair: str, ratio: float
+) -> Comparison:
     both = collection.paired(pair, ratio, contrast.a, contrast.b)
     a, b = both[contrast.a].to_numpy(), both[contrast.b].to_numpy()
     interval = stats.mean_interval(a - b)
@@ -102,7 +116,7 @@ def _contrast_row(collection: Collection, contrast: Contrast, pair: str, ratio: 
 
 def _mcnemar(
     collection: Collection, contrast: Contrast, pair: str, ratio: float, replicates: list[int]
-) -> Row:
+) -> Comparison:
     """Discordant images summed over replicates; how many replicates have p < .05 after Holm."""
     found = [
         stats.mcnemar(
@@ -137,40 +151,7 @@ def power_words(n: int, tests: int) -> str:
     return f"{smallest}: can reach .05, also after Holm over {tests} tests"
 
 
-CONTRAST_HEADINGS = (
-    "Contrast", "Pair", "Ratio", "Kind", "n", "Difference", "95% interval", "What it shows",
-    "Exact p", "Smallest p", "Holm p", "Wilcoxon p", "Effect d_z", "Error reduction %",
-    "P(better)", "McNemar", "Power",
-)  # fmt: skip
-
-
-def _contrast_view(row: Row, context: Context) -> dict[str, str]:
-    texts = (
-        contrast_label(row["contrast"]),
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        row["kind"],
-        str(row["n"]),
-        number(row["difference"], sign=True),
-        interval_text(row["low"], row["high"]),
-        row["verdict"],
-        *(p_text(row[name]) for name in ("p", "p_smallest", "p_holm", "p_wilcoxon")),
-        number(row["dz"], sign=True),
-        number(row["relative_error_reduction"], 1, sign=True),
-        number(row["superiority"]),
-        _mcnemar_words(row),
-        row["power"],
-    )
-    return dict(zip(CONTRAST_HEADINGS, texts, strict=True))
-
-
-def contrast_label(name: str) -> str:
-    """``"safs-vanilla"`` as people read it."""
-    first, _, second = name.partition("-")
-    return f"{ARMS[first].label} - {ARMS[second].label}"
-
-
-def _mcnemar_words(row: Row) -> str:
+def _mcnemar_words(row: Facts) -> str:
     if not row["n"]:
         return "-"
     counts = f"{row['images_only_a']} : {row['images_only_b']} images"
@@ -188,15 +169,22 @@ def _contrast_table(collection: Collection, context: Context) -> Table:
         f"over them. Only SAFS against vanilla and SReLU at {ratio_text(CONFIRMATORY_RATIO)} is "
         "confirmatory. What it shows rests on the interval, not on p."
     )
-    view = view_of((_contrast_view(row, context) for row in rows), CONTRAST_HEADINGS)
-    title = "Paired comparisons"
-    return Table("comparisons", title, caption, pd.DataFrame(rows), view)
+    columns = (
+        CONTRAST, pair_by(context.label), RATIO, words("Kind", "kind"), words("n", "n"),
+        figure("Difference", "difference", sign=True), bounds(),
+        words("What it shows", "verdict"), *EXACT, p_value("Wilcoxon p", "p_wilcoxon"),
+        figure("Effect d_z", "dz", sign=True),
+        figure("Error reduction %", "relative_error_reduction", 1, sign=True),
+        figure("P(better)", "superiority"), Column("McNemar", _mcnemar_words),
+        words("Power", "power"),
+    )  # fmt: skip
+    return Table.of("comparisons", "Paired comparisons", caption, rows, columns)
 
 
 # Overall
 
 
-def overall_rows(collection: Collection, context: Context) -> list[Row]:
+def overall_rows(collection: Collection, context: Context) -> list[Comparison]:
     """Per confirmatory contrast: the equal-weight mean over pairs at the confirmatory ratio."""
     ratio = CONFIRMATORY_RATIO
     asked = [c for c in contrasts_of(context.arms) if c.confirmatory]
@@ -205,7 +193,7 @@ def overall_rows(collection: Collection, context: Context) -> list[Row]:
     return [row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
 
 
-def _overall_row(collection: Collection, context: Context, contrast: Contrast) -> Row:
+def _overall_row(collection: Collection, context: Context, contrast: Contrast) -> Comparison:
     groups = []
     for pair in context.pairs:
         both = collection.paired(pair, CONFIRMATORY_RATIO, contrast.a, contrast.b)
@@ -226,12 +214,6 @@ def _overall_row(collection: Collection, context: Context, contrast: Contrast) -
     }
 
 
-OVERALL_HEADINGS = (
-    "Contrast", "Ratio", "Pairs", "n", "Difference", "95% interval", "What it shows", "Exact p",
-    "Smallest p", "Holm p",
-)  # fmt: skip
-
-
 def _overall_table(collection: Collection, context: Context) -> Table:
     rows = overall_rows(collection, context)
     caption = (
@@ -239,30 +221,19 @@ def _overall_table(collection: Collection, context: Context) -> Table:
         "degrees of freedom; exact p by flipping whole (pair, replicate) blocks; Holm over the "
         "two contrasts. Ratios of one replicate share a dense net and are not pooled."
     )
-    views = (
-        (
-            contrast_label(row["contrast"]),
-            ratio_text(row["ratio"]),
-            f"{row['pairs']} of {row['pairs_expected']}",
-            str(row["n"]),
-            number(row["difference"], sign=True),
-            interval_text(row["low"], row["high"]),
-            row["verdict"],
-            *(p_text(row[name]) for name in ("p", "p_smallest", "p_holm")),
-        )
-        for row in rows
-    )
-    made = (dict(zip(OVERALL_HEADINGS, texts, strict=True)) for texts in views)
+    columns = (
+        CONTRAST, RATIO, count("Pairs", "pairs", "pairs_expected"), words("n", "n"),
+        figure("Difference", "difference", sign=True), bounds(),
+        words("What it shows", "verdict"), *EXACT,
+    )  # fmt: skip
     title = f"Over all pairs, ratio {ratio_text(CONFIRMATORY_RATIO)}"
-    columns = list(rows[0]) if rows else ["contrast"]
-    frame = pd.DataFrame(rows, columns=columns)
-    return Table("overall", title, caption, frame, view_of(made, OVERALL_HEADINGS))
+    return Table.of("overall", title, caption, rows, columns, bare=["contrast"])
 
 
 # Against the paper
 
 
-def paper_rows(collection: Collection, context: Context) -> list[Row]:
+def paper_rows(collection: Collection, context: Context) -> list[Comparison]:
     """One row per number that the paper prints for a pair, ratio and arm of this profile."""
     return [
         _paper_row(collection, context, pair, info, number)
@@ -281,7 +252,7 @@ def _asked(number: paper.Published, context: Context, ratios: list[float]) -> bo
 
 def _paper_row(
     collection: Collection, context: Context, pair: str, info: PairInfo, printed: paper.Published
-) -> Row:
+) -> Comparison:
     values = _our_values(collection, pair, printed)
     ours = stats.mean_interval(values)
     prediction = stats.prediction_interval(values, paper.runs_per_number())
@@ -310,36 +281,18 @@ def _our_values(collection: Collection, pair: str, printed: paper.Published) -> 
     return (both[a] - both[b]).to_numpy()
 
 
-PAPER_HEADINGS = (
-    "Pair", "Ratio", "Number", "Printed in", "Paper", "Ours", "n", "95% interval",
-    "95% prediction interval", "TOST p (margin)", "Verdict", "Rule",
-)  # fmt: skip
+def _is_gain(row: Facts) -> bool:
+    return "-" in row["what"]
 
 
-def _paper_view(row: Row, context: Context) -> dict[str, str]:
-    gain = "-" in row["what"]
-    name = contrast_label(row["what"]) if gain else ARMS[row["what"]].label
-    texts = (
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        f"{name}, {'gain' if gain else row['metric'].replace('top', 'top-')}",
-        row["ref"],
-        number(row["published"], sign=gain),
-        number(row["ours"], sign=gain),
-        str(row["n"]),
-        _bounds(row["low"], row["high"], gain),
-        _bounds(row["prediction_low"], row["prediction_high"], gain),
-        f"{p_text(row['p_tost'])} ({row['margin']:g})",
-        row["verdict"],
-        row["rule"],
-    )
-    return dict(zip(PAPER_HEADINGS, texts, strict=True))
+def _number_words(row: Facts) -> str:
+    if _is_gain(row):
+        return f"{contrast_label(row['what'])}, gain"
+    return f"{ARMS[row['what']].label}, {row['metric'].replace('top', 'top-')}"
 
 
-def _bounds(low: float, high: float, signed: bool) -> str:
-    if signed or not (math.isfinite(low) and math.isfinite(high)):
-        return interval_text(low, high)
-    return f"{low:.2f} to {high:.2f}"
+def _bounds(row: Facts, of: str = "") -> str:
+    return interval_text(row[f"{of}low"], row[f"{of}high"], sign=_is_gain(row))
 
 
 def _paper_table(collection: Collection, context: Context) -> Table:
@@ -350,7 +303,13 @@ def _paper_table(collection: Collection, context: Context) -> Table:
         "within the margin of the printed one, taken as exact. Each verdict stands beside its "
         f"rule (rules version {RULES_VERSION})."
     )
-    view = view_of((_paper_view(row, context) for row in rows), PAPER_HEADINGS)
-    columns = list(rows[0]) if rows else ["pair"]
-    frame = pd.DataFrame(rows, columns=columns)
-    return Table("paper", "The paper's numbers beside ours", caption, frame, view)
+    columns = (
+        pair_by(context.label), RATIO, Column("Number", _number_words), words("Printed in", "ref"),
+        Column("Paper", lambda row: number(row["published"], sign=_is_gain(row))),
+        Column("Ours", lambda row: number(row["ours"], sign=_is_gain(row))), words("n", "n"),
+        Column("95% interval", _bounds),
+        Column("95% prediction interval", partial(_bounds, of="prediction_")), TOST,
+        words("Verdict", "verdict"), words("Rule", "rule"),
+    )  # fmt: skip
+    title = "The paper's numbers beside ours"
+    return Table.of("paper", title, caption, rows, columns, bare=["pair"])

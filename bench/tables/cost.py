@@ -6,32 +6,29 @@ import math
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench import paper
 from bench.collection import Collection
+from bench.columns import METHOD, RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
-from bench.render import ABSENT, Table, number, ratio_text, view_of
-from bench.tables.shared import cells, clocks, mean
+from bench.render import Table
+from bench.tables.shared import PURPOSES, cells, clocks, mean
 from bench.verdicts import NOT_COMPARABLE
-from safs.arms import ARMS
-
-COST_HEADINGS = (
-    "Pair", "Ratio", "Method", "n", "Epochs final", "Epochs search", "Epochs tune",
-    "Epochs", "Epochs / vanilla", "Hours", "Hours / vanilla", "Paper hours",
-    "Paper hours / vanilla", "Verdict",
-)  # fmt: skip
 
 
 def cost(collection: Collection, context: Context) -> Table:
     """Table 3: epochs and measured hours of every pruned arm, as such and against vanilla."""
     arms = [name for name in context.arms if name != "dense"]
-    rows = [
-        _cost_row(collection, context, pair, ratio, arm)
-        for pair in context.pairs
-        for ratio, arm in cells(collection, pair, arms)
-    ]
+    rows = [_row(collection, context, *cell) for cell in cells(collection, context, arms)]
+    columns = (
+        pair_by(context.label), RATIO, METHOD, words("n", "n"),
+        *(figure(f"Epochs {name}", f"epochs_{name}", 0) for name in PURPOSES),
+        figure("Epochs", "epochs", 0), figure("Epochs / vanilla", "epochs_factor", 1),
+        figure("Hours", "hours", 4), figure("Hours / vanilla", "hours_factor", 1),
+        figure("Paper hours", "paper_hours"),
+        figure("Paper hours / vanilla", "paper_hours_factor", 1), words("Verdict", "verdict"),
+    )  # fmt: skip
     caption = (
         "Per replicate, mean over replicates, without dense training and pruning. Hours are "
         f"{clocks(collection)} of the trainings, the paper's are GPU hours of an RTX A4000, which "
@@ -41,22 +38,20 @@ def cost(collection: Collection, context: Context) -> Table:
         "ratio below found, whose cost stands in the row of that ratio. Table 3's own hours fit "
         "no single reading of its folds (see the contradictions)."
     )
-    view = view_of((_cost_view(row, context) for row in rows), COST_HEADINGS)
-    return Table("cost", "Cost (the paper's Table 3)", caption, pd.DataFrame(rows), view)
+    return Table.of("cost", "Cost (the paper's Table 3)", caption, rows, columns)
 
 
-def _cost_row(
+def _row(
     collection: Collection, context: Context, pair: str, ratio: float, arm: str
 ) -> dict[str, Any]:
     def value(column: str, of: str = arm) -> float:
         return mean(collection, pair, ratio, of, column)
 
-    purposes = ("final", "search", "tune")
     hours = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
     printed = hours.get(arm, np.nan)
     row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
     row["n"] = len(collection.series(pair, ratio, arm, "seconds"))
-    row |= {f"epochs_{name}": value(f"epochs_{name}") for name in purposes}
+    row |= {f"epochs_{name}": value(f"epochs_{name}") for name in PURPOSES}
     row["epochs"] = value("epochs")
     row["epochs_factor"] = _over(value("epochs"), value("epochs", "vanilla"))
     row["hours"] = value("seconds") / 3600
@@ -86,21 +81,3 @@ def _one_clock(collection: Collection, pair: str, ratio: float, arm: str) -> boo
 
 def _over(value: float, base: float) -> float:
     return value / base if base > 0 else np.nan
-
-
-def _cost_view(row: dict[str, Any], context: Context) -> dict[str, str]:
-    texts = (
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        ARMS[row["method"]].label,
-        str(row["n"]),
-        *(number(row[f"epochs_{name}"], 0) for name in ("final", "search", "tune")),
-        number(row["epochs"], 0),
-        number(row["epochs_factor"], 1),
-        number(row["hours"], 4),
-        number(row["hours_factor"], 1),
-        number(row["paper_hours"]),
-        number(row["paper_hours_factor"], 1),
-        row["verdict"] or ABSENT,
-    )
-    return dict(zip(COST_HEADINGS, texts, strict=True))

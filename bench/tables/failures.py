@@ -5,30 +5,21 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.collection import Collection
+from bench.columns import METHOD, RATIO, pair_by, words
 from bench.context import Context
-from bench.render import Table, ratio_text, view_of
-from safs.arms import ARMS
-
-FAILURE_HEADINGS = ("Pair", "Ratio", "Replicate", "Method", "Status", "Reason")
+from bench.render import Table, view_of
 
 
 def failures(collection: Collection, context: Context) -> Table:
     """Every run that has no result: failed, missing or invalid. Says "none" if there is none."""
-    columns = ["pair", "ratio", "replicate", "method", "status", "reason"]
-    frame = collection.frame.loc[collection.frame["status"] != "ok", columns]
-    views = [
-        {
-            "Pair": context.label(row["pair"]),
-            "Ratio": ratio_text(row["ratio"]),
-            "Replicate": str(row["replicate"]),
-            "Method": ARMS[row["method"]].label,
-            "Status": row["status"],
-            "Reason": row["reason"],
-        }
-        for row in frame.to_dict("records")
-    ]
+    keys = ["pair", "ratio", "replicate", "method", "status", "reason"]
+    frame = collection.frame.loc[collection.frame["status"] != "ok", keys]
+    columns = (
+        pair_by(context.label), RATIO, words("Replicate", "replicate"), METHOD,
+        words("Status", "status"), words("Reason", "reason"),
+    )  # fmt: skip
+    view = view_of(frame.to_dict("records"), columns)
     if frame.empty:
-        frame = pd.DataFrame([dict.fromkeys(columns, "") | {"status": "none"}])
-    caption = f"{len(views)} of {len(collection.frame)} expected runs have no result."
-    title = "Runs without a result"
-    return Table("failures", title, caption, frame, view_of(views, FAILURE_HEADINGS))
+        frame = pd.DataFrame([dict.fromkeys(keys, "") | {"status": "none"}])
+    caption = f"{len(view)} of {len(collection.frame)} expected runs have no result."
+    return Table("failures", "Runs without a result", caption, frame, view)

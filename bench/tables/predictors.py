@@ -8,24 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 from scipy import stats as scipy_stats
 
+from bench.columns import RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.record import Count
-from bench.render import Table, number, ratio_text, spread_text, view_of
+from bench.render import Column, Table, spread_text
 from bench.stats import spread
 from safs.checked import parsed
 from safs.spec import Spec
 
-HEADINGS = (
-    "Pair", "Ratio", "Predictor", "Searches", "Candidates", "Rank correlation", "Lowest",
-    "Rank of its choice",
-)  # fmt: skip
 
-
-class Candidate(Spec):
+class ScoredCandidate(Spec):
     """A trained candidate: its fitness and what each predictor said (``null`` is the worst)."""
 
     chromosome: tuple[str, ...]
@@ -39,7 +34,7 @@ class Predictions(Spec):
     pair: str
     ratio: float = Field(ge=0, lt=1)
     replicate: Count
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ScoredCandidate, ...]
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -77,19 +72,12 @@ def table(found: Iterable[Predictions], context: Context) -> Table:
         for cell in sorted({(each.pair, each.ratio) for each in every})
         for predictor in _names(every)
     ]
-    views = [
-        {
-            "Pair": context.label(row["pair"]),
-            "Ratio": ratio_text(row["ratio"]),
-            "Predictor": row["predictor"],
-            "Searches": str(row["n"]),
-            "Candidates": number(row["candidates"], 1),
-            "Rank correlation": spread_text(row["mean"], row["sd"]),
-            "Lowest": number(row["lowest"]),
-            "Rank of its choice": number(row["rank"], 1),
-        }
-        for row in rows
-    ]
+    columns = (
+        pair_by(context.label), RATIO, words("Predictor", "predictor"), words("Searches", "n"),
+        figure("Candidates", "candidates", 1),
+        Column("Rank correlation", lambda row: spread_text(row["mean"], row["sd"])),
+        figure("Lowest", "lowest"), figure("Rank of its choice", "rank", 1),
+    )  # fmt: skip
     caption = (
         "Spearman's rank correlation between a predictor's score of a candidate and the fitness "
         "that the faithful search found by training it, mean ± sample standard deviation over "
@@ -98,7 +86,7 @@ def table(found: Iterable[Predictions], context: Context) -> Table:
         "The predictor 'loss', the loss before training, is the control."
     )
     title = "How well zero-cost predictors rank candidates"
-    return Table("predictors", title, caption, pd.DataFrame(rows), view_of(views, HEADINGS))
+    return Table.of("predictors", title, caption, rows, columns)
 
 
 def _row(found: list[Predictions], pair: str, ratio: float, predictor: str) -> dict[str, Any]:

@@ -6,15 +6,18 @@ A description, not a comparison: it says which reading comes nearest to the prin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench import paper, stats
+from bench import paper
 from bench.collection import Collection
+from bench.columns import figure, pair_by, words
 from bench.context import Context
-from bench.render import ABSENT, Table, number, ratio_text, spread_text, view_of
+from bench.render import ABSENT, Column, Facts, Table, number, ratio_text, spread_text, view_of
+from bench.tables.shared import mean_and_spread
 from safs.arms import ARMS, ordered
 
 
@@ -43,8 +46,15 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
         if reading.pair == pair
     ]
     arms = [name for name in ordered(context.arms) if name != "dense"]
-    printed = [_printed_view(context, pair, arms) for pair in context.pairs]
-    view = [*printed, *(_view(row, context, arms) for row in rows)]
+    columns = (
+        pair_by(context.label),
+        Column("Ratio", lambda row: ABSENT if row["ratio"] is None else ratio_text(row["ratio"])),
+        words("Reading", "title"), words("n", "n"),
+        *(Column(ARMS[arm].label, partial(_cell, arm=arm)) for arm in ("dense", *arms)),
+        figure("Distance", "distance"),
+    )  # fmt: skip
+    printed = [_printed(context, pair) for pair in context.pairs]
+    view = view_of([*printed, *rows], columns)
     caption = (
         "Percent on the test images: mean ± sample standard deviation over the runs that ended "
         "well, with their number where some failed; an empty cell is an arm that the reading does "
@@ -53,16 +63,8 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
         "describes; it compares nothing, and where the data set is not the paper's the distance "
         "says little."
     )
-    headings = _headings(arms)
-    return Table(
-        "readings", "Readings of the paper", caption + _nearest(rows, context), pd.DataFrame(rows),
-        view_of(view, headings),
-    )  # fmt: skip
-
-
-def _headings(arms: list[str]) -> list[str]:
-    labels = [ARMS[name].label for name in arms]
-    return ["Pair", "Ratio", "Reading", "n", "Dense", *labels, "Distance"]
+    caption += _nearest(rows, context)
+    return Table("readings", "Readings of the paper", caption, pd.DataFrame(rows), view)
 
 
 def _row(
@@ -76,8 +78,7 @@ def _row(
         values = runs.series(pair, ratio, arm)
         trained = len(runs.select(pair=pair, arm=arm))
         row[f"{arm}_n"] = len(values) if trained else np.nan
-        row[f"{arm}_mean"] = float(values.mean()) if len(values) else np.nan
-        row[f"{arm}_sd"] = stats.spread(values.to_numpy())
+        row[f"{arm}_mean"], row[f"{arm}_sd"] = mean_and_spread(runs, pair, ratio, arm)
         printed = paper.published(context.pairs[pair].published, "table2", arm)
         used = values if trained else own.series(pair, ratio, arm)
         if printed and arm != "dense":
@@ -85,32 +86,21 @@ def _row(
     return row | {"distance": float(np.mean(gaps)) if gaps and row["n"] else np.nan}
 
 
-def _view(row: dict[str, Any], context: Context, arms: list[str]) -> dict[str, str]:
-    texts = (
-        context.label(row["pair"]),
-        ratio_text(row["ratio"]),
-        row["title"],
-        str(row["n"]),
-        *(_cell(row, name) for name in ("dense", *arms)),
-        number(row["distance"]),
-    )
-    return dict(zip(_headings(arms), texts, strict=True))
+def _printed(context: Context, pair: str) -> dict[str, Any]:
+    """What the paper prints for a pair, as a row."""
+    row: dict[str, Any] = {"pair": pair, "ratio": None, "title": "printed in the paper", "n": ""}
+    for arm in ("dense", *context.arms):
+        entry = paper.published(context.pairs[pair].published, "table2", arm) or {}
+        row |= {f"{arm}_n": 0, f"{arm}_mean": entry.get("top1", np.nan), f"{arm}_sd": np.nan}
+    return row | {"distance": np.nan}
 
 
-def _cell(row: dict[str, Any], arm: str) -> str:
+def _cell(row: Facts, arm: str) -> str:
     """Mean and spread of an arm, and of how many runs if some failed."""
     n, text = row[f"{arm}_n"], spread_text(row[f"{arm}_mean"], row[f"{arm}_sd"])
     if n == 0 and row["n"]:
         return "all failed"
-    return f"{text} (n = {n})" if n < row["n"] else text
-
-
-def _printed_view(context: Context, pair: str, arms: list[str]) -> dict[str, str]:
-    source = context.pairs[pair].published
-    found = (paper.published(source, "table2", name) for name in ("dense", *arms))
-    values = [number(entry["top1"]) if entry else ABSENT for entry in found]
-    texts = (context.label(pair), ABSENT, "printed in the paper", ABSENT, *values, ABSENT)
-    return dict(zip(_headings(arms), texts, strict=True))
+    return f"{text} (n = {n})" if row["n"] and n < row["n"] else text
 
 
 def _nearest(rows: list[dict[str, Any]], context: Context) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import numpy as np
 
 from bench import stats
@@ -11,15 +14,21 @@ from bench.tables import comparisons as compare
 from bench.verdicts import RULES_VERSION
 from safs.arms import ordered
 
+PURPOSES = ("final", "search", "tune")
+"""What epochs and seconds are spent on."""
 
-def cells(collection: Collection, pair: str, arms: list[str]) -> list[tuple[float, str]]:
-    """(ratio, arm) in reading order: dense once, then every ratio with the pruned arms."""
-    dense = [(0.0, "dense")] if "dense" in arms else []
+
+def cells(
+    collection: Collection, context: Context, arms: Iterable[str]
+) -> Iterator[tuple[str, float, str]]:
+    """(pair, ratio, arm) in reading order: dense once a pair, then each ratio's pruned arms."""
     pruned = [name for name in ordered(arms) if name != "dense"]
-    return dense + [(ratio, name) for ratio in collection.ratios(pair) for name in pruned]
+    for pair in context.pairs:
+        yield from [(pair, 0.0, "dense")] if "dense" in arms else []
+        yield from ((pair, ratio, arm) for ratio in collection.ratios(pair) for arm in pruned)
 
 
-Judged = dict[tuple[str, str, str, float], compare.Row]
+Judged = dict[tuple[str, str, str, float], dict[str, Any]]
 """The verdicts on what the paper prints, by pair, arm or contrast, metric and ratio."""
 VERDICTS = (
     "A verdict is on top-1 (level) and on the gain over vanilla (gain), where the paper prints "
@@ -45,6 +54,14 @@ def mean(collection: Collection, pair: str, ratio: float, arm: str, column: str)
     """Mean of a column over the runs that are ok; NaN without any."""
     values = collection.series(pair, ratio, arm, column)
     return float(values.mean()) if len(values) else np.nan
+
+
+def mean_and_spread(
+    collection: Collection, pair: str, ratio: float, arm: str, column: str = "top1"
+) -> tuple[float, float]:
+    """Mean and sample standard deviation of a column, likewise."""
+    values = collection.series(pair, ratio, arm, column)
+    return mean(collection, pair, ratio, arm, column), stats.spread(values.to_numpy())
 
 
 def clocks(collection: Collection) -> str:
