@@ -24,12 +24,11 @@ from safs import checked
 from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.files import write_text
+from safs.rows import Count, Fraction
 from safs.spec import Spec
 
 SCHEMA_VERSION = 1
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 Problem = tuple[tuple[str, ...], object, str]
@@ -84,7 +83,7 @@ class Train(Spec):
     accuracy: Fraction | None
 
 
-class Epochs(Spec):
+class EpochsSpent(Spec):
     """Training epochs spent, by purpose."""
 
     final: Count
@@ -125,7 +124,7 @@ class Device(Spec):
     name: str
 
 
-class Layer(Spec):
+class LayerCount(Spec):
     """Weights of a prunable layer, and those its mask keeps."""
 
     total: Positive
@@ -139,7 +138,7 @@ class Parameters(Spec):
     nonzero: Count
     prunable: Count
     activation: Count
-    layers: dict[str, Layer]
+    layers: dict[str, LayerCount]
 
 
 class Macs(Spec):
@@ -152,7 +151,7 @@ class Macs(Spec):
     sparse: Count
 
 
-class Connectivity(Spec):
+class Reach(Spec):
     """Classes still reachable from the input and the accuracy that this allows at most."""
 
     connected: list[int]
@@ -160,7 +159,7 @@ class Connectivity(Spec):
     cap: Fraction
 
 
-class Slot(Spec):
+class SlotRecord(Spec):
     """One activation slot: y = alpha f(beta x); ``null`` where a scale does not apply."""
 
     name: str
@@ -170,7 +169,7 @@ class Slot(Spec):
     own: dict[str, float | list[float]] = Field(default_factory=dict)
 
 
-class Recipe(Spec):
+class RecipeRecord(Spec):
     """Hyperparameters of the final training."""
 
     optimizer: str
@@ -226,7 +225,7 @@ class Record(Spec):
     test: Test | None = None
     validation: Validation | None = None
     train: Train | None = None
-    epochs: Epochs
+    epochs: EpochsSpent
     trials: Trials
     seconds: Times
     memory: Memory | None = None
@@ -236,9 +235,9 @@ class Record(Spec):
     threads: Positive
     parameters: Parameters | None = None
     macs: Macs | None = None
-    connectivity: Connectivity | None = None
-    slots: list[Slot] = Field(default_factory=list)
-    recipe: Recipe | None = None
+    connectivity: Reach | None = None
+    slots: list[SlotRecord] = Field(default_factory=list)
+    recipe: RecipeRecord | None = None
     digests: Digests
     bits: dict[str, str] = Field(default_factory=dict)
     environment: Environment
@@ -363,7 +362,7 @@ def _count_problems(counts: Parameters) -> Iterator[Problem]:
             yield where, layer.kept, f"at most total = {layer.total}"
 
 
-def _connectivity_problems(found: Connectivity) -> Iterator[Problem]:
+def _connectivity_problems(found: Reach) -> Iterator[Problem]:
     known = all(0 <= label < found.classes for label in found.connected)
     if not known or len(set(found.connected)) != len(found.connected):
         yield (

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from bench.cost.steps import Step, by_key
+from bench.cost.steps import Step, by_key, preferred
 from safs.checked import parsed
 from safs.errors import SafsError
 from safs.files import write_text
@@ -44,7 +44,7 @@ class Machine(Spec):
         return hashlib.sha256(known.encode()).hexdigest()[:8]
 
 
-class Ratio(Spec):
+class CostRatio(Spec):
     """A cost over another from the same run; lower is better.
 
     ``low`` and ``high`` come from the quartiles of both sides: the noise of this ratio.
@@ -64,7 +64,7 @@ class Entry(Spec):
     when: str
     machine: Machine
     steps: tuple[Step, ...]
-    ratios: tuple[Ratio, ...]
+    ratios: tuple[CostRatio, ...]
 
     model_config = ConfigDict(validate_by_name=True)
 
@@ -92,7 +92,7 @@ def read_all(folder: Path = FOLDER) -> list[Entry]:
     return sorted((read(path) for path in folder.glob("*.json")), key=lambda e: (e.when, e.name))
 
 
-def ratios(steps: Iterable[Step]) -> tuple[Ratio, ...]:
+def ratios(steps: Iterable[Step]) -> tuple[CostRatio, ...]:
     """Sparse over dense for every phase timed on both, and SAFS over vanilla for every cell."""
     known = by_key(list(steps))
     found = []
@@ -103,27 +103,21 @@ def ratios(steps: Iterable[Step]) -> tuple[Ratio, ...]:
             found.append(_ratio(name, [(1, known[pair, phase, ratio, backend])], [(1, other)]))
     cells = sorted({(pair, ratio) for pair, phase, ratio, _ in known if phase == "final"})
     for pair, ratio in cells:
-        parts = [_fastest(known, pair, phase, ratio) for phase in ("final", "search", "tune")]
+        parts = [preferred(known, pair, phase, ratio) for phase in ("final", "search", "tune")]
         whole = [(step.protocol_epochs, step) for step in parts if step is not None]
         if len(whole) == len(parts):
             found.append(_ratio(f"SAFS/vanilla {pair} {ratio:g}", whole, whole[:1]))
     return tuple(found)
 
 
-def _fastest(
-    known: dict[tuple[str, str, float, str], Step], pair: str, phase: str, ratio: float
-) -> Step | None:
-    return known.get((pair, phase, ratio, "sparse")) or known.get((pair, phase, ratio, "dense"))
-
-
-def _ratio(name: str, over: list[tuple[int, Step]], under: list[tuple[int, Step]]) -> Ratio:
+def _ratio(name: str, over: list[tuple[int, Step]], under: list[tuple[int, Step]]) -> CostRatio:
     def total(parts: list[tuple[int, Step]], which: int | None) -> float:
         return sum(
             epochs * (step.seconds if which is None else step.quartiles[which])
             for epochs, step in parts
         )
 
-    return Ratio(
+    return CostRatio(
         name=name,
         value=total(over, None) / total(under, None),
         low=total(over, 0) / total(under, 1),
@@ -131,7 +125,7 @@ def _ratio(name: str, over: list[tuple[int, Step]], under: list[tuple[int, Step]
     )
 
 
-def worsened(before: Entry, after: Entry) -> list[tuple[Ratio, Ratio]]:
+def worsened(before: Entry, after: Entry) -> list[tuple[CostRatio, CostRatio]]:
     """The ratios that grew by more than their noise: the ranges do not touch."""
     earlier = {ratio.name: ratio for ratio in before.ratios}
     pairs = [(earlier[r.name], r) for r in after.ratios if r.name in earlier]

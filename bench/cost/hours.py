@@ -12,7 +12,7 @@ from bench.collection import Collection
 from bench.columns import METHOD, RATIO, figure, pair_by, share_off
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
-from bench.cost.steps import Step, by_key
+from bench.cost.steps import Step, by_key, preferred
 from bench.render import ABSENT, Column, Table, number
 from bench.tables.shared import PURPOSES, clocks, mean
 
@@ -64,18 +64,14 @@ def intensity() -> float:
 def extrapolated(
     steps: list[Step], pair: str, ratio: float, epochs: dict[str, float]
 ) -> tuple[float, float | None]:
-    """Seconds and joules of some epochs per phase (final, search, tune); NaN where none was timed.
-
-    The sparse kernels count where they were timed, PyTorch otherwise.
-    """
+    """Seconds and joules of some epochs per phase (final, search, tune); NaN where none was timed."""
     known = by_key(steps)
     seconds, joules = 0.0, 0.0
     measured = True
     for phase, count in epochs.items():
         if not count:
             continue
-        options = (known.get((pair, phase, ratio, backend)) for backend in ("sparse", "dense"))
-        step = next((found for found in options if found is not None), None)
+        step = preferred(known, pair, phase, ratio)
         if step is None:
             return np.nan, None
         seconds += count * step.seconds

@@ -17,7 +17,7 @@ from safs.checked import validated
 from safs.errors import SafsError
 from safs.spec import Spec
 
-Phase = Literal["dense", "final", "search", "tune", "evaluation"]
+TimedPhase = Literal["dense", "final", "search", "tune", "evaluation"]
 MEBIBYTE = 2**20
 
 
@@ -32,7 +32,7 @@ class Step(Spec):
     """
 
     pair: str
-    phase: Phase
+    phase: TimedPhase
     ratio: Annotated[float, Field(ge=0, lt=1)]
     backend: Literal["dense", "sparse"]
     images: Annotated[int, Field(ge=1)]
@@ -82,13 +82,16 @@ def read(path: Path) -> list[Step]:
         raise SafsError(f"{path}: {error.strerror}; make bench writes it") from None
     except (ValueError, KeyError, TypeError):
         raise SafsError(f"{path}: not a file of pytest-benchmark") from None
-    return [_step(entry, path) for entry in entries]
-
-
-def _step(entry: Any, path: Path) -> Step:
-    return validated(Step, entry, f"{path}: extra_info")
+    return [validated(Step, entry, f"{path}: extra_info") for entry in entries]
 
 
 def by_key(steps: list[Step]) -> dict[tuple[str, str, float, str], Step]:
     """Steps by pair, phase, ratio and backend; the last of several counts."""
     return {step.key: step for step in steps}
+
+
+def preferred(
+    known: dict[tuple[str, str, float, str], Step], pair: str, phase: str, ratio: float
+) -> Step | None:
+    """The step of a phase: the sparse kernels where they were timed, PyTorch otherwise."""
+    return known.get((pair, phase, ratio, "sparse")) or known.get((pair, phase, ratio, "dense"))

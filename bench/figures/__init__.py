@@ -20,7 +20,7 @@ from bench.figures import (
     search_trace,
     style,
 )
-from bench.figures.plot import Frame, Plot, Source
+from bench.figures.plot import FigureSource, Frame, Plot
 from bench.render import csv_text
 from bench.traces import Traces
 from safs.files import write_text
@@ -56,7 +56,7 @@ class Drawn:
 
 def draw_all(collection: Collection, traces: Traces, context: Context) -> dict[str, Drawn]:
     """Every figure that the profile has data for, by name; the others are left out."""
-    source = Source(collection, traces, context)
+    source = FigureSource(collection, traces, context)
     frames = ((plot, plot.data(source)) for plot in PLOTS)
     return {plot.name: _drawn(plot, frame, context) for plot, frame in frames if not frame.empty}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import Frame, Plot, Source, legend, panels
+from bench.figures.plot import FigureSource, Frame, Plot, legend, panels
 from bench.render import ratio_text
 from safs.arms import ARMS, ordered
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: Source) -> Frame:
+def data(source: FigureSource) -> Frame:
     """Top-1 and cap (percent) of every expected run; empty cells where there is no result."""
     frame = source.collection.frame
     columns = ["pair", "ratio", "replicate", "method", "status", "top1", "cap"]

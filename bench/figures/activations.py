@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import BAND, Frame, Plot, Source, bands, legend, panels
+from bench.figures.plot import BAND, FigureSource, Frame, Plot, bands, pair_panels
 from bench.render import ratio_text
 from safs.arms import ARMS, ordered
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: Source) -> Frame:
+def data(source: FigureSource) -> Frame:
     """Mean and range of top-1 (percent) per pair, ratio and arm of the activation study."""
     frame, context = source.collection.frame, source.context
     swept = frame[frame["method"].isin(context.swept)]
@@ -26,14 +27,7 @@ def data(source: Source) -> Frame:
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A panel per pair: ratios at the bottom, a line per activation."""
-    pairs = list(dict.fromkeys(frame["pair"]))
-    figure, axes = panels(len(pairs), 1, 8.2, 4.2)
-    arms = ordered(frame["method"])
-    for ax, pair in zip(axes[:, 0], pairs, strict=True):
-        _panel(ax, frame[frame["pair"] == pair], arms)
-        ax.set_title(context.label(pair))
-    legend(figure, loc="outside right upper")
-    return figure
+    return pair_panels(frame, context, 4.2, partial(_panel, arms=ordered(frame["method"])))
 
 
 def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:

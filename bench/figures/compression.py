@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from bench import paper
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import Frame, Plot, Source, legend, panels
+from bench.figures.plot import FigureSource, Frame, Plot, pair_panels
 from bench.render import ratio_text
 from bench.tables.shared import cells, gain, mean
 from safs.arms import ARMS, ordered
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: Source) -> Frame:
+def data(source: FigureSource) -> Frame:
     """Non-zero parameters and mean paired gain over vanilla (points) per pair, ratio and arm."""
     collection, context = source.collection, source.context
     arms = [name for name in ordered(context.arms) if name not in ("dense", "vanilla")]
@@ -28,7 +29,7 @@ def data(source: Source) -> Frame:
     return frame if frame.empty else frame.dropna(subset=["nonzero", "gain"])
 
 
-def _row(source: Source, pair: str, ratio: float, arm: str) -> dict[str, Any]:
+def _row(source: FigureSource, pair: str, ratio: float, arm: str) -> dict[str, Any]:
     collection = source.collection
     found = gain(collection, pair, ratio, arm)
     published = source.context.pairs[pair].published
@@ -43,14 +44,7 @@ def _row(source: Source, pair: str, ratio: float, arm: str) -> dict[str, Any]:
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A panel per pair: a point per ratio and arm, the paper's gain as a cross."""
-    pairs = list(dict.fromkeys(frame["pair"]))
-    figure, axes = panels(len(pairs), 1, 8.2, 3.8)
-    arms = ordered(frame["method"])
-    for ax, pair in zip(axes[:, 0], pairs, strict=True):
-        _panel(ax, frame[frame["pair"] == pair], arms)
-        ax.set_title(context.label(pair))
-    legend(figure, loc="outside right upper")
-    return figure
+    return pair_panels(frame, context, 3.8, partial(_panel, arms=ordered(frame["method"])))
 
 
 def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.context import Context
-from bench.figures.plot import Frame, Plot, Source, grid
+from bench.figures.plot import FigureSource, Frame, Plot, grid
 from bench.render import ratio_text
 from bench.traces import operator_frequency
 from safs.operators import OPERATORS, label
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: Source) -> Frame:
+def data(source: FigureSource) -> Frame:
     """How often each operator stood in each slot, over all candidates and replicates."""
-    context = source.context
-    own = [t for t in source.traces.search if t.algorithm == context.search(t.pair)]
-    return operator_frequency(own)
+    return operator_frequency(source.own_searches)
 
 
 def draw(frame: Frame, context: Context) -> Figure:

@@ -12,6 +12,7 @@ from bench.collection import Collection
 from bench.context import Context
 from bench.figures import style
 from bench.traces import Traces
+from safs.rows import SearchTrace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +24,17 @@ BAND = "The line is the mean over replicates, the band their range."
 
 
 @dataclass(frozen=True)
-class Source:
+class FigureSource:
     """Everything that a figure can be made from."""
 
     collection: Collection
     traces: Traces
     context: Context
+
+    @property
+    def own_searches(self) -> list[SearchTrace]:
+        """The searches by the algorithm that the profile has for the pair."""
+        return [t for t in self.traces.search if t.algorithm == self.context.search(t.pair)]
 
 
 def no_words(frame: Frame, context: Context) -> str:
@@ -48,12 +54,12 @@ class Plot:
     title: str
     how_to_read: str
     needs: str
-    data: Callable[[Source], Frame]
+    data: Callable[[FigureSource], Frame]
     draw: Callable[[Frame, Context], Figure]
     words: Callable[[Frame, Context], str] = no_words
 
 
-class Cell(NamedTuple):
+class Panel(NamedTuple):
     """One panel of a grid and the rows drawn in it; ``key`` and ``column`` are its place."""
 
     ax: Axes
@@ -70,9 +76,22 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def pair_panels(
+    frame: Frame, context: Context, height: float, draw: Callable[[Axes, Frame], None]
+) -> Figure:
+    """A wide panel per pair, drawn from the pair's rows, the legend at the right."""
+    pairs = list(dict.fromkeys(frame["pair"]))
+    figure, axes = panels(len(pairs), 1, 8.2, height)
+    for ax, pair in zip(axes[:, 0], pairs, strict=True):
+        draw(ax, frame[frame["pair"] == pair])
+        ax.set_title(context.label(pair))
+    legend(figure, loc="outside right upper")
+    return figure
+
+
 def grid(
     frame: Frame, by: Sequence[str], width: float, height: float, across: str = "ratio"
-) -> tuple[Figure, Any, list[Cell]]:
+) -> tuple[Figure, Any, list[Panel]]:
     """A row of panels per value of the columns ``by``, a column per value of ``across``.
 
     A cell without data gets no panel.
@@ -87,7 +106,7 @@ def grid(
             rows = frame[own & (frame[across] == column)]
             ax.set_visible(not rows.empty)
             if not rows.empty:
-                cells.append(Cell(ax, rows, key, column))
+                cells.append(Panel(ax, rows, key, column))
     return figure, axes, cells
 
 

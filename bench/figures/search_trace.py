@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import Frame, Plot, Source, grid, legend
+from bench.figures.plot import FigureSource, Frame, Plot, grid, legend
 from bench.render import ratio_text
 from bench.traces import search_frame
 
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: Source) -> Frame:
+def data(source: FigureSource) -> Frame:
     """Energy and best so far of every candidate of the profile's own search."""
-    context = source.context
-    return search_frame(t for t in source.traces.search if t.algorithm == context.search(t.pair))
+    return search_frame(source.own_searches)
 
 
 def draw(frame: Frame, context: Context) -> Figure:

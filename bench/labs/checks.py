@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bench.collection import check_mixing
 from bench.labs.schema import (
     Budget,
-    Cell,
+    CellSummary,
     LabFile,
     LabPair,
     Run,
@@ -197,7 +197,7 @@ def _summary_problems(file: LabFile) -> Iterator[Problem]:
         yield from _cell_problems(cell, truth, ("cells", str(place)))
 
 
-def _cell_problems(cell: Cell, truth: Cell, at: tuple[str, ...]) -> Iterator[Problem]:
+def _cell_problems(cell: CellSummary, truth: CellSummary, at: tuple[str, ...]) -> Iterator[Problem]:
     if not _close(cell.sparsity, truth.sparsity):
         yield (*at, "sparsity"), cell.sparsity, f"{truth.sparsity}, from the counts of its runs"
     if set(cell.gains) != set(truth.gains):

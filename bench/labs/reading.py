@@ -25,7 +25,7 @@ MAX_TEXT = 32_768
 """Characters of one text; the bits of 50,000 test images take 8,336."""
 MAX_WHOLE = 2**53
 
-Lines = dict[tuple[str, ...], int]
+KeyLines = dict[tuple[str, ...], int]
 _TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 _WHOLE = re.compile(r"-?[0-9]+")
@@ -89,7 +89,7 @@ class _Frame:
         self.seen: set[str] = set()
 
 
-def scan(text: str, source: str) -> Lines:
+def scan(text: str, source: str) -> KeyLines:
     """The line of every key path; refuses what is too deep, too large, repeated or unprintable.
 
     Text that is not JSON passes: the parser says so afterwards, in constant depth.
@@ -97,7 +97,7 @@ def scan(text: str, source: str) -> Lines:
     Raises:
         SafsError: one line with source, line and key.
     """
-    lines: Lines = {(): 1}
+    lines: KeyLines = {(): 1}
     stack: list[_Frame] = []
     for line, token in _tokens(text):
         problem = None

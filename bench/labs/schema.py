@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from bench.contrasts import contrasts_of
-from bench.record import Count, Environment, Fraction, Positive, Protocol, Record, detail
+from bench.record import Environment, Positive, Protocol, Record, detail
+from safs.rows import Count, Fraction
 from safs.spec import Spec
 
 VERSION = 1
@@ -73,7 +74,7 @@ class Gain(Spec):
     mean: float | None
 
 
-class Cell(Spec):
+class CellSummary(Spec):
     """What a (pair, ratio) came to: the mean share of pruned weights, and the gains."""
 
     pair: Name
@@ -111,7 +112,7 @@ class LabFile(Spec):
     data: dict[Name, dict[str, str]]
     environments: list[Environment]
     pairs: dict[Name, LabPair]
-    cells: list[Cell]
+    cells: list[CellSummary]
     runs: list[Run]
 
     @model_validator(mode="after")
@@ -171,12 +172,12 @@ def environments_of(records: Iterable[Record]) -> list[Environment]:
     return list(found.values())
 
 
-def cells_of(records: Sequence[Record]) -> list[Cell]:
+def cells_of(records: Sequence[Record]) -> list[CellSummary]:
     """The summary of every (pair, ratio) in order."""
     keys = sorted({(r.pair, r.ratio) for r in records if r.arm != "dense"})
     arms = {r.arm for r in records}
     return [
-        Cell(
+        CellSummary(
             pair=pair,
             ratio=ratio,
             sparsity=_sparsity(r for r in records if (r.pair, r.ratio) == (pair, ratio)),

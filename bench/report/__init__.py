@@ -37,7 +37,7 @@ from bench.verdicts import (
 from safs.arms import ARMS, ordered
 from safs.files import write_text
 
-__all__ = ["environments", "findings", "page", "render"]
+__all__ = ["environments", "findings", "render"]
 
 
 def render(
@@ -50,7 +50,7 @@ def render(
     labs: LabsView | None = None,
     more: Sequence[Table] = (),
 ) -> Path:
-    """Write the report to ``path``.
+    """Write the report to ``path``; every value is escaped, the figures are inlined.
 
     Args:
         collection: all expected runs.
@@ -62,26 +62,13 @@ def render(
         labs: what several labs say of this profile, if their files are here.
         more: tables that only some profiles have, such as the readings.
     """
-    return write_text(path, page(collection, comparisons, traces, context, drawn, labs, more))
-
-
-def page(
-    collection: Collection,
-    comparisons: Comparisons,
-    traces: Traces,
-    context: Context,
-    drawn: Mapping[str, Drawn],
-    labs: LabsView | None = None,
-    more: Sequence[Table] = (),
-) -> str:
-    """The whole page as HTML; every value is escaped, the figures are inlined."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_asset("report.html.j2"))
     claimed = claims.table(collection, traces, context)
     shown = [claimed, *tables.build(collection, context).values(), *more]
-    return template.render(
+    page = template.render(
         context=context,
         findings=findings(collection, comparisons, claimed, context),
         sections=sections(shown, comparisons, drawn, labs),
@@ -102,6 +89,7 @@ def page(
         css=Markup(_asset("report.css")),
         js=Markup(_asset("report.js")),
     )
+    return write_text(path, page)
 
 
 def environments(collection: Collection) -> list[dict[str, Any]]:

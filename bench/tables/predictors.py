@@ -13,10 +13,10 @@ from scipy import stats as scipy_stats
 
 from bench.columns import RATIO, figure, pair_by, words
 from bench.context import Context
-from bench.record import Count
 from bench.render import Column, Table, spread_text
 from bench.stats import spread
 from safs.checked import parsed
+from safs.rows import Count
 from safs.spec import Spec
 
 
