@@ -36,6 +36,10 @@ class Interval(NamedTuple):
         """Whether there are bounds."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
+    def facts(self, mean: str, bounds: str = "") -> dict[str, float]:
+        """As facts of a row: the mean by its key, ``<bounds>low`` and ``<bounds>high``."""
+        return {mean: self.mean, f"{bounds}low": self.low, f"{bounds}high": self.high}
+
 
 class McNemar(NamedTuple):
     """Discordant test images and the exact two-sided p of an even split."""

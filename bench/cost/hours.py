@@ -64,7 +64,7 @@ def intensity() -> float:
 def extrapolated(
     steps: list[Step], pair: str, ratio: float, epochs: dict[str, float]
 ) -> tuple[float, float | None]:
-    """Seconds and joules of some epochs per phase (final, search, tune); NaN where none was timed."""
+    """Seconds and joules of epochs by phase (final, search, tune); NaN where none was timed."""
     known = by_key(steps)
     seconds, joules = 0.0, 0.0
     measured = True

@@ -63,7 +63,7 @@ def _final(finals: Frame, context: Context, key: Any) -> dict[str, Any]:
         values = (table[algorithm] - table[own]).dropna().to_numpy()
     found = stats.mean_interval(values)
     return {
-        "difference": found.mean, "difference_low": found.low, "difference_high": found.high,
+        **found.facts("difference", "difference_"),
         "difference_n": found.n, "p": stats.sign_flip_p(values),
         "p_smallest": stats.smallest_p(found.n),
     }  # fmt: skip
@@ -71,7 +71,8 @@ def _final(finals: Frame, context: Context, key: Any) -> dict[str, Any]:
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A row per pair and ratio: raw curves at the left, smoothed ones at the right."""
-    figure, axes, cells = grid(frame, ["pair", "ratio"], 4.2, 3.2, across="series")
+    labels = {"xlabel": "Candidate", "ylabel": "Training loss"}
+    figure, _, cells = grid(frame, ["pair", "ratio"], 4.2, 3.2, across="series", **labels)
     names = [name for name in ALGORITHMS if name in set(frame["algorithm"])]
     names += sorted(set(frame["algorithm"]) - set(names))
     for cell in cells:
@@ -81,9 +82,6 @@ def draw(frame: Frame, context: Context) -> Figure:
         pair, ratio = cell.key
         where = f"{context.label(pair)}, {ratio_text(ratio)}"
         cell.ax.set_title(f"{where}: {SERIES[cell.column]}", fontsize=9)
-        cell.ax.set_xlabel("Candidate")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("Training loss")
     legend(figure, loc="outside right upper")
     return figure
 

@@ -37,7 +37,7 @@ def _row(source: FigureSource, pair: str, ratio: float, arm: str) -> dict[str, A
     return {
         "pair": pair, "ratio": ratio, "method": arm,
         "nonzero": mean(collection, pair, ratio, arm, "nonzero"),
-        "gain": found.mean, "low": found.low, "high": found.high, "n": found.n,
+        **found.facts("gain"), "n": found.n,
         "paper_gain": np.nan if printed is None else printed,
     }  # fmt: skip
 

@@ -35,7 +35,8 @@ def data(source: FigureSource) -> Frame:
 def draw(frame: Frame, context: Context) -> Figure:
     """Per pair a row for each definition, a column per ratio; logarithmic."""
     shown = frame[frame["definition"].isin(DRAWN)]
-    figure, axes, cells = grid(shown, ["pair", "definition"], 3.4, 2.8)
+    labels = {"xlabel": "Epoch", "ylabel": "Gradient flow"}
+    figure, _, cells = grid(shown, ["pair", "definition"], 3.4, 2.8, **labels)
     for cell in cells:
         for arm, place in zip(ARMS_SHOWN, (5, 0), strict=True):
             own = cell.rows[cell.rows["method"] == arm]
@@ -46,9 +47,6 @@ def draw(frame: Frame, context: Context) -> Figure:
             f"{context.label(pair)}, {ratio_text(cell.column)}\n{DEFINITIONS[definition]}",
             fontsize=9,
         )
-        cell.ax.set_xlabel("Epoch")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("Gradient flow")
     legend(figure, loc="outside lower center", ncols=2)
     return figure
 

@@ -90,7 +90,14 @@ def pair_panels(
 
 
 def grid(
-    frame: Frame, by: Sequence[str], width: float, height: float, across: str = "ratio"
+    frame: Frame,
+    by: Sequence[str],
+    width: float,
+    height: float,
+    across: str = "ratio",
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
 ) -> tuple[Figure, Any, list[Panel]]:
     """A row of panels per value of the columns ``by``, a column per value of ``across``.
 
@@ -106,7 +113,10 @@ def grid(
             rows = frame[own & (frame[across] == column)]
             ax.set_visible(not rows.empty)
             if not rows.empty:
+                ax.set_xlabel(xlabel)
                 cells.append(Panel(ax, rows, key, column))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
     return figure, axes, cells
 
 

@@ -43,16 +43,14 @@ def data(source: FigureSource) -> Frame:
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A row of panels per pair, a column per ratio."""
-    figure, axes, cells = grid(frame, ["pair"], 3.4, 3.0)
+    labels = {"xlabel": "Epoch", "ylabel": "Validation top-1 (%)"}
+    figure, _, cells = grid(frame, ["pair"], 3.4, 3.0, **labels)
     arms = ordered(frame["method"])
     for cell in cells:
         for arm in arms:
             place = 5 if arm == DENSE else 0
             _curve(cell.ax, cell.rows[cell.rows["method"] == arm], arm, place)
         cell.ax.set_title(f"{context.label(cell.key[0])}, {ratio_text(cell.column)}")
-        cell.ax.set_xlabel("Epoch")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("Validation top-1 (%)")
     legend(figure, loc="outside lower center", ncols=4)
     return figure
 

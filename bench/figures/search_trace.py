@@ -22,12 +22,11 @@ def data(source: FigureSource) -> Frame:
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A row per pair, a column per ratio."""
-    figure, axes, cells = grid(frame, ["pair"], 3.2, 2.9)
+    labels = {"xlabel": "Candidate", "ylabel": "Training loss"}
+    figure, _, cells = grid(frame, ["pair"], 3.2, 2.9, **labels)
     for cell in cells:
         _panel(cell.ax, cell.rows)
         cell.ax.set_title(f"{context.label(cell.key[0])}, {ratio_text(cell.column)}")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("Training loss")
     legend(figure, loc="outside lower center", ncols=3)
     return figure
 
@@ -47,7 +46,6 @@ def _panel(ax: Axes, rows: Frame) -> None:
     band: dict[str, Any] = {"step": "post", "color": style.INK, "alpha": 0.12}
     words = "best so far, range"
     ax.fill_between(best.index, best.min(axis=1), best.max(axis=1), label=words, **band)
-    ax.set_xlabel("Candidate")
 
 
 PLOT = Plot(

@@ -85,8 +85,9 @@ def _pooled_table(answer: Answer, label: Label) -> Table:
     )
     columns = (
         CONTRAST, pair_by(label), RATIO, words("Kind", "kind"),
-        count("Labs", "pooled_labs", "labs"), figure("Gain", "gain", sign=True), bounds(), figure("Between labs", "tau"),
-        Column("I-squared", _i2), words("Verdict", "verdict"), words("Rule", "rule"),
+        count("Labs", "pooled_labs", "labs"), figure("Gain", "gain", sign=True), bounds(),
+        figure("Between labs", "tau"), Column("I-squared", _i2), words("Verdict", "verdict"),
+        words("Rule", "rule"),
     )  # fmt: skip
     rows = [_pooled_row(question) for question in answer.questions]
     return Table.of("labs", "Across labs", caption, rows, columns)
@@ -103,13 +104,9 @@ def _pooled_row(question: Question) -> dict[str, Any]:
     return question.facts | {
         "labs": len(question.labs),
         "pooled_labs": len(question.counted),
-        "gain": pooled.effect.mean,
-        "low": pooled.effect.low,
-        "high": pooled.effect.high,
+        **pooled.effect.facts("gain"),
         "tau": pooled.tau,
-        "i2": pooled.i2.mean,
-        "i2_low": pooled.i2.low,
-        "i2_high": pooled.i2.high,
+        **pooled.i2.facts("i2", "i2_"),
         "verdict": question.verdict.name,
         "rule": question.verdict.rule,
         "rules_version": RULES_VERSION,
@@ -146,19 +143,9 @@ def _question_rows(question: Question, about: Mapping[str, PairInfo]) -> list[di
 def _row(
     kind: str, name: str, own: Interval, without: Interval, pooled: bool, why_not: str
 ) -> dict[str, Any]:
-    return {
-        "row": kind,
-        "lab": name,
-        "n": own.n,
-        "gain": own.mean,
-        "low": own.low,
-        "high": own.high,
-        "pooled": pooled,
-        "why_not": why_not,
-        "without_gain": without.mean,
-        "without_low": without.low,
-        "without_high": without.high,
-    }
+    found = {"row": kind, "lab": name, "n": own.n, **own.facts("gain")}
+    found |= {"pooled": pooled, "why_not": why_not}
+    return found | without.facts("without_gain", "without_")
 
 
 def _each_table(answer: Answer, frame: pd.DataFrame, label: Label) -> Table:

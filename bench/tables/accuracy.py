@@ -43,8 +43,9 @@ def _accuracy_table(
     rows = [_row(collection, context, *cell, found) for cell in cells(collection, context, arms)]
     columns = (
         pair_by(context.label), RATIO, METHOD, count("n", "n", "expected"),
-        spread("Top-1 %", "top1"), spread("Top-5 %", "top5"), figure("Gain over vanilla", "gain_mean", sign=True),
-        bounds(of="gain_"), spread("Validation top-1 %", "validation_top1"),
+        spread("Top-1 %", "top1"), spread("Top-5 %", "top5"),
+        figure("Gain over vanilla", "gain_mean", sign=True), bounds(of="gain_"),
+        spread("Validation top-1 %", "validation_top1"),
         figure("Paper top-1", "paper_top1"), figure("Paper top-5", "paper_top5"),
         figure("Paper gain", "paper_gain", sign=True),
         Column("Verdict", lambda row: _verdict_words(row)[0]),
@@ -69,8 +70,7 @@ def _row(
     for metric in ("top1", "top5", "validation_top1"):
         found = mean_and_spread(collection, pair, ratio, arm, metric)
         row[f"{metric}_mean"], row[f"{metric}_sd"] = found
-    ours = gain(collection, pair, ratio, arm)
-    row |= {"gain_mean": ours.mean, "gain_low": ours.low, "gain_high": ours.high}
+    row |= gain(collection, pair, ratio, arm).facts("gain_mean", "gain_")
     row |= _printed(context, pair, ratio, arm)
     for name, what in (("level", arm), ("gain", f"{arm}-vanilla")):
         judgement = known.get((pair, what, "top1", ratio), {"verdict": "", "rule": ""})

@@ -100,9 +100,7 @@ def _contrast_row(
         "contrast": contrast.name,
         "kind": "confirmatory" if confirmatory else "exploratory",
         "n": interval.n,
-        "difference": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
+        **interval.facts("difference"),
         "p": stats.sign_flip_p(a - b),
         "p_smallest": stats.smallest_p(interval.n),
         "p_wilcoxon": stats.wilcoxon_p(a - b),
@@ -205,9 +203,7 @@ def _overall_row(collection: Collection, context: Context, contrast: Contrast) -
         "pairs": sum(bool(len(group)) for group in groups),
         "pairs_expected": len(groups),
         "n": interval.n,
-        "difference": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
+        **interval.facts("difference"),
         "p": stats.pooled_sign_flip_p(groups),
         "p_smallest": stats.smallest_p(interval.n),
         "verdict": verdicts.contrast_words(contrast.label, interval),
@@ -266,8 +262,8 @@ def _paper_row(
     )
     return {
         "pair": pair, "ratio": printed.ratio, "what": printed.what, "metric": printed.metric,
-        "ref": printed.ref, "published": printed.value, "n": ours.n, "ours": ours.mean,
-        "low": ours.low, "high": ours.high, "prediction_low": prediction.low,
+        "ref": printed.ref, "published": printed.value, "n": ours.n,
+        **ours.facts("ours"), "prediction_low": prediction.low,
         "prediction_high": prediction.high, "margin": margin, "p_tost": tost,
         "verdict": rule.name, "rule": rule.rule, "rules_version": RULES_VERSION,
     }  # fmt: skip

@@ -39,6 +39,5 @@ def _row(collection: Collection, pair: str, ratio: float, known: Judged) -> dict
     ours = gain(collection, pair, ratio, "safs")
     absent = {"published": np.nan, "p_tost": np.nan, "margin": np.nan, "verdict": "", "rule": ""}
     found = known.get((pair, "safs-vanilla", "top1", ratio), absent)
-    row = {"pair": pair, "ratio": ratio, "n": ours.n, "gain": ours.mean}
-    row |= {"low": ours.low, "high": ours.high}
+    row = {"pair": pair, "ratio": ratio, "n": ours.n, **ours.facts("gain")}
     return row | {name: found[name] for name in absent} | {"rules_version": RULES_VERSION}
