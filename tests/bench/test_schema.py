@@ -16,7 +16,7 @@ from bench.record import ARMS, Record, Test, pack, validate_file
 from safs.errors import SafsError
 
 
-@pytest.mark.parametrize("method", list(ARMS))
+@pytest.mark.parametrize("arm", list(ARMS))
 def test_a_written_record_is_read_back_the_same(arm: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "record.json"
     record = synthetic.record(arm)
