@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIGHT := .venv-bench
+LIGHT_READY := $(LIGHT)/.ready
 
-.PHONY: help setup reproduce plan test test-slow check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
+.PHONY: help setup reproduce plan test test-bench test-slow check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -27,6 +29,16 @@ plan: setup  ## say what the default profile trains, and how long that takes her
 
 test: setup lint  ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not bench" --numprocesses auto --dist loadfile
+
+test-bench: $(LIGHT_READY)  ## the tests of bench/ in an environment of their own, without torch
+	$(LIGHT)/bin/python -m pytest tests/bench -m "not slow and not bench" --numprocesses auto --dist loadfile
+
+$(LIGHT_READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 2; }
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[test-bench]'
+	touch $@
 
 test-slow: setup  ## the tests that take more than a minute
 	$(BIN)/python -m pytest -m "slow and not bench"
