@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIGHT := .venv-bench
 LIGHT_READY := $(LIGHT)/.ready
 
-.PHONY: help setup reproduce plan test test-bench test-slow check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
+.PHONY: help setup reproduce plan test test-bench test-slow docs check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,10 @@ $(LIGHT_READY): requirements.lock pyproject.toml
 
 test-slow: setup  ## the tests that take more than a minute
 	$(BIN)/python -m pytest -m "slow and not bench"
+
+docs: setup  ## build the site of docs/ in docs/_build/html; a warning is an error
+	PYTHONHASHSEED=0 $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 check-gpu: setup  ## the acceptance run for a machine with a CUDA device
 	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "check-gpu: torch sees no CUDA device here")'
