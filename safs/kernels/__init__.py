@@ -15,8 +15,8 @@ whose pruned weights are 0. Its parameters are copied: the torch network stays a
 :meth:`SparseNetwork.write_back`. A machine without a compiler, or a layer that the kernels do not
 know, raises :class:`Unsupported` with the reason in one line; nothing has happened then. The layers
 that they do know can still run here, one by one, while torch runs the network around them
-(:class:`safs.kernels.layer.Layer`, :mod:`safs.backends.mixed`): each call copies its images into
-the layout of the kernels and back.
+(:class:`safs.kernels.layer.KernelLayer`, :mod:`safs.backends.mixed`): each call copies its images
+into the layout of the kernels and back.
 
 The learning rate is an argument of each epoch, so that schedules stay in torch; the rest of the
 optimiser comes from the recipe. ``state`` and ``load`` hold everything else of a training that can

@@ -45,7 +45,7 @@ def compile(
         batch_size: images per step.
 
     Raises:
-        Unsupported: no compiler, or something that the kernels do not know.
+        safs.kernels.Unsupported: no compiler, or something that the kernels do not know.
     """
     check(network, mask)
     return SparseNetwork(Plan(network, mask, recipe, input_shape, batch_size))

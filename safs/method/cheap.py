@@ -32,7 +32,7 @@ def cheap_stage1(
     """Stage 1 by successive halving: a screened walk on the first rung, then the best further.
 
     Args:
-        spec, default, seed: as in :func:`stage1`, with as many candidates.
+        spec, default, seed: as in :func:`~safs.method.stage1.stage1`, with as many candidates.
         fast: rungs, halving and screening.
         train: ``(chromosome, before, until)`` trains to the epoch ``until``, going on from where
             the training to the epoch ``before`` ended (0: from the pruned checkpoint).
@@ -73,10 +73,10 @@ def cheap_stage2(
     scaled: bool,
     warm: Recipe | None = None,
 ) -> Tuned:
-    """Stage 2 by successive halving over as many recipes as :func:`stage2` tries.
+    """Stage 2 by successive halving of as many recipes as :func:`~safs.method.stage2.stage2` has.
 
     Args:
-        spec, dense, seed, chromosome, scaled: as in :func:`stage2`.
+        spec, dense, seed, chromosome, scaled: as in :func:`~safs.method.stage2.stage2`.
         fast: rungs and halving.
         train: as in :func:`cheap_stage1`, for a recipe.
         warm: a recipe to try before the dense one and those that SMAC3 proposes.

@@ -85,7 +85,7 @@ def symlog(x: Tensor) -> Tensor:
 
 @operator("symexp", label="Symexp", formula=lambda x: np.sign(x) * np.expm1(np.abs(x)))
 def symexp(x: Tensor) -> Tensor:
-    """``sign(x) (exp(|x|) - 1)``, the inverse of Symlog; |x| is clamped against overflow only."""
+    """``sign(x) (exp(|x|) - 1)``, the inverse of Symlog; ``|x|`` is clamped for overflow only."""
     limit = largest_exponent(x)
     return x.clamp(max=limit).expm1().where(x >= 0, -(-x).clamp(max=limit).expm1())
 
