@@ -24,8 +24,7 @@ from safs import checked
 from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.files import write_text
-from safs.rows import Count, Fraction
-from safs.spec import Spec
+from safs.spec import Count, Fraction, Spec
 
 SCHEMA_VERSION = 1
 

@@ -17,8 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.contrasts import contrasts_of
 from bench.record import Environment, Positive, Protocol, Record, detail
-from safs.rows import Count, Fraction
-from safs.spec import Spec
+from safs.spec import Count, Fraction, Spec
 
 VERSION = 1
 """Version of the format; a reader knows exactly one."""

@@ -16,8 +16,7 @@ from bench.context import Context
 from bench.render import Column, Table, spread_text
 from bench.stats import spread
 from safs.checked import parsed
-from safs.rows import Count
-from safs.spec import Spec
+from safs.spec import Count, Spec
 
 
 class ScoredCandidate(Spec):
