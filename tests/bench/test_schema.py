@@ -70,13 +70,13 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("seconds/of", "cpu", "seconds.of: got 'cpu'; expected 'processor' or 'wall'"),
         ("test/correct", "AAAA", "test.correct: got 'AAAA'; expected packed bits of the images"),
         ("test/correct", "%", "not base64"),
-        ("test/imagez", 3, "test.imagez: unknown key; did you mean 'images'?"),
+        ("test/imagez", 3, "unknown key 'test.imagez'; did you mean 'images'?"),
         ("parameters/nonzero", 10**9, "parameters.nonzero: got 1000000000; expected at most total"),
         ("parameters/layers/fc1/kept", 10**9, "parameters.layers.fc1.kept: got 1000000000"),
         ("connectivity/connected", [1, 1], "connectivity.connected: got [1, 1]; expected distinct"),
         ("connectivity/connected", [10], "expected distinct classes from 0 to 9"),
         ("digests/weights", None, "digests.weights: got null"),
-        ("environment", {}, "environment.python: missing; expected a value"),
+        ("environment", {}, "missing key 'environment.python'"),
     ],
 )
 def test_what_is_wrong_is_named(path: str, value: Any, words: str, tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_dense_has_ratio_zero_and_no_connectivity(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     file.write_text(json.dumps(data))
     problems = " ".join(validate_file(file))
-    assert "ratio: got 0.9; expected 0.0 for method dense" in problems
-    assert "connectivity: got 'an object'; expected null for method dense" in problems
+    assert "ratio: got 0.9; expected 0.0 for arm dense" in problems
+    assert "connectivity: got 'an object'; expected null for arm dense" in problems
 
 
 def test_only_a_cpu_counts_its_own_time(tmp_path: Path) -> None:
