@@ -25,7 +25,7 @@ class Blocked:
             raise ImportError(f"{name} is not installed")
 
 sys.meta_path.insert(0, Blocked())
-from pipelines.cli import main
+from pipelines.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -51,7 +51,7 @@ def test_validate_works_without_torch(tmp_path):
     bad.write_text('{"schema": 1}')
     done = without_torch("validate", str(bad))
     assert done.returncode == 2
-    assert f"{bad}: pair: missing" in done.stderr and "Traceback" not in done.stderr
+    assert f"{bad}: missing key 'pair'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_plan_counts_without_torch():

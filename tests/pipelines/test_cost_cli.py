@@ -10,7 +10,7 @@ import pytest
 from bench.cost.steps import Step
 from pipelines.cli.cost import entry
 from pipelines.engine import environment
-from safs.backends import device
+from safs import processor
 
 
 def step(**more) -> Step:
@@ -20,14 +20,12 @@ def step(**more) -> Step:
 
 
 def test_the_processor_has_one_name_everywhere():
-    assert environment.cpu_name() == device.cpu_name()
-    assert environment.describe()["cpu"] == entry([step()]).machine.cpu == device.cpu_name()
+    assert environment.describe()["cpu"] == entry([step()]).machine.cpu == processor.cpu_name()
 
 
 def test_the_processor_has_a_name_where_linux_tells_none(monkeypatch, tmp_path):
-    for module in (environment, device):
-        monkeypatch.setattr(module, "Path", lambda place: tmp_path / "nothing")
-    assert environment.cpu_name() == device.cpu_name() != ""
+    monkeypatch.setattr(processor, "_INFO", tmp_path / "nothing")
+    assert processor.cpu_name() != ""
 
 
 @pytest.mark.parametrize("gpu", [None, "NVIDIA H100 80GB HBM3"])

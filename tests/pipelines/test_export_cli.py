@@ -12,6 +12,7 @@ from pipelines.cli import main as cli
 from pipelines.engine import layout, scratch
 from pipelines.tasks.shared import empty
 from safs import slots
+from safs.files import write_json
 from safs.spec import NetworkSpec
 
 ROOT = Path(__file__).parents[2]
@@ -47,9 +48,9 @@ def write_run(arm, stage, ratio, operators=OPERATORS, scaled=True, failure=None)
         "result": {"failure": failure, "slots": [] if failure else described},
         "weights": scratch.file_digest(weights) if failure is None else None,
     }
-    scratch.write_json(weights.with_suffix(".json"), content)
+    write_json(weights.with_suffix(".json"), content)
     record = {"profile": "p", "pair": "pair", "ratio": ratio or 0.0, "replicate": 0}
-    scratch.write_json(Path("record.json"), {**record, "method": arm})
+    write_json(Path("record.json"), {**record, "method": arm})
     return network, weights.with_suffix(".json")
 
 
@@ -77,7 +78,7 @@ def test_record_and_artefact_give_the_same_checked_network(capsys):
 
 
 @pytest.mark.parametrize(
-    ("method", "stage", "ratio"),
+    ("arm", "stage", "ratio"),
     [
         ("dense", "pretrain", None),
         ("vanilla", "baselines", 0.9),

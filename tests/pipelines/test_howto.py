@@ -67,10 +67,8 @@ def test_a_block_works_as_a_file_of_its_package(tmp_path, package, block):
     subprocess.run([sys.executable, "-c", f"import safs.{package}"], cwd=tmp_path, check=True)
 
 
-def test_a_network_that_its_package_does_not_import_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    sources.forget()
-    folder = tmp_path / "safs/networks"
+def test_a_network_that_its_package_does_not_import_is_named(another_tree):
+    folder = another_tree / "safs/networks"
     folder.mkdir(parents=True)
     (folder / "mine.py").write_text(BLOCKS[1])
     (folder / "__init__.py").touch()

@@ -10,7 +10,7 @@ from test_cli import without_torch
 
 from bench.labs.reading import LABS, by_lab, validate
 from bench.labs.schema import render
-from pipelines.cli import labs as labs_cli
+from pipelines import packing
 from pipelines.cli import main as cli
 from pipelines.config.study import load
 from safs.errors import SafsError
@@ -79,19 +79,19 @@ def test_budgets_are_those_of_the_plan_by_hand():
         "default_hpo_total": (none, {"trainings": 41, "epochs": 80}),
     }
     for arm, (first, second) in expected.items():
-        found = labs_cli.budget(pair, arm)
-        assert found == {"final": 100, "search": first, "tune": second}, arm
+        found = packing.budget(pair, arm)
+        assert found.model_dump() == {"final": 100, "search": first, "tune": second}, arm
 
 
 def test_the_digest_of_parameters_forgets_seed_and_labels_only():
     study = load(Path("params.yaml"), ROOT)
     (pair,) = study.pairs
-    digest = labs_cli.described(study, pair)["parameters"]
+    digest = packing.described(study, pair).parameters
 
     def changed(profile=None, **pairs):
         about = study.pairs[pair].model_copy(update=pairs)
         update = {"pairs": {pair: about}, "profile": study.profile.model_copy(update=profile or {})}
-        return labs_cli.described(study.model_copy(update=update), pair)["parameters"]
+        return packing.described(study.model_copy(update=update), pair).parameters
 
     label = study.pairs[pair].about.model_copy(update={"label": "x"})
     assert changed(profile={"seed": 5}, about=label) == digest
@@ -104,18 +104,18 @@ def test_the_digest_of_parameters_forgets_seed_and_labels_only():
 def test_the_cheap_search_is_not_packed_and_does_not_part_labs():
     study = load(Path("params.yaml"), ROOT)
     (pair,) = study.pairs
-    assert "safs_fast" in study.profile.arms and "safs_fast" not in labs_cli.packed(study)
-    found = labs_cli.described(study, pair)
-    assert set(found["budgets"]) == set(labs_cli.packed(study))
+    assert "safs_fast" in study.profile.arms and "safs_fast" not in packing.packed(study)
+    found = packing.described(study, pair)
+    assert set(found.budgets) == set(packing.packed(study))
     for path in FILES:
         submitted = json.loads(path.read_text())["pairs"][pair]
-        assert found["parameters"] == submitted["parameters"], "labs of today would not be pooled"
+        assert found.parameters == submitted["parameters"], "labs of today would not be pooled"
 
 
 def test_a_profile_that_was_not_run_is_not_exported(tmp_path, monkeypatch, capsys):
     study = load(Path("pipelines/profiles/paper/params.yaml"), ROOT)
     with pytest.raises(SafsError, match=r"no such file; run `safs-bench run paper` first"):
-        labs_cli.content(study, "lab", "")
+        packing.content(study, "lab", "")
     monkeypatch.chdir(ROOT)
     assert cli.main(["export-lab", "lab", "--profile", "papr"]) == 2
     assert "did you mean 'paper'" in capsys.readouterr().err

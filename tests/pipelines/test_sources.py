@@ -57,9 +57,8 @@ def test_training_stages_persist_and_small_results_are_in_git():
                 assert options == {"cache": False}
 
 
-def test_a_docstring_or_comment_changes_no_fingerprint(monkeypatch, tmp_path):
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    file = tmp_path / "a.py"
+def test_a_docstring_or_comment_changes_no_fingerprint(another_tree):
+    file = another_tree / "a.py"
 
     def fingerprint(text):
         file.write_text(text)
