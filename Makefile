@@ -52,10 +52,10 @@ check-gpu: setup  ## the acceptance run for a machine with a CUDA device
 	$(BIN)/python -m pytest -m cuda tests -rs -v
 
 bench-kernels: setup  ## time sparse against dense training here, with the roofline
-	$(BIN)/python -m safs.kernels.benchmark --out results/speed/kernels.json
+	$(BIN)/python tests/benchmarks/kernels.py --out results/speed/kernels.json
 
 bench-workers: setup  ## time two workers against one, on an idle machine
-	$(BIN)/python -m pipelines.speedup
+	$(BIN)/python tests/benchmarks/workers.py
 
 bench: setup  ## time an epoch of every phase (quiet machine, under 5 minutes), for safs-bench cost
 	@mkdir -p scratch

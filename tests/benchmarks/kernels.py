@@ -1,4 +1,4 @@
-"""Sparse against dense training on the present machine: ``python -m safs.kernels.benchmark``.
+"""Sparse against dense training on the present machine: ``make bench-kernels``.
 
 Dense is a plain masked PyTorch loop: one thread, images normalised in memory, gradients of pruned
 weights zeroed before every step. Both train from the same start, alternating within one run; a
@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from kernels_page import page
 from torch import fx
 from torch.nn import functional
 
 from safs import kernels, masks, slots
 from safs.kernels import structures
-from safs.kernels.speed_table import page
 from safs.masks import Mask
 from safs.networks import build
 from safs.processor import cpu_name
@@ -189,7 +189,7 @@ def _loaded(data: np.ndarray, rounds: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; with ``--out FILE.json`` also write it there and as a page beside."""
-    parser = argparse.ArgumentParser(prog="python -m safs.kernels.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--ratios", nargs="+", type=float)
     parser.add_argument("--operators", nargs="+")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safs.kernels.speed_table import page
+from kernels_page import page
 
 SPEED = Path(__file__).parents[2] / "results/speed"
 

@@ -1,4 +1,4 @@
-"""The measurements of :mod:`safs.kernels.benchmark` as a Markdown page."""
+"""The measurements of ``kernels.py`` as a Markdown page."""
 
 from __future__ import annotations
 

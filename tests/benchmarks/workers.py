@@ -1,6 +1,6 @@
 """How much faster two workers are than one: the same twelve trainings on either, in turn.
 
-    python -m pipelines.speedup [--rounds 5]
+    python tests/benchmarks/workers.py [--rounds 5]
 
 Trains LeNet-5 on MNIST-5k pruned to 95 %, as a search does, on workers that have started already.
 Means something on an otherwise idle machine with two cores or more. Exit code 1 if the median ratio
