@@ -62,9 +62,9 @@ def test_a_schedulers_address_wins(monkeypatch):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"kind": "slrum"}, "compute.yaml: kind: 'slrum': input should be 'local', 'address' or"),
+        ({"kind": "slrum"}, "compute.yaml: kind: got 'slrum'; expected 'local', 'address' or"),
         ({"wrokers": 2}, "compute.yaml: unknown key 'wrokers'; did you mean 'workers'?"),
-        ({"workers": -1}, "compute.yaml: workers: -1: input should be greater than or equal to 0"),
+        ({"workers": -1}, "compute.yaml: workers: got -1; expected greater than or equal to 0"),
         ({"device": "gpu"}, "compute.yaml: device: 'gpu': expected auto, cpu, cuda or cuda:N"),
         ({"kind": "address"}, "compute.yaml: kind address and the key address go together"),
         ({"slurm": SLURM}, "compute.yaml: kind slurm and the key slurm go together"),
@@ -92,7 +92,7 @@ def test_a_wrong_file_is_one_line(values, expected):
 
 def test_a_wrong_variable_is_named(monkeypatch):
     monkeypatch.setenv("SAFS_WORKERS", "two")
-    with pytest.raises(SafsError, match=r"SAFS_WORKERS.*: workers: 'two': input should be a valid"):
+    with pytest.raises(SafsError, match=r"SAFS_WORKERS.*: workers: got 'two'; expected a valid"):
         compute.Pool(lambda identity, epoch: None)
 
 

@@ -2,14 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import get_args
 
 import pytest
 
 from pipelines.config.pair import Pair
 from pipelines.config.profile import Profile
+from pipelines.engine import sources
 
 ROOT = Path(__file__).parents[2]
+REGISTRIES = {"prune.scope": "scope"}
+"""Switches whose choices are the names of a registry."""
 DEVIATIONS = (ROOT / "docs/DEVIATIONS.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SWITCHES = re.findall(
@@ -45,8 +48,9 @@ def test_every_switch_is_a_parameter(key):
 @pytest.mark.parametrize(("key", "default", "others"), CHOICES)
 def test_defaults_and_choices_are_those_of_the_code(key, default, others):
     field = _field(key)
-    assert get_origin(field.annotation) is Literal
-    assert set(get_args(field.annotation)) == {default, *re.findall(r"\w+", others)}
+    registry = REGISTRIES.get(key)
+    choices = get_args(field.annotation) if registry is None else sources.names(registry)
+    assert set(choices) == {default, *re.findall(r"\w+", others)}
     assert field.default == default
 
 
