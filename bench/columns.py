@@ -6,16 +6,7 @@ import math
 from collections.abc import Callable
 
 from bench.contrasts import contrast_label
-from bench.render import (
-    ABSENT,
-    Column,
-    Facts,
-    interval_text,
-    number,
-    p_text,
-    ratio_text,
-    spread_text,
-)
+from bench.render import ABSENT, Column, interval_text, number, p_text, ratio_text, spread_text
 from safs.arms import ARMS
 
 RATIO = Column("Ratio", lambda row: ratio_text(row["ratio"]))
@@ -68,9 +59,6 @@ def p_value(heading: str, key: str) -> Column:
 
 def share_off(heading: str, key: str) -> Column:
     """A relative error in whole percent, signed."""
-
-    def text(row: Facts) -> str:
-        value = number(100 * row[key], 0, sign=True)
-        return value if value == ABSENT else f"{value} %"
-
-    return Column(heading, text)
+    return Column(
+        heading, lambda row: f"{100 * row[key]:+.0f} %" if math.isfinite(row[key]) else ABSENT
+    )

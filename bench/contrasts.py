@@ -36,6 +36,11 @@ class Contrast:
         """For people, e.g. ``"SAFS - Vanilla"``."""
         return contrast_label(self.name)
 
+    def kind(self, ratio: float) -> str:
+        """Confirmatory or exploratory, at a pruning ratio."""
+        asked = self.confirmatory and ratio == CONFIRMATORY_RATIO
+        return "confirmatory" if asked else "exploratory"
+
 
 CONTRASTS: tuple[Contrast, ...] = (
     Contrast("safs", "vanilla", "does SAFS beat vanilla pruning?", True),

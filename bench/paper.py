@@ -32,14 +32,12 @@ class Published:
 def facts() -> dict[str, Any]:
     """The whole of ``paper.yaml``."""
     text = files("bench").joinpath("paper.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = yaml.safe_load(text)
-    return loaded
+    return yaml.safe_load(text)
 
 
 def pairs() -> dict[str, dict[str, str]]:
     """The paper's (network, data set) pairs by key."""
-    found: dict[str, dict[str, str]] = facts()["pairs"]
-    return found
+    return facts()["pairs"]
 
 
 def runs_per_number() -> int:
@@ -49,8 +47,7 @@ def runs_per_number() -> int:
 
 def contradictions() -> list[dict[str, Any]]:
     """Where the paper contradicts itself: ``ref``, ``pair`` (or None) and ``text``."""
-    found: list[dict[str, Any]] = facts()["contradictions"]
-    return found
+    return facts()["contradictions"]
 
 
 def published(pair: str | None, table: str, arm: str) -> dict[str, float] | None:
@@ -71,15 +68,13 @@ def gain(pair: str | None, contrast: str, ratio: float) -> float | None:
 
 def hours(pair: str | None) -> dict[str, float]:
     """GPU hours of SAFS and vanilla (Table 3); empty if the paper prints none."""
-    found: dict[str, float] = facts()["cost"]["values"].get(pair, {})
-    return found
+    return facts()["cost"]["values"].get(pair, {})
 
 
 def numbers(pair: str) -> list[Published]:
     """Every printed accuracy and gain of ``pair``; what two tables repeat comes once."""
-    found = list(dict.fromkeys([*_accuracies(pair), *_gains(pair)]))
     seen: dict[tuple[object, ...], Published] = {}
-    for number in found:
+    for number in (*_accuracies(pair), *_gains(pair)):
         seen.setdefault((number.what, number.metric, number.ratio, number.value), number)
     return list(seen.values())
 

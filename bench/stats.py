@@ -83,12 +83,12 @@ def mean_interval(x: npt.ArrayLike, confidence: float = 0.95) -> Interval:
 def prediction_interval(x: npt.ArrayLike, runs: int = 3, confidence: float = 0.95) -> Interval:
     """Where the mean of ``runs`` further replicates falls: mean +- t s sqrt(1/n + 1/runs)."""
     values = _values(x)
-    mean = float(values.mean()) if values.size else np.nan
-    if not _has_spread(values):
-        return Interval(mean, np.nan, np.nan, values.size)
+    ours = mean_interval(values)
+    if not ours.defined:
+        return ours
     t = scipy_stats.t.ppf(0.5 + confidence / 2, values.size - 1)
     half = float(t * spread(values) * np.sqrt(1 / values.size + 1 / runs))
-    return Interval(mean, mean - half, mean + half, values.size)
+    return Interval(ours.mean, ours.mean - half, ours.mean + half, values.size)
 
 
 def pooled_interval(groups: Sequence[npt.ArrayLike], confidence: float = 0.95) -> Interval:
@@ -120,7 +120,7 @@ def sign_flip_p(differences: npt.ArrayLike) -> float:
         return 1.0 if d.size else np.nan
     found = scipy_stats.permutation_test(
         (d,),
-        _tie_keeping_mean,
+        lambda x, axis: _tied(np.asarray(np.mean(x, axis=axis))),
         permutation_type="samples",
         vectorized=True,
         n_resamples=np.inf if d.size <= EXACT_UP_TO else RESAMPLES,
@@ -129,15 +129,9 @@ def sign_flip_p(differences: npt.ArrayLike) -> float:
     return float(found.pvalue)
 
 
-def _tie_keeping_mean(x: Array, axis: int) -> Array:
-    """Mean over ``axis``, for the permutation test."""
-    return _tied(np.asarray(np.mean(x, axis=axis)))
-
-
 def _tied(x: Array) -> Array:
     """``x`` to 1e-10 points: what ties in exact arithmetic must not differ by rounding."""
-    rounded: Array = np.round(x, 10)
-    return rounded
+    return np.round(x, 10)
 
 
 def pooled_sign_flip_p(groups: Sequence[npt.ArrayLike]) -> float:

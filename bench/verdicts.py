@@ -5,7 +5,6 @@ Verdicts rest on intervals; p values stand beside them and decide nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ LEAST_REPLICATES = 3
 WIDEST = 5.0
 """A prediction interval wider than this to either side (points) is no test of a level."""
 LEVEL = 0.05
-"""Level of the two one-sided tests for equivalence."""
+"""Level of every test: the two one-sided ones for equivalence, and McNemar's after Holm."""
 
 
 class Verdict(NamedTuple):
@@ -84,6 +83,20 @@ def level_verdict(
     return Verdict(*LEVEL_RULES[held.index(True)])
 
 
+GAIN_RULES: tuple[tuple[str, str], ...] = (
+    (REPRODUCED, "our mean gain is within the margin of the printed one (TOST)"),
+    (REPRODUCED, "printed gain inside our 95% interval, which excludes 0"),
+    (INCONCLUSIVE, "our 95% interval holds both 0 and the printed gain"),
+    (
+        DIRECTION_ONLY,
+        "our 95% interval excludes 0 on the printed side but not the printed gain's size",
+    ),
+    (CONTRADICTED, "our 95% interval excludes 0 on the other side than the printed gain"),
+    (NOT_REPRODUCED, "our 95% interval excludes the printed gain"),
+)
+"""The rules for a printed gain with an interval of ours; the first that holds gives the verdict."""
+
+
 def gain_verdict(
     printed: float, ours: Interval, tost: float, why_not: str | None = None
 ) -> Verdict:
@@ -95,55 +108,21 @@ def gain_verdict(
         return Verdict(NOT_COMPARABLE, why_not)
     if ours.n < LEAST_REPLICATES or not ours.defined:
         return Verdict(INCONCLUSIVE, FEW)
-    return next(
-        Verdict(name, rule) for name, rule, holds in GAIN_RULES if holds(printed, ours, tost)
+    inside, side, asked = ours.low <= printed <= ours.high, _side(ours), np.sign(printed)
+    held = (
+        tost < LEVEL,
+        inside and side != 0,
+        inside,
+        side != 0 and side == asked,
+        side != 0 and side == -asked,
+        True,
     )
-
-
-def _inside(printed: float, ours: Interval) -> bool:
-    return ours.low <= printed <= ours.high
+    return Verdict(*GAIN_RULES[held.index(True)])
 
 
 def _side(ours: Interval) -> int:
     """+1 or -1 if the interval lies on one side of 0, else 0."""
     return int(ours.low > 0) - int(ours.high < 0)
-
-
-GainRule = tuple[str, str, Callable[[float, Interval, float], bool]]
-
-GAIN_RULES: tuple[GainRule, ...] = (
-    (
-        REPRODUCED,
-        "our mean gain is within the margin of the printed one (TOST)",
-        lambda printed, ours, tost: tost < LEVEL,
-    ),
-    (
-        REPRODUCED,
-        "printed gain inside our 95% interval, which excludes 0",
-        lambda printed, ours, tost: _inside(printed, ours) and _side(ours) != 0,
-    ),
-    (
-        INCONCLUSIVE,
-        "our 95% interval holds both 0 and the printed gain",
-        lambda printed, ours, tost: _inside(printed, ours),
-    ),
-    (
-        DIRECTION_ONLY,
-        "our 95% interval excludes 0 on the printed side but not the printed gain's size",
-        lambda printed, ours, tost: _side(ours) != 0 and _side(ours) == np.sign(printed),
-    ),
-    (
-        CONTRADICTED,
-        "our 95% interval excludes 0 on the other side than the printed gain",
-        lambda printed, ours, tost: _side(ours) != 0 and _side(ours) == -np.sign(printed),
-    ),
-    (
-        NOT_REPRODUCED,
-        "our 95% interval excludes the printed gain",
-        lambda printed, ours, tost: True,
-    ),
-)
-"""The first rule that holds gives the verdict on a gain."""
 
 
 HOLDS = "holds"

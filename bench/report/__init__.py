@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bench import tables
+from bench import tables, verdicts
 from bench.collection import Collection
 from bench.context import Context
 from bench.figures import Drawn
@@ -24,16 +25,6 @@ from bench.report.sections import left_out, sections
 from bench.tables import claims
 from bench.tables.comparisons import Comparisons
 from bench.traces import Traces
-from bench.verdicts import (
-    CLAIM_RULES,
-    FAILS,
-    GAIN_RULES,
-    HOLDS,
-    LEVEL_RULES,
-    RULES_VERSION,
-    UNDECIDED,
-    VERDICTS,
-)
 from safs.arms import ARMS, ordered
 from safs.files import write_text
 
@@ -75,12 +66,12 @@ def render(
         left_out=left_out(drawn),
         arms=[ARMS[name] for name in ordered(context.arms)],
         rules={
-            "a printed accuracy": LEVEL_RULES,
-            "a printed gain": [(name, rule) for name, rule, _ in GAIN_RULES],
-            "a claim": CLAIM_RULES,
+            "a printed accuracy": verdicts.LEVEL_RULES,
+            "a printed gain": verdicts.GAIN_RULES,
+            "a claim": verdicts.CLAIM_RULES,
         },
-        badges=(*VERDICTS, HOLDS, FAILS, UNDECIDED),
-        versions={"schema": SCHEMA_VERSION, "rules": RULES_VERSION},
+        badges=(*verdicts.VERDICTS, verdicts.HOLDS, verdicts.FAILS, verdicts.UNDECIDED),
+        versions={"schema": SCHEMA_VERSION, "rules": verdicts.RULES_VERSION},
         environments=environments(collection),
         parameters=json.dumps(context.parameters, indent=2, sort_keys=True, default=str),
         contradictions=_contradictions(context),
@@ -94,15 +85,14 @@ def render(
 
 def environments(collection: Collection) -> list[dict[str, Any]]:
     """Every distinct environment and device among the records, with the number of its runs."""
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for record in collection.records.values():
         found = record.environment.model_dump()
         found["packages"] = ", ".join(f"{k} {v}" for k, v in sorted(found["packages"].items()))
         found |= {"device": f"{record.device.type}: {record.device.name}"}
         found |= {"backend": record.backend, "threads": record.threads}
         found["data"] = ", ".join(f"{k} {v}" for k, v in sorted(record.digests.data.items()))
-        text = json.dumps(found, sort_keys=True)
-        counts[text] = counts.get(text, 0) + 1
+        counts[json.dumps(found, sort_keys=True)] += 1
     return [{"runs": count, **json.loads(text)} for text, count in sorted(counts.items())]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,10 +36,10 @@ def findings(
     collection: Collection, comparisons: Comparisons, claimed: Table, context: Context
 ) -> Findings:
     """The summary of a profile; ``claimed`` is the table of claims."""
-    counts = _column(comparisons.paper.frame, "verdict").value_counts()
+    counts = Counter(row["verdict"] for row in comparisons.paper.frame.to_dict("records"))
     return Findings(
         tuple(_headlines(comparisons, context)),
-        tuple((name, int(counts[name])) for name in VERDICTS if name in counts),
+        tuple((name, counts[name]) for name in VERDICTS if name in counts),
         tuple(_claims(claimed, context)),
         tuple(_limits(collection, comparisons, context)),
     )
@@ -46,21 +47,11 @@ def findings(
 
 def _claims(claimed: Table, context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The claims' texts by verdict, with the pair where the profile has several."""
-    frame = claimed.frame
+    several = len(context.pairs) > 1
     for verdict in (HOLDS, FAILS, UNDECIDED):
-        rows = frame[_column(frame, "verdict") == verdict] if len(frame) else frame
-        several = len(context.pairs) > 1
-        yield (
-            verdict,
-            tuple(
-                f"{row['text']} ({context.label(row['pair'])})" if several else row["text"]
-                for row in rows.to_dict("records")
-            ),
-        )
-
-
-def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    return frame[name] if name in frame else pd.Series(dtype=object)
+        rows = [row for row in claimed.frame.to_dict("records") if row["verdict"] == verdict]
+        where = [f" ({context.label(row['pair'])})" if several else "" for row in rows]
+        yield verdict, tuple(row["text"] + at for row, at in zip(rows, where, strict=True))
 
 
 def _main_rows(comparisons: Comparisons, context: Context) -> pd.DataFrame:

@@ -95,8 +95,7 @@ def _growth(here: Evidence) -> Array:
     gains = [here.difference("safs", "vanilla", ratio) for ratio in ratios]
     table = pd.concat(gains, axis=1, join="inner").to_numpy()
     steps = np.arange(len(ratios)) - (len(ratios) - 1) / 2
-    slopes: Array = table @ steps / (steps @ steps)
-    return slopes
+    return table @ steps / (steps @ steps)
 
 
 def _activations_more(here: Evidence) -> pd.Series[float]:
@@ -216,19 +215,15 @@ def _frequent(part: Callable[[int], set[int]], *names: str) -> ClaimTest:
     return values
 
 
-def _against(label: str) -> str:
-    return f"SAFS - {label}, top-1"
-
-
 CLAIMS: tuple[Claim, ...] = (
     Claim("vanilla", "SAFS beats vanilla pruning", "Table 1, Section 5.4",
-          _against("vanilla"), POINTS, _beats("safs", "vanilla")),
+          "SAFS - vanilla, top-1", POINTS, _beats("safs", "vanilla")),
     Claim("srelu", "SAFS beats SReLU", "Table 1, Section 5.4",
-          _against("SReLU"), POINTS, _beats("safs", "srelu")),
+          "SAFS - SReLU, top-1", POINTS, _beats("safs", "srelu")),
     Claim("stage1", "SAFS beats stage 1 alone", "Table 2, Section 5.7",
-          _against("stage 1"), POINTS, _beats("safs", "stage1_only")),
+          "SAFS - stage 1, top-1", POINTS, _beats("safs", "stage1_only")),
     Claim("stage2", "SAFS beats stage 2 alone", "Table 2, Section 5.7",
-          _against("stage 2"), POINTS, _beats("safs", "stage2_only")),
+          "SAFS - stage 2, top-1", POINTS, _beats("safs", "stage2_only")),
     Claim("growth", "The gain grows with the pruning ratio", "Section 5.5",
           "slope of SAFS - vanilla from one ratio to the next", POINTS, _growth),
     Claim("relu", "ReLU is not the best activation at high sparsity", "Figure 4a, Section 5.2",

@@ -24,10 +24,9 @@ from bench.render import (
     ratio_text,
     write_tables,
 )
-from bench.verdicts import RULES_VERSION
+from bench.verdicts import LEVEL, RULES_VERSION
 from safs.arms import ARMS
 
-LEVEL = 0.05
 Comparison = dict[str, Any]
 """A row of facts."""
 EXACT = (
@@ -93,12 +92,11 @@ def _contrast_row(
     both = collection.paired(pair, ratio, contrast.a, contrast.b)
     a, b = both[contrast.a].to_numpy(), both[contrast.b].to_numpy()
     interval = stats.mean_interval(a - b)
-    confirmatory = contrast.confirmatory and ratio == CONFIRMATORY_RATIO
     return {
         "pair": pair,
         "ratio": ratio,
         "contrast": contrast.name,
-        "kind": "confirmatory" if confirmatory else "exploratory",
+        "kind": contrast.kind(ratio),
         "n": interval.n,
         **interval.facts("difference"),
         "p": stats.sign_flip_p(a - b),
@@ -123,16 +121,13 @@ def _mcnemar(
         )
         for replicate in replicates
     ]
-    below = [p < LEVEL for p in stats.holm([f.p for f in found])]
+    adjusted = stats.holm([f.p for f in found])
+    below = [f for f, p in zip(found, adjusted, strict=True) if p < LEVEL]
     return {
         "images_only_a": sum(f.only_a for f in found),
         "images_only_b": sum(f.only_b for f in found),
-        "mcnemar_a_better": sum(
-            b and f.only_a > f.only_b for b, f in zip(below, found, strict=True)
-        ),
-        "mcnemar_b_better": sum(
-            b and f.only_a < f.only_b for b, f in zip(below, found, strict=True)
-        ),
+        "mcnemar_a_better": sum(f.only_a > f.only_b for f in below),
+        "mcnemar_b_better": sum(f.only_a < f.only_b for f in below),
     }
 
 
