@@ -16,12 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.record import Record
+from bench.record import Key, Record
 from safs.arms import ARMS
 from safs.errors import SafsError
-
-Key = tuple[str, float, int, str]
-"""(pair, ratio, replicate, arm); dense has ratio 0.0."""
 
 NUMBERS = (
     "top1", "top5", "loss", "images", "validation_top1", "validation_loss", "train_loss",
@@ -41,6 +38,9 @@ TEXTS = (
     "device", "clock",
 )  # fmt: skip
 """Text columns; empty where a run has no value."""
+
+RECIPE = {"optimizer", "schedule", "lr", "momentum", "weight_decay"}
+"""The fields of a recipe that are columns."""
 
 COLUMNS = ("pair", "ratio", "replicate", "method", "status", "reason", *NUMBERS, *TEXTS)
 
@@ -119,9 +119,11 @@ def collect(expected: Sequence[Expected]) -> Collection:
         if record is not None:
             records[run.key] = record
         rows.append(_row(run, record, problem))
-    check_mixing(records)
+    check_mixing(records.values())
     correct = {key: r.test.bits() for key, r in records.items() if r.test is not None}
-    return Collection(_frame(rows), correct, records)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    types: dict[Hashable, str] = dict.fromkeys(("ratio", *NUMBERS), "float64")
+    return Collection(frame.astype(types | {"replicate": "int64"}), correct, records)
 
 
 def _no_repeats(expected: Sequence[Expected]) -> None:
@@ -144,9 +146,8 @@ def _read(run: Expected) -> tuple[Record | None, tuple[str, str]]:
         return None, ("invalid", f"{run.path.name}: {error.strerror}")
     except SafsError as error:
         return None, ("invalid", "; ".join(str(error).splitlines()))
-    found = (record.pair, record.ratio, record.replicate, record.arm)
-    if found != run.key:
-        return None, ("invalid", f"{run.path.name}: is of run {found}; expected {run.key}")
+    if record.key != run.key:
+        return None, ("invalid", f"{run.path.name}: is of run {record.key}; expected {run.key}")
     return record, (record.status, record.reason or "")
 
 
@@ -168,7 +169,7 @@ def _values(record: Record) -> dict[str, Any]:
         **_accuracies(record),
         **_spent(record),
         **_sizes(record),
-        **_recipe(record),
+        **(record.recipe.model_dump(include=RECIPE) if record.recipe else {}),
     }
 
 
@@ -179,10 +180,10 @@ def _accuracies(record: Record) -> dict[str, Any]:
         found |= {"top1": 100 * test.top1, "top5": 100 * test.top5, "images": test.images}
         found |= {"loss": _nan(test.loss)}
     if validation:
-        found |= {"validation_top1": _percent(validation.top1)}
+        found |= {"validation_top1": 100 * _nan(validation.top1)}
         found |= {"validation_loss": _nan(validation.loss)}
     if train:
-        found |= {"train_loss": _nan(train.loss), "train_accuracy": _percent(train.accuracy)}
+        found |= {"train_loss": _nan(train.loss), "train_accuracy": 100 * _nan(train.accuracy)}
     return found
 
 
@@ -215,26 +216,11 @@ def _sizes(record: Record) -> dict[str, Any]:
     return found
 
 
-def _recipe(record: Record) -> dict[str, Any]:
-    names = ("optimizer", "schedule", "lr", "momentum", "weight_decay")
-    return {name: getattr(record.recipe, name) for name in names} if record.recipe else {}
-
-
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    types: dict[Hashable, str] = dict.fromkeys(("ratio", *NUMBERS), "float64")
-    return frame.astype(types | {"replicate": "int64"}).reset_index(drop=True)
-
-
 def _nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _percent(value: float | None) -> float:
-    return np.nan if value is None else 100 * value
-
-
-def check_mixing(records: Mapping[Key, Record]) -> None:
+def check_mixing(records: Iterable[Record]) -> None:
     """Refuse to put together what must not be compared.
 
     Everywhere: protocol version and preset, profile; per data set: checksums. Per block (pair,
@@ -244,7 +230,7 @@ def check_mixing(records: Mapping[Key, Record]) -> None:
     Raises:
         SafsError: one line that names the first disagreement.
     """
-    runs = list(records.values())
+    runs = list(records)
     pruned = [run for run in runs if run.arm != "dense" and run.status == "ok"]
     _agree((("all", (r.protocol.version, r.protocol.preset), r) for r in runs), "protocol")
     _agree((("all", r.profile, r) for r in runs), "profile")

@@ -24,11 +24,12 @@ from safs import checked
 from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.files import write_text
-from safs.spec import Count, Fraction, Spec
+from safs.spec import Count, Fraction, Positive, Spec
 
 SCHEMA_VERSION = 1
 
-Positive = Annotated[int, Field(ge=1)]
+Key = tuple[str, float, int, str]
+"""Identity of a run: (pair, ratio, replicate, arm); dense has ratio 0.0."""
 Seconds = Annotated[float, Field(ge=0)]
 Problem = tuple[tuple[str, ...], object, str]
 """Where (key path), what stands there, what was expected."""
@@ -255,6 +256,11 @@ class Record(Spec):
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
         return checked.read(cls, path)
 
+    @property
+    def key(self) -> Key:
+        """Identity of the run."""
+        return (self.pair, self.ratio, self.replicate, self.arm)
+
     def text(self) -> str:
         """The record as JSON: sorted keys, one space of indent, newline at the end."""
         data = self.model_dump(mode="json", by_alias=True)
@@ -364,8 +370,5 @@ def _count_problems(counts: Parameters) -> Iterator[Problem]:
 def _connectivity_problems(found: Reach) -> Iterator[Problem]:
     known = all(0 <= label < found.classes for label in found.connected)
     if not known or len(set(found.connected)) != len(found.connected):
-        yield (
-            ("connectivity", "connected"),
-            found.connected,
-            f"distinct classes from 0 to {found.classes - 1}",
-        )
+        expected = f"distinct classes from 0 to {found.classes - 1}"
+        yield ("connectivity", "connected"), found.connected, expected

@@ -12,12 +12,11 @@ from bench.labs.schema import (
     LabFile,
     LabPair,
     Run,
-    Trainings,
     cells_of,
     data_of,
     environments_of,
 )
-from bench.record import Parameters, Problem, Record
+from bench.record import Key, Parameters, Problem, Record
 from safs.errors import SafsError
 
 TOLERANCE = 1e-9
@@ -64,21 +63,18 @@ def _grid_problems(file: LabFile) -> Iterator[Problem]:
     }
     seen = set()
     for place, record in enumerate(file.records):
-        key = (record.pair, record.ratio, record.replicate, record.arm)
-        if key in seen:
-            yield ("runs", str(place), "record", "replicate"), record.replicate, "each run once"
-        elif key not in expected:
-            yield (
-                ("runs", str(place), "record"),
-                _words(key),
-                "a pair, ratio, replicate and arm that the head of the file names",
-            )
-        seen.add(key)
+        at = ("runs", str(place), "record")
+        if record.key in seen:
+            yield (*at, "replicate"), record.replicate, "each run once"
+        elif record.key not in expected:
+            named = "a pair, ratio, replicate and arm that the head of the file names"
+            yield at, _words(record.key), named
+        seen.add(record.key)
     for key in sorted(expected - seen):
         yield ("runs",), "no run " + _words(key), "every run; a failed one is a record too"
 
 
-def _words(key: tuple[str, float, int, str]) -> str:
+def _words(key: Key) -> str:
     return "{}/{}/{}/{}".format(*key)
 
 
@@ -90,11 +86,8 @@ def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[P
         yield (*at, "protocol"), record.protocol.model_dump(), "the file's protocol"
     for number, slot in enumerate(record.slots):
         if slot.own:
-            yield (
-                (*at, "slots", str(number), "own"),
-                sorted(slot.own),
-                "{}: a lab file has no weights",
-            )
+            own = (*at, "slots", str(number), "own")
+            yield own, sorted(slot.own), "{}: a lab file has no weights"
     pair = file.pairs.get(record.pair)
     if pair is None:
         return
@@ -118,27 +111,20 @@ def _count_problems(
     for name, layer in counts.layers.items():
         wanted = max(1.0, (1 - record.ratio) * layer.total)
         if pair.layerwise and abs(layer.kept - wanted) > 1:
-            where = (*at, "layers", name, "kept")
-            yield (
-                where,
-                layer.kept,
-                f"{wanted:.0f}, as ratio {record.ratio} of each layer is pruned",
-            )
+            expected = f"{wanted:.0f}, as ratio {record.ratio} of each layer is pruned"
+            yield (*at, "layers", name, "kept"), layer.kept, expected
 
 
 def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterator[Problem]:
     """Epochs and trainings against the budget; only failures may spend less."""
     record = run.record
-    ok = record.status == "ok"
+    ok, at = record.status == "ok", (*where, "record")
     least = budget.final if ok else 0
-    at = (*where, "record")
     if not least <= record.epochs.final <= budget.final:
         yield (*at, "epochs", "final"), record.epochs.final, f"the budget of {budget.final} epochs"
     for stage in ("search", "tune"):
-        allowed: Trainings = getattr(budget, stage)
-        trainings: int = getattr(record.trials, stage)
-        epochs: int = getattr(record.epochs, stage)
-        failed: int = getattr(run.failed, stage)
+        spent = (budget, record.trials, record.epochs, run.failed)
+        allowed, trainings, epochs, failed = (getattr(each, stage) for each in spent)
         if trainings != allowed.trainings and (ok or trainings):
             yield (*at, "trials", stage), trainings, f"the budget of {allowed.trainings} trainings"
             continue
@@ -148,11 +134,8 @@ def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterato
         fewest, most = (trainings - failed) * allowed.epochs, trainings * allowed.epochs
         if not fewest <= epochs <= most:
             text = f"{most}" if fewest == most else f"{fewest} to {most}"
-            yield (
-                (*at, "epochs", stage),
-                epochs,
-                f"{text}: {trainings} trainings of {allowed.epochs} epochs, {failed} failed",
-            )
+            text += f": {trainings} trainings of {allowed.epochs} epochs, {failed} failed"
+            yield (*at, "epochs", stage), epochs, text
 
 
 def _copy_problems(file: LabFile) -> Iterator[Problem]:
@@ -178,7 +161,7 @@ def _mixing_problems(file: LabFile) -> Iterator[Problem]:
             at = ("runs", str(place), "record", "digests", "parameters")
             yield at, record.digests.parameters, f"{known}, as in the pair's other runs"
     try:
-        check_mixing({(r.pair, r.ratio, r.replicate, r.arm): r for r in file.records})
+        check_mixing(file.records)
     except SafsError as error:
         yield ("runs",), "records that cannot stand together", str(error)
 

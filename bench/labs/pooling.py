@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from bench import stats
-from bench.contrasts import CONFIRMATORY_RATIO, Contrast, contrasts_of
+from bench.contrasts import Contrast, contrasts_of
 from bench.labs.schema import LabFile, differences
 from bench.stats import Array, Interval
 from bench.verdicts import Verdict
@@ -65,10 +66,7 @@ class LabEffect(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """One contrast on one (pair, ratio), in every lab.
-
-    ``kind`` is confirmatory or exploratory, as in a single lab's comparisons.
-    """
+    """One contrast on one (pair, ratio), in every lab."""
 
     contrast: Contrast
     pair: str
@@ -78,16 +76,10 @@ class Question:
     verdict: Verdict
 
     @property
-    def kind(self) -> str:
-        """Confirmatory or exploratory."""
-        asked = self.contrast.confirmatory and self.ratio == CONFIRMATORY_RATIO
-        return "confirmatory" if asked else "exploratory"
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What is asked, as every row about it begins."""
         head = {"contrast": self.contrast.name, "pair": self.pair, "ratio": self.ratio}
-        return head | {"kind": self.kind}
+        return head | {"kind": self.contrast.kind(self.ratio)}
 
     @property
     def counted(self) -> list[LabEffect]:
@@ -99,9 +91,8 @@ class Question:
 class Answer:
     """All questions, and what must be said beside them."""
 
-    labs: Mapping[str, LabFile]
     questions: Sequence[Question]
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str]
 
 
 def pool(groups: Sequence[Array]) -> Pooled:
@@ -116,8 +107,8 @@ def pool(groups: Sequence[Array]) -> Pooled:
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
     if len(groups) < 2 or not freedom or squares / freedom < stats.TINY:
         mean = float(means.mean()) if len(groups) else math.nan
-        none = Interval(mean, math.nan, math.nan, len(groups))
-        return Pooled(none, math.nan, Interval(math.nan, math.nan, math.nan, len(groups)))
+        none = Interval(math.nan, math.nan, math.nan, len(groups))
+        return Pooled(none._replace(mean=mean), math.nan, none)
     within = squares / freedom
     found = combine_effects(means, within / sizes, method_re="iterated", use_t=True)
     low, high = found.conf_int(use_t=True)[3]  # the Hartung-Knapp interval
@@ -145,7 +136,7 @@ def compare(labs: Mapping[str, LabFile]) -> Answer:
         for pair, about in reference.pairs.items()
         for ratio in about.ratios
     ]
-    return Answer(labs, questions, _notes(labs, questions))
+    return Answer(questions, _notes(labs, questions))
 
 
 def _question(labs: Mapping[str, LabFile], contrast: Contrast, pair: str, ratio: float) -> Question:
@@ -156,7 +147,9 @@ def _question(labs: Mapping[str, LabFile], contrast: Contrast, pair: str, ratio:
     for name, lab in labs.items():
         found = differences(lab.records, pair, ratio, contrast.a, contrast.b)
         values[name] = np.array(list(found.values()))
-        reasons[name] = why_not(labs[reference], lab, pair, contrast) or _empty(found)
+        reasons[name] = why_not(labs[reference], lab, pair, contrast)
+        if not found:
+            reasons[name] = reasons[name] or "no replicate has both results"
         if not reasons[name]:
             first = twins.setdefault(_images(lab, pair, ratio, contrast), name)
             reasons[name] = f"{IDENTICAL} to {first} image by image" if first != name else ""
@@ -172,7 +165,7 @@ def _question(labs: Mapping[str, LabFile], contrast: Contrast, pair: str, ratio:
 def why_not(reference: LabFile, lab: LabFile, pair: str, contrast: Contrast) -> str:
     """Why ``lab`` may not be pooled with ``reference`` on ``pair``; empty if it may."""
     for what in ("protocol.version", "protocol.preset", "profile"):
-        ours, theirs = _value(reference, what), _value(lab, what)
+        ours, theirs = map(attrgetter(what), (reference, lab))
         if ours != theirs:
             return f"{what.replace('.', ' ')} {theirs}, not {ours}"
     if pair not in lab.pairs:
@@ -189,20 +182,9 @@ def why_not(reference: LabFile, lab: LabFile, pair: str, contrast: Contrast) -> 
     return "other parameters" if ours_pair.parameters != theirs_pair.parameters else ""
 
 
-def _value(lab: LabFile, what: str) -> object:
-    found: object = lab
-    for part in what.split("."):
-        found = getattr(found, part)
-    return found
-
-
 def _data(lab: LabFile, pair: str) -> dict[str, dict[str, str]]:
     """Checksums of the data set of a pair."""
     return {r.dataset: lab.data[r.dataset] for r in lab.records if r.pair == pair}
-
-
-def _empty(found: Mapping[int, float]) -> str:
-    return "" if found else "no replicate has both results"
 
 
 def _images(lab: LabFile, pair: str, ratio: float, contrast: Contrast) -> tuple[object, ...]:

@@ -27,7 +27,6 @@ MAX_WHOLE = 2**53
 
 KeyLines = dict[tuple[str, ...], int]
 _TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
-
 _WHOLE = re.compile(r"-?[0-9]+")
 
 
@@ -35,7 +34,7 @@ def validate(path: Path) -> list[str]:
     """Faults of a record or a lab file, one line each; for a lab file with the line number."""
     try:
         text = _text(path)
-        if not _is_lab_file(text):
+        if not re.match(r'\s*\{\s*"lab_file"', text):
             return validate_file(path)
         parse(text, str(path))
     except SafsError as error:
@@ -74,10 +73,6 @@ def _text(path: Path) -> str:
         raise SafsError(f"{path}: not UTF-8 at byte {error.start}; expected JSON") from None
     except OSError as error:
         raise SafsError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _is_lab_file(text: str) -> bool:
-    return re.match(r'\s*\{\s*"lab_file"', text) is not None
 
 
 class _Frame:

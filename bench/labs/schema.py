@@ -14,10 +14,11 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import to_jsonable_python
 
 from bench.contrasts import contrasts_of
-from bench.record import Environment, Positive, Protocol, Record, detail
-from safs.spec import Count, Fraction, Spec
+from bench.record import Environment, Protocol, Record, detail
+from safs.spec import Count, Fraction, Positive, Spec
 
 VERSION = 1
 """Version of the format; a reader knows exactly one."""
@@ -145,17 +146,16 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def pack_runs(runs: Iterable[Run]) -> dict[str, Any]:
+def pack_runs(runs: Sequence[Run]) -> dict[str, Any]:
     """The parts of a lab file that follow from its runs, as plain data."""
-    found = list(runs)
-    records = [run.record for run in found]
-    parts: dict[str, Any] = {
+    records = [run.record for run in runs]
+    parts = {
         "data": data_of(records),
         "environments": environments_of(records),
         "cells": cells_of(records),
+        "runs": runs,
     }
-    plain = {key: _plain(value) for key, value in parts.items()}
-    return plain | {"runs": [run.model_dump(mode="json", by_alias=True) for run in found]}
+    return to_jsonable_python(parts)
 
 
 def data_of(records: Iterable[Record]) -> dict[str, dict[str, str]]:
@@ -214,12 +214,6 @@ def _sparsity(records: Iterable[Record]) -> float | None:
         if r.parameters is not None and r.parameters.prunable
     ]
     return round(float(np.mean(shares)), 10) if shares else None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [item.model_dump(mode="json", by_alias=True) for item in value]
-    return value
 
 
 def _entry(key: str, value: Any) -> str:

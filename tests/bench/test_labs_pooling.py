@@ -88,9 +88,9 @@ def confirmatory(labs, contrast="safs-vanilla", ratio=0.99):
 
 def test_three_agreeing_labs_are_consistent():
     question = confirmatory(three())
-    assert question.verdict.name == pooling.CONSISTENT and question.kind == "confirmatory"
+    assert question.verdict.name == pooling.CONSISTENT and question.facts["kind"] == "confirmatory"
     assert question.pooled.effect.n == 3 and len(question.counted) == 3
-    assert confirmatory(three(), ratio=0.9).kind == "exploratory"
+    assert confirmatory(three(), ratio=0.9).facts["kind"] == "exploratory"
 
 
 def test_a_planted_difference_is_deviating_and_leaving_it_out_shows_which():
