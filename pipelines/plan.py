@@ -121,10 +121,8 @@ def _studies(study: Study, name: str, pair: Pair) -> list[PlanStep]:
         for ratio in profile.ratios(name)
         for algorithm in profile.algorithms(name, ratio)
     )
-    finals, candidates = (
-        profile.replicates * swept,
-        profile.replicates * others * pair.search.evaluations,
-    )
+    finals = profile.replicates * swept
+    candidates = profile.replicates * others * pair.search.evaluations
     found = [
         PlanStep(name, "activations", finals, finals * pair.finetune.epochs),
         PlanStep(name, "algorithms", candidates, candidates * pair.search.epochs),
@@ -146,9 +144,6 @@ def trials(pair: Pair, arm: str) -> int:
 
 def halvings(pair: Pair, stage: Literal["search", "tune"]) -> list[tuple[int, int]]:
     """(trainings, epochs each) of a stage of the cheap search; a continued one counts again."""
-    sizes = {
-        "search": (pair.search.evaluations, pair.search.epochs),
-        "tune": (pair.tune.trials, pair.tune.epochs),
-    }
-    candidates, epochs = sizes[stage]
+    candidates = pair.search.evaluations if stage == "search" else pair.tune.trials
+    epochs = pair.search.epochs if stage == "search" else pair.tune.epochs
     return planned(candidates, pair.fast.epochs(epochs), pair.fast.eta)

@@ -25,7 +25,7 @@ from safs.settings import PROTOCOL_VERSION, Protocol
 
 def results(study: Study) -> Path:
     """The git-tracked folder of a profile's tables and report."""
-    return layout.results(study.profile.profile)
+    return Path("results") / study.profile.profile
 
 
 def expected(study: Study) -> list[Expected]:
@@ -35,8 +35,7 @@ def expected(study: Study) -> list[Expected]:
         place = layout.folder(study.profile.profile, "evaluate", pair)
         ratios = study.profile.ratios(pair)
         pruned = [(arm, x) for x in ratios for arm in study.profile.every_arm(pair, x)]
-        cells = [("dense", 0.0), *pruned]
-        for arm, ratio in cells:
+        for arm, ratio in [("dense", 0.0), *pruned]:
             for r in range(study.profile.replicates):
                 path = place / f"{layout.record_name(arm, ratio, r)}.json"
                 runs.append(Expected(pair, ratio, r, arm, path))
@@ -103,7 +102,11 @@ def traces(study: Study) -> Traces:
         search=tuple(artefacts.trace(p, SearchTrace) for p in compared if p.exists()),
         others=tuple(artefacts.trace(p, SearchTrace) for p in others if p.exists()),
         tune=tuple(artefacts.trace(p, TuneTrace) for p in tunings if p.exists()),
-        curves=curve_frame((key, _history(path)) for key, path in curves if path.exists()),
+        curves=curve_frame(
+            (key, artefacts.read(path)["result"]["history"])
+            for key, path in curves
+            if path.exists()
+        ),
     )
 
 
@@ -150,11 +153,7 @@ def deviations(protocol: Protocol) -> tuple[str, ...]:
         "last": "The reported accuracy is the last epoch's.",
         "best_validation": "The reported accuracy is that of the best validation epoch.",
     }
-    chosen = (
-        own[protocol.own_parameters],
-        srelu[protocol.srelu],
-        reported[protocol.reported_epoch],
-    )
+    chosen = own[protocol.own_parameters], srelu[protocol.srelu], reported[protocol.reported_epoch]
     return (*always, *chosen)
 
 
@@ -169,8 +168,3 @@ def _budgets(study: Study) -> dict[str, int | float | str]:
             f"{prefix}stage 2": f"{pair.tune.trials} x {pair.tune.epochs} epochs",
         }
     return budgets
-
-
-def _history(path: Path) -> list[dict[str, float]]:
-    history: list[dict[str, float]] = artefacts.read(path)["result"]["history"]
-    return history

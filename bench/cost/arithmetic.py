@@ -8,6 +8,8 @@ said, and no single reading fits it throughout.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from bench import paper
@@ -79,17 +81,11 @@ def table() -> Table:
 
 def misfits(found: list[dict[str, Any]]) -> str:
     """One sentence on the numbers that no reading fits, and one on what fits throughout."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in found:
-        groups.setdefault((row["pair"], row["method"]), []).append(row)
-    none = [" ".join(key) for key, each in groups.items() if not any(r["fits"] for r in each)]
+    groups = groupby(found, itemgetter("pair", "method"))
+    none = [" ".join(key) for key, each in groups if not any(r["fits"] for r in each)]
     text = f"No reading fits {', '.join(none)}." if none else "Every number has a reading."
     for arm, readings in (("safs", SAFS), ("vanilla", VANILLA)):
-        throughout = [
-            name
-            for name in readings
-            if all(r["fits"] for r in found if (r["method"], r["reading"]) == (arm, name))
-        ]
-        if not throughout:
+        own = [row for row in found if row["method"] == arm]
+        if not any(all(r["fits"] for r in own if r["reading"] == name) for name in readings):
             text += f" No single reading fits all pairs' {arm} hours."
     return text

@@ -8,6 +8,8 @@ shows neither, and then energy is not measured, never 0.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,8 @@ class Meter:
         return sum(b - a if b >= a else b - a + span for a, b, span in used)
 
     def _read(self) -> list[float]:
-        packages = [_value(place / "energy_uj") for place in self._packages]
-        microjoules = [0.0 if value is None else value for value in packages]
-        return [value / 1e6 for value in microjoules] + [read() for read in self._devices]
+        packages = [(_value(place / "energy_uj") or 0.0) / 1e6 for place in self._packages]
+        return packages + [read() for read in self._devices]
 
 
 def _value(path: Path) -> float | None:
@@ -61,18 +62,18 @@ def _span(place: Path) -> float:
     return (_value(place / "max_energy_range_uj") or 0.0) / 1e6
 
 
-def _nvml() -> list[_Device]:
-    """The GPUs of this process; none if one of them cannot be read."""
+def _nvml() -> list[Callable[[], float]]:
+    """Counters of the GPUs of this process; none if one of them cannot be read."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        devices = [_Device(pynvml, handle) for handle in _visible(pynvml)]
-        for device in devices:
-            device()
+        devices = [partial(_joules, pynvml, handle) for handle in _visible(pynvml)]
+        for read in devices:
+            read()
     except Exception:  # no package, no driver, or a device that does not count
         return []
-    return devices
+    return [*devices]
 
 
 def _visible(nvml: Any) -> list[Any]:
@@ -96,11 +97,6 @@ def _visible(nvml: Any) -> list[Any]:
     return found
 
 
-class _Device:
-    """The total energy of one NVIDIA device since its driver was loaded, in joules."""
-
-    def __init__(self, nvml: Any, handle: Any) -> None:
-        self._nvml, self._handle = nvml, handle
-
-    def __call__(self) -> float:
-        return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
+def _joules(nvml: Any, handle: Any) -> float:
+    """The total energy of one NVIDIA device since its driver was loaded."""
+    return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3

@@ -73,14 +73,11 @@ def diff_table(before: Entry, after: Entry) -> Table:
         Column("After / before", lambda row: f"{row['after'] / row['before']:.3f}"),
         Column("", lambda row: "worse" if row["worse"] else ""),
     )  # fmt: skip
+    moved = "Seconds move with the load of the machine."
+    differ = "The machines differ, so seconds are not shown."
     caption = (
         f"{before.name} against {after.name}. A ratio is worse if it grew by more than the "
-        "noise of both entries. "
-        + (
-            "Seconds move with the load of the machine."
-            if same
-            else "The machines differ, so seconds are not shown."
-        )
+        f"noise of both entries. {moved if same else differ}"
     )
     return Table.of("diff", "Cost before and after", caption, rows, columns)
 

@@ -42,8 +42,7 @@ def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
     if len(dense):
         ax.axhline(dense.mean(), color=style.INK, linestyle=":", label="Dense (mean)")
     for number, (arm, offset) in enumerate(zip(arms, places, strict=True)):
-        own = rows[rows["method"] == arm]
-        _points(ax, own, number, offset, ratios)
+        _points(ax, rows[rows["method"] == arm], number, offset, ratios)
     _caps(ax, rows, ratios)
     ax.set_xticks(range(len(ratios)), [ratio_text(r) for r in ratios])
     ax.set(xlabel="Pruning ratio", ylabel="Test top-1 (%)")

@@ -39,13 +39,9 @@ def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
         at = [ratios.index(r) + 0.025 * (number - len(arms) / 2) for r in own["ratio"]]
         colour = style.colour(number)
         label = {"vanilla": "Default (vanilla)"}.get(arm, ARMS[arm].label)
-        thick = 2.5 if arm in ("vanilla", "safs") else 1.2
-        marks: dict[str, Any] = {
-            "marker": style.marker(number),
-            "markersize": 5,
-            "linewidth": thick,
-        }
-        ax.plot(at, own["mean"], color=colour, label=label, **marks)
+        line: dict[str, Any] = {"linewidth": 2.5 if arm in ("vanilla", "safs") else 1.2}
+        line |= {"marker": style.marker(number), "markersize": 5}
+        ax.plot(at, own["mean"], color=colour, label=label, **line)
         ax.vlines(at, own["low"], own["high"], color=colour, linewidth=1.2, alpha=0.6)
         ax.fill_between(at, own["low"], own["high"], color=colour, alpha=0.08, linewidth=0)
     ax.set_xticks(range(len(ratios)), [ratio_text(r) for r in ratios])

@@ -56,10 +56,8 @@ def _final(finals: Frame, context: Context, key: Any) -> dict[str, Any]:
     pair, ratio, algorithm = key
     here = finals[(finals["pair"] == pair) & (finals["ratio"] == ratio)]
     table = here.pivot(index="replicate", columns="algorithm", values="loss")
-    own = context.search(pair)
-    if algorithm == own or own not in table:
-        values = np.array([])
-    else:
+    own, values = context.search(pair), np.array([])
+    if algorithm != own and own in table:
         values = (table[algorithm] - table[own]).dropna().to_numpy()
     found = stats.mean_interval(values)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,17 +48,14 @@ def data(source: FigureSource) -> Frame:
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A panel per slot, from the input on; a pair begins on a new row."""
-    slots = {
-        pair: frame.loc[frame["pair"] == pair, "place"].nunique()
-        for pair in dict.fromkeys(frame["pair"])
-    }
+    slots = frame.groupby("pair", sort=False)["place"].nunique().to_dict()
     columns = min(COLUMNS, max(slots.values()))
     height = [math.ceil(count / columns) for count in slots.values()]
     figure, axes = panels(sum(height), columns, 11 / max(columns, 4), 2.5)
     for ax in axes.flat:
         ax.set_visible(False)
     first = 0
-    for pair, rows in zip(slots, height, strict=True):
+    for pair, rows in zip(map(str, slots), height, strict=True):
         own = frame[frame["pair"] == pair]
         places = zip(axes[first : first + rows].flat, own.groupby("place"), strict=False)
         for ax, (_, slot) in places:
@@ -72,9 +70,7 @@ def draw(frame: Frame, context: Context) -> Figure:
 
 def _panel(ax: Axes, rows: Frame) -> None:
     ax.set_visible(True)
-    for number, (replicate, own) in enumerate(rows.groupby("replicate")):
-        if number == SHOWN:
-            break
+    for number, (replicate, own) in enumerate(islice(rows.groupby("replicate"), SHOWN)):
         line: dict[str, Any] = {"color": style.colour(number)}
         name = label(own["operator"].iloc[0])
         ax.plot(own["x"], own["original"], linestyle=":", linewidth=1.2, **line)

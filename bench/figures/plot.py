@@ -37,11 +37,6 @@ class FigureSource:
         return [t for t in self.traces.search if t.algorithm == self.context.search(t.pair)]
 
 
-def no_words(frame: Frame, context: Context) -> str:
-    """Nothing is said under the figure."""
-    return ""
-
-
 @dataclass(frozen=True)
 class Plot:
     """A kind of figure: its words, its data and how the data are drawn.
@@ -56,7 +51,7 @@ class Plot:
     needs: str
     data: Callable[[FigureSource], Frame]
     draw: Callable[[Frame, Context], Figure]
-    words: Callable[[Frame, Context], str] = no_words
+    words: Callable[[Frame, Context], str] = lambda frame, context: ""
 
 
 class Panel(NamedTuple):

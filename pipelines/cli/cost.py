@@ -47,11 +47,10 @@ def run(options: argparse.Namespace) -> int:
 def _hours(profile: str | None, options: argparse.Namespace) -> int:
     from bench.cost import arithmetic, hours, view
     from bench.cost.steps import read
-    from pipelines.config.profile import profile_file
-    from pipelines.config.study import load
+    from pipelines.config.study import named
     from pipelines.publishing import collection, context
 
-    study = load(Path("params.yaml") if profile is None else profile_file(profile))
+    study = named(profile)
     steps = read(options.json) if options.json.exists() or options.json != STEPS else []
     about = context(study)
     tables = [hours.table(collection(study), about, steps, options.watts), arithmetic.table()]
@@ -80,10 +79,9 @@ def entry(steps: list[Step]) -> Entry:
         device=steps[0].device,
         load=round(os.getloadavg()[0], 2),
     )
-    when = datetime.now(UTC).isoformat(timespec="seconds")
     return Entry(
         commit=describe()["git"] or "unknown",
-        when=when,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine,
         steps=tuple(steps),
         ratios=ratios(steps),

@@ -34,13 +34,11 @@ def export_lab(options: argparse.Namespace) -> int:
     """Write the lab file of a profile that was run."""
     from bench.labs.reading import LABS, parse
     from bench.labs.schema import render
-    from pipelines.config.profile import profile_file
-    from pipelines.config.study import load
+    from pipelines.config.study import named
     from pipelines.packing import content
     from safs.files import write_text
 
-    given = options.profile
-    study = load(Path("params.yaml") if given is None else profile_file(given))
+    study = named(options.profile)
     target = options.to or LABS / options.name / f"{study.profile.profile}.json"
     text = render(content(study, options.name, options.description))
     file = parse(text, str(target))

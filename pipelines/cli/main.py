@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.cli import cost as cost_cli
 from pipelines.cli import labs as labs_cli
+from safs.errors import SafsError
 
 if TYPE_CHECKING:
     from pipelines.config.study import Study
@@ -31,19 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except ValueError as error:
-        if not _is_ours(error):
-            raise
+    except SafsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return code
-
-
-def _is_ours(error: ValueError) -> bool:
-    """Errors about input are shown as they are; any other is a fault and keeps its traceback."""
-    from safs.errors import SafsError
-
-    return isinstance(error, SafsError | SafsError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipelines.dvc.launch import launch
+    from pipelines.dvc.launch import launch, show
 
     study = _study(options.profile)
     try:
@@ -98,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return code or _show_study(study)
+    return code or show(study)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -116,13 +108,9 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    return _show_study(_study(options.profile))
-
-
-def _show_study(study: Study) -> int:
     from pipelines.dvc.launch import show
 
-    return show(study)
+    return show(_study(options.profile))
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -167,17 +155,14 @@ def _clean(options: argparse.Namespace) -> int:
 
 
 def _study(profile: str | None) -> Study:
-    from pipelines.config.profile import profile_file
-    from pipelines.config.study import load
+    from pipelines.config.study import named
 
     _at_root()
-    return load(Path("params.yaml") if profile is None else profile_file(profile))
+    return named(profile)
 
 
 def _at_root() -> None:
     """Refuse any folder but the root of a checkout, to which all paths are relative."""
-    from safs.errors import SafsError
-
     if not (Path("dvc.yaml").is_file() and Path("pipelines").is_dir()):
         raise SafsError(f"{Path.cwd()}: expected the root of a checkout, with dvc.yaml, pipelines/")
 

@@ -142,8 +142,7 @@ def load_pair(
             values[section] = {**values.get(section, {}), **override}
             overridden = overridden or bool(override)
     source = f"{file} with what {asked_by} lays over it" if overridden else str(file)
-    pair: Pair = validated(Pair, values, source)
-    return pair
+    return validated(Pair, values, source)
 
 
 def load_preset(name: str, root: Path = Path()) -> Preset:
@@ -151,8 +150,7 @@ def load_preset(name: str, root: Path = Path()) -> Preset:
     if name == "paper":
         return Preset()
     file = PRESETS / f"{name}.yaml"
-    preset: Preset = validated(Preset, read_yaml(root / file), file)
-    return preset
+    return validated(Preset, read_yaml(root / file), file)
 
 
 def _registered(kind: str, words: str, name: str) -> None:

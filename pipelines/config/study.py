@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from pipelines.config.pair import Pair, load_pair, load_preset
-from pipelines.config.profile import PROFILE_KEYS, Profile, Studies
+from pipelines.config.profile import PROFILE_KEYS, Profile, Studies, profile_file
 from pipelines.config.reading import Sections, read_yaml, written_down
 from safs.checked import validated
 from safs.settings import Protocol
@@ -35,10 +35,15 @@ def load(params_file: Path, root: Path = Path()) -> Study:
         SafsError: one line naming file, key, value and what was expected.
     """
     values = read_yaml(root / params_file)
-    profile: Profile = validated(Profile, values, params_file)
+    profile = validated(Profile, values, params_file)
     written_down(PROFILE_KEYS, values, params_file)
     readings = {name: _reading(profile, name, root) for name in profile.readings}
     return _resolved(profile, root).model_copy(update={"readings": readings})
+
+
+def named(profile: str | None) -> Study:
+    """The study of a profile by name; None is the root's ``params.yaml``."""
+    return load(Path("params.yaml") if profile is None else profile_file(profile))
 
 
 def _resolved(profile: Profile, root: Path, sections: Sections | None = None) -> Study:

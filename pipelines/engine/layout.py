@@ -15,11 +15,6 @@ def folder(profile: str, stage: str, pair: str, ratio: float | None = None) -> P
     return base if ratio is None else base / str(ratio)
 
 
-def results(profile: str) -> Path:
-    """The git-tracked folder of a profile's tables and report."""
-    return Path("results") / profile
-
-
 def record_name(arm: str, ratio: float, replicate: int) -> str:
     """File name, without ending, of a run's record."""
     at = "" if arm == "dense" else f"-{ratio}"

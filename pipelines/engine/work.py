@@ -23,7 +23,7 @@ from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal, Json
 from pipelines.tasks import training
 from pipelines.tasks.shared import WEIGHTS
-from safs.arms import ARMS
+from safs.arms import ARMS, chromosome
 from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.files import copy, write_json
@@ -77,13 +77,9 @@ class Work:
 
     def code(self, operators: Iterable[str] | None, recipe: Recipe) -> str:
         """Fingerprint of the code that a training of this pair runs; None is a dense one."""
-        return sources.training_code(
-            self.pair.network.name,
-            self.pair.dataset.name,
-            operators or (),
-            recipe.optimizer,
-            recipe.schedule,
-        )
+        network, dataset = self.pair.network.name, self.pair.dataset.name
+        used = (recipe.optimizer, recipe.schedule)
+        return sources.training_code(network, dataset, operators or (), *used)
 
     @cached_property
     def data(self) -> str:
@@ -243,7 +239,7 @@ class Work:
         arm: str,
         replicate: int,
         start: PrunedStart,
-        chromosome: Sequence[str],
+        operators: Sequence[str],
         recipe: Recipe | None,
     ) -> Json:
         """The final training of an arm: the pruned checkpoint, retrained for the dense epochs.
@@ -258,7 +254,7 @@ class Work:
             self.pair.finetune.epochs,
             validate_every=True,
             keep=self.study.profile.protocol.reported_epoch,
-            chromosome=tuple(chromosome),
+            chromosome=tuple(operators),
             **self.learned(arm),
             **start.inputs,
         )
@@ -296,6 +292,16 @@ class Work:
                 shutil.rmtree(there.folder, ignore_errors=True)
         self.progress.finished(job.identity, epochs or job.epochs, kept=known is not None)
         return result
+
+    def retrain(self, arms: Sequence[str]) -> None:
+        """The final trainings of arms that neither search nor tune: ``<arm>-r<replicate>``."""
+
+        def one(arm: str, replicate: int) -> None:
+            start = self.start(replicate)
+            operators = chromosome(arm, start.default, self.study.profile.protocol)
+            self.final(arm, replicate, start, operators, self.pair.recipe)
+
+        self.each(one, [(arm, r) for r in replicates(self.study) for arm in arms])
 
     def noted(
         self, found: Searched | Tuned, replicate: int, trace: type[Trace], rows: str, **head: Any
@@ -377,7 +383,6 @@ def _valid(path: Path, weights: Path, identity: str) -> Json | None:
     expected = content.get("weights")
     if expected is not None and (not weights.exists() or scratch.file_digest(weights) != expected):
         return None
-    assert isinstance(content, dict)
     return content
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.study import Study
 from pipelines.engine import layout
-from pipelines.engine.work import Work, replicates
-from safs.arms import chromosome
+from pipelines.engine.work import Work
 
 
 def run(study: Study, pair: str) -> None:
@@ -17,14 +16,7 @@ def run(study: Study, pair: str) -> None:
 
 def cell(study: Study, pair: str, ratio: float) -> None:
     """Final training of the study's arms: ``<arm>-r<replicate>``."""
-    spec = study.pairs[pair]
     arms = study.profile.swept(pair, ratio)
-    total = spec.finetune.epochs * study.profile.replicates * len(arms)
+    total = study.pairs[pair].finetune.epochs * study.profile.replicates * len(arms)
     with Work(study, "activations", pair, ratio, epochs=total) as work:
-
-        def one(arm: str, replicate: int) -> None:
-            start = work.start(replicate)
-            operators = chromosome(arm, start.default, study.profile.protocol)
-            work.final(arm, replicate, start, operators, spec.recipe)
-
-        work.each(one, [(arm, r) for r in replicates(study) for arm in arms])
+        work.retrain(arms)

@@ -75,6 +75,8 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
     failed = result.failure is not None
     kept = None if failed else result.history[result.kept - 1]
     dataset = DATASETS[work.pair.dataset.name]
+    clock = "processor" if result.bits["device"] == "cpu" else "wall"
+    mask = work.folder("prune", ratio) / f"mask-r{replicate}.json"
     return {
         "schema": SCHEMA_VERSION,
         "protocol": {"version": PROTOCOL_VERSION, "preset": work.study.profile.protocol.preset},
@@ -93,14 +95,14 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
         "train": kept and {"loss": kept["train_loss"], "accuracy": kept["train_accuracy"]},
         "epochs": {"final": result.epochs, **before["epochs"]},
         "trials": before["trials"],
-        "seconds": {"final": result.seconds, **before["seconds"], "of": _clock(result)},
+        "seconds": {"final": result.seconds, **before["seconds"], "of": clock},
         "memory": result.memory,
         "device": {"type": result.bits["device"], "name": result.bits["processor"]},
         "backend": result.backend,
         "acceleration": work.study.profile.faster,
         "threads": int(result.bits["threads"]),
         "bits": result.bits,
-        "connectivity": _connectivity(work, ratio, replicate) if arm != "dense" else None,
+        "connectivity": None if arm == "dense" else artefacts.read(mask).get("connectivity"),
         "slots": list(result.slots),
         "recipe": job["recipe"],
         "digests": {
@@ -109,11 +111,6 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
             "weights": artefact["weights"],
         },
     }
-
-
-def _clock(result: Trained) -> str:
-    """What a training's seconds are of (:func:`safs.backends.device.clock`)."""
-    return "processor" if result.bits["device"] == "cpu" else "wall"
 
 
 def _artefact(work: Work, arm: str, ratio: float, replicate: int) -> tuple[Json, Path]:
@@ -139,12 +136,6 @@ def _searches(work: Work, arm: str, ratio: float, replicate: int) -> Json:
             trials[purpose] = len(trace.rows)
             seconds[purpose] = artefacts.read(path)["seconds"]
     return {"epochs": epochs, "trials": trials, "seconds": seconds}
-
-
-def _connectivity(work: Work, ratio: float, replicate: int) -> Json | None:
-    place = work.folder("prune", ratio)
-    links: Json | None = artefacts.read(place / f"mask-r{replicate}.json").get("connectivity")
-    return links
 
 
 def _chromosome(artefact: Json) -> tuple[str, ...]:

@@ -8,33 +8,26 @@ from bench.labs.view import view
 from bench.render import csv_text
 from bench.tables.comparisons import compare
 from bench.traces import candidate_frame, trial_frame
+from pipelines import publishing
 from pipelines.config.study import Study
-from pipelines.publishing import (
-    collection,
-    context,
-    predictor_tables,
-    reading_tables,
-    results,
-    traces,
-)
 from safs.files import write_text
 
 
 def run(study: Study) -> None:
     """Write ``figures``, ``searches`` and ``report.html`` into ``results/<profile>``."""
-    runs, about, searches = collection(study), context(study), traces(study)
+    runs, about = publishing.collection(study), publishing.context(study)
+    searches, folder = publishing.traces(study), publishing.results(study)
     drawn = figures.draw_all(runs, searches, about)
-    figures.write_all(drawn.values(), results(study) / "figures")
-    place = results(study) / "searches"
+    figures.write_all(drawn.values(), folder / "figures")
     for name, frame in (
         ("candidates", candidate_frame([*searches.search, *searches.others])),
         ("trials", trial_frame(searches.tune)),
     ):
-        write_text(place / f"{name}.csv", csv_text(frame))
+        write_text(folder / "searches" / f"{name}.csv", csv_text(frame))
     labs = by_lab(LABS, about.profile)
     across = view(labs, about.pairs) if labs else None
     if across is not None:
-        across.write(results(study) / "figures")
-    page = results(study) / "report.html"
-    more = [*predictor_tables(study), *reading_tables(study)]
+        across.write(folder / "figures")
+    page = folder / "report.html"
+    more = [*publishing.predictor_tables(study), *publishing.reading_tables(study)]
     report.render(runs, compare(runs, about), searches, about, drawn, page, across, more)

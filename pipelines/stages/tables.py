@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from bench import tables
 from bench.render import csv_text
+from pipelines import publishing
 from pipelines.config.study import Study
-from pipelines.publishing import (
-    collection,
-    context,
-    predictor_tables,
-    reading_runs,
-    reading_tables,
-    results,
-)
 from safs.files import write_text
 
 
 def run(study: Study) -> None:
     """Write ``results/<profile>/`` tables from the records that the parameters name."""
-    place = results(study) / "tables"
-    tables.write_all(collection(study), context(study), place)
-    trained = reading_runs(study)
+    place = publishing.results(study) / "tables"
+    tables.write_all(publishing.collection(study), publishing.context(study), place)
+    trained = publishing.reading_runs(study)
     if not trained.empty:
         write_text(place / "readings_runs.csv", csv_text(trained))
-    for table in (*reading_tables(study), *predictor_tables(study)):
+    for table in (*publishing.reading_tables(study), *publishing.predictor_tables(study)):
         table.write(place)

@@ -9,7 +9,6 @@ from the first stage that trains to a minute after the last. ``docs/RUNNING.md``
 from typing import Any
 
 from pipelines.engine.compute.pool import (
-    DIED,
     Abandoned,
     Pool,
     WorkerDied,
@@ -27,7 +26,6 @@ from pipelines.engine.compute.settings import (
 )
 
 __all__ = [
-    "DIED",
     "Abandoned",
     "Compute",
     "Pool",

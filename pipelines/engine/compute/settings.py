@@ -114,8 +114,7 @@ def settings() -> Compute:
         if name in os.environ:
             values[key] = os.environ[name]
             source.append(name)
-    found: Compute = validated(Compute, values, " with ".join(source))
-    return found
+    return validated(Compute, values, " with ".join(source))
 
 
 def worker_count() -> int:
