@@ -73,32 +73,24 @@ class Table:
 
     def markdown(self) -> str:
         """Heading, table and caption."""
-        cells = self.view.map(_markdown_cell)
-        heads = [_markdown_cell(head) for head in cells.columns]
-        body = tabulate(
-            cells.values.tolist(), headers=heads, tablefmt="pipe", disable_numparse=True
-        )
+        body = _text(self.view.map(_markdown_cell).rename(columns=_markdown_cell), "pipe")
         title, caption = _markdown_cell(self.title), _markdown_cell(self.caption)
-        return f"## {title}\n\n{body if len(cells) else 'none'}\n\n{caption}\n"
+        return f"## {title}\n\n{body if len(self.view) else 'none'}\n\n{caption}\n"
 
     def plain(self) -> str:
         """Title, table and caption for a terminal; a wide table wraps, nothing is cut off.
 
         Control characters, which could make a terminal do things, become question marks.
         """
-        rows, heads = self.view.to_numpy().tolist(), list(self.view.columns)
-        body = tabulate(rows, headers=heads, disable_numparse=True)
+        body = _text(self.view, "simple")
         text = f"{self.title}\n\n{body}\n\n{textwrap.fill(self.caption, 100)}\n"
         return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", text)
 
     def latex(self) -> str:
         """A ``table`` environment ready to be included."""
-        cells = self.view.map(_latex_cell)
-        heads = [_latex_cell(head) for head in cells.columns]
-        rows = cells.values.tolist()
-        body = tabulate(rows, headers=heads, tablefmt="latex_raw", disable_numparse=True)
+        body = _text(self.view.map(_latex_cell).rename(columns=_latex_cell), "latex_raw")
         caption = _latex_cell(f"{self.title}. {self.caption}")
-        inside = body if len(cells) else "none"
+        inside = body if len(self.view) else "none"
         label = f"\\label{{tab:{self.name}}}"
         lines = ["\\begin{table}", "\\centering", f"\\caption{{{caption}}}", label]
         return "\n".join([*lines, inside, "\\end{table}", ""])
@@ -119,6 +111,10 @@ def view_of(rows: Iterable[Facts], columns: Sequence[Column]) -> pd.DataFrame:
 def write_tables(tables: Iterable[Table], folder: Path) -> dict[str, Path]:
     """Write every table as CSV, Markdown and LaTeX; returns the paths by file name."""
     return {name: path for table in tables for name, path in table.write(folder).items()}
+
+
+def _text(cells: pd.DataFrame, form: str) -> str:
+    return str(tabulate(cells, "keys", form, showindex=False, disable_numparse=True))
 
 
 def _markdown_cell(value: object) -> str:

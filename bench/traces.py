@@ -39,17 +39,9 @@ def best_so_far(values: Sequence[float | None]) -> list[float]:
 def search_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
     """One row per evaluation: pair, ratio, algorithm, replicate, index, energy, best, status."""
     rows = [
-        {
-            "pair": t.pair,
-            "ratio": t.ratio,
-            "algorithm": t.algorithm,
-            "replicate": t.replicate,
-            "evaluation": e.index,
-            "energy": np.nan if e.energy is None else e.energy,
-            "best": best,
-            "accepted": e.accepted,
-            "status": e.status,
-        }
+        {"pair": t.pair, "ratio": t.ratio, "algorithm": t.algorithm, "replicate": t.replicate}
+        | {"evaluation": e.index, "energy": np.nan if e.energy is None else e.energy}
+        | {"best": best, "accepted": e.accepted, "status": e.status}
         for t in traces
         for e, best in zip(t.evaluations, best_so_far(_energies(t)), strict=True)
     ]

@@ -44,13 +44,8 @@ def export(source: Path, folder: Path) -> Exported:
     slots.fill(network, operators, scaled=job["scaled"])
     network.load_state_dict(load_file(weights))
     done = write(network, DATASETS[job["dataset"]].shape, folder)
-    about = {
-        "job": job,
-        "slots": result["slots"],
-        "weights": content["weights"],
-        "difference": done.difference,
-    }
-    write_json(folder / ABOUT, about)
+    about = {"job": job, "slots": result["slots"], "weights": content["weights"]}
+    write_json(folder / ABOUT, about | {"difference": done.difference})
     return done
 
 

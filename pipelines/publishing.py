@@ -93,9 +93,8 @@ def traces(study: Study) -> Traces:
                 own = compared if name == "search" else others
                 into = own if purpose == "search" else tunings
                 into[place(stage) / f"{name}-r{r}.json"] = None
-            curves.append(
-                ((pair, ratio, r, arm), place(layout.trained_in(arm)) / f"{arm}-r{r}.json")
-            )
+            final = place(layout.trained_in(arm)) / f"{arm}-r{r}.json"
+            curves.append(((pair, ratio, r, arm), final))
         for name in profile.algorithms(pair, ratio):
             compared[place("algorithms") / f"{name}-r{r}.json"] = None
     return Traces(

@@ -43,10 +43,8 @@ def draw(frame: Frame, context: Context) -> Figure:
             draw_band(cell.ax, own[own["mean"] > 0], "epoch", ARMS[arm].label, place)
         pair, definition = cell.key
         cell.ax.set_yscale("log")
-        cell.ax.set_title(
-            f"{context.label(pair)}, {ratio_text(cell.column)}\n{DEFINITIONS[definition]}",
-            fontsize=9,
-        )
+        where = f"{context.label(pair)}, {ratio_text(cell.column)}"
+        cell.ax.set_title(f"{where}\n{DEFINITIONS[definition]}", fontsize=9)
     legend(figure, loc="outside lower center", ncols=2)
     return figure
 

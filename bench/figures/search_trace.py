@@ -36,9 +36,8 @@ def _panel(ax: Axes, rows: Frame) -> None:
         colour, marker = style.colour(number), style.marker(number)
         ok = own.dropna(subset=["energy"])
         points: dict[str, Any] = {"color": colour, "marker": marker, "s": 12, "alpha": 0.7}
-        ax.scatter(
-            ok["evaluation"], ok["energy"], label=f"candidate, replicate {replicate}", **points
-        )
+        points["label"] = f"candidate, replicate {replicate}"
+        ax.scatter(ok["evaluation"], ok["energy"], **points)
         ax.step(own["evaluation"], own["best"], where="post", color=colour, linewidth=1)
     best = rows.pivot_table(index="evaluation", columns="replicate", values="best")
     mean: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "best so far, mean"}

@@ -42,7 +42,9 @@ def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
     asked = frame[confirmatory] if confirmatory.any() else frame
     groups = list(dict.fromkeys(zip(asked["pair"], asked["contrast"], strict=True)))
     ratios = sorted(set(asked["ratio"]))
-    names = list(dict.fromkeys(asked.sort_values("row", key=_order, kind="stable")["lab"]))
+    order = [LAB, POOLED, PAPER].index
+    ordered = asked.sort_values("row", key=lambda rows: rows.map(order), kind="stable")
+    names = list(dict.fromkeys(ordered["lab"]))
     with mpl.rc_context(style.RC):
         height = (0.9 + 0.3 * len(names)) * len(groups)
         figure = Figure(figsize=(1.4 + 2.7 * len(ratios), height), layout="constrained")
@@ -59,10 +61,6 @@ def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
         return style.svg(figure, "labs", TITLE, HOW_TO_READ)
 
 
-def _order(rows: pd.Series[str]) -> pd.Series[int]:
-    return rows.map([LAB, POOLED, PAPER].index)
-
-
 def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     for row in rows.itertuples():
         _mark(ax, row, names.index(str(row.lab)))
@@ -75,8 +73,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
 
 def _mark(ax: Axes, row: Any, y: int) -> None:
     """One line: the interval where there is one, and the mean."""
-    place = {LAB: 5, POOLED: 2, PAPER: 7}[row.row]
-    shape = {LAB: "s", POOLED: "D", PAPER: "X"}[row.row]
+    place, shape = {LAB: (5, "s"), POOLED: (2, "D"), PAPER: (7, "X")}[row.row]
     colour = style.colour(place)
     if row.high == row.high:  # not NaN
         ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2)

@@ -165,9 +165,7 @@ def data_of(records: Iterable[Record]) -> dict[str, dict[str, str]]:
 
 def environments_of(records: Iterable[Record]) -> list[Environment]:
     """Every distinct environment, in order."""
-    found: dict[str, Environment] = {}
-    for record in records:
-        found.setdefault(record.environment.model_dump_json(), record.environment)
+    found = {r.environment.model_dump_json(): r.environment for r in records}
     return list(found.values())
 
 

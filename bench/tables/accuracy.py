@@ -86,14 +86,13 @@ def _printed(context: Context, pair: str, ratio: float, arm: str) -> dict[str, A
         tables = (paper.published(info.published, name, arm) for name in ("table1", "table2"))
         values = next((found for found in tables if found), {})
     printed_gain = paper.gain(info.published, f"{arm}-vanilla", ratio)
-    found = {f"paper_{metric}": values.get(metric, np.nan) for metric in ("top1", "top5")}
-    found["paper_gain"] = np.nan if printed_gain is None else printed_gain
     printed = bool(values) or printed_gain is not None
-    return (
-        found
-        | {"comparable": info.comparable if printed else None}
-        | {"why_not": "" if info.comparable or not printed else info.why_not}
-    )
+    return {
+        **{f"paper_{metric}": values.get(metric, np.nan) for metric in ("top1", "top5")},
+        "paper_gain": np.nan if printed_gain is None else printed_gain,
+        "comparable": info.comparable if printed else None,
+        "why_not": "" if info.comparable or not printed else info.why_not,
+    }
 
 
 def _why_not(rows: list[dict[str, Any]], context: Context) -> str:

@@ -279,8 +279,7 @@ def rows(collection: Collection, traces: Traces, context: Context) -> list[dict[
 
 
 def _row(claim: Claim, here: Evidence) -> dict[str, Any]:
-    missing = ""
-    values = np.array([])
+    missing, values = "", np.array([])
     try:
         values = np.asarray(claim.values(here), dtype=float)
     except MissingError as error:

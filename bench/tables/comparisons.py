@@ -9,21 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import paper, stats, verdicts
+from bench import paper, render, stats, verdicts
 from bench.collection import Collection
 from bench.columns import CONTRAST, RATIO, TOST, bounds, count, figure, p_value, pair_by, words
 from bench.context import Context, PairInfo
 from bench.contrasts import CONFIRMATORY_RATIO, Contrast, contrast_label, contrasts_of
-from bench.render import (
-    Column,
-    Facts,
-    Table,
-    interval_text,
-    number,
-    p_text,
-    ratio_text,
-    write_tables,
-)
+from bench.render import Column, Facts, Table, interval_text, number, p_text, ratio_text
 from bench.verdicts import LEVEL, RULES_VERSION
 from safs.arms import ARMS
 
@@ -63,7 +54,7 @@ def compare(collection: Collection, context: Context) -> Comparisons:
 
 def write_all(collection: Collection, context: Context, folder: Path) -> dict[str, Path]:
     """Write comparisons, overall and paper as CSV, Markdown and LaTeX; paths by file name."""
-    return write_tables(compare(collection, context).tables, folder)
+    return render.write_tables(compare(collection, context).tables, folder)
 
 
 # Contrasts per pair and ratio
@@ -114,12 +105,10 @@ def _mcnemar(
     collection: Collection, contrast: Contrast, pair: str, ratio: float, replicates: list[int]
 ) -> Comparison:
     """Discordant images summed over replicates; how many replicates have p < .05 after Holm."""
+    correct = collection.correct
     found = [
-        stats.mcnemar(
-            collection.correct[pair, ratio, replicate, contrast.a],
-            collection.correct[pair, ratio, replicate, contrast.b],
-        )
-        for replicate in replicates
+        stats.mcnemar(correct[pair, ratio, r, contrast.a], correct[pair, ratio, r, contrast.b])
+        for r in replicates
     ]
     adjusted = stats.holm([f.p for f in found])
     below = [f for f, p in zip(found, adjusted, strict=True) if p < LEVEL]

@@ -67,15 +67,10 @@ def _row(
 
 def _one_clock(collection: Collection, pair: str, ratio: float, arm: str) -> bool:
     """Whether seconds of the arm may be divided by vanilla's."""
-    found = {
-        clock
-        for name in (arm, "vanilla")
-        for clock in zip(
-            collection.series(pair, ratio, name, "clock"),
-            collection.series(pair, ratio, name, "device"),
-            strict=True,
-        )
-    }
+    found = set[tuple[object, ...]]()
+    for name in (arm, "vanilla"):
+        of = [collection.series(pair, ratio, name, column) for column in ("clock", "device")]
+        found.update(zip(*of, strict=True))
     return len(found) == 1 and ("wall", "cpu") not in found
 
 

@@ -50,15 +50,10 @@ def _resolved(profile: Profile, root: Path, sections: Sections | None = None) ->
     """A profile's study: the preset's switches under its own, its pairs under all overrides."""
     preset = load_preset(profile.protocol.preset, root)
     protocol = preset.protocol | profile.protocol.model_dump(exclude_unset=True)
-    pairs = {
-        name: load_pair(
-            name,
-            (*preset.layers(name, root), sections or {}, profile.budget),
-            root,
-            profile.params_file,
-        )
-        for name in profile.pairs
-    }
+    pairs = {}
+    for name in profile.pairs:
+        layers = (*preset.layers(name, root), sections or {}, profile.budget)
+        pairs[name] = load_pair(name, layers, root, profile.params_file)
     checked = validated(Protocol, protocol, profile.params_file)
     return Study(profile=profile.model_copy(update={"protocol": checked}), pairs=pairs)
 

@@ -56,11 +56,8 @@ class EpochProgress:
         seconds = time.monotonic() - self._started
         if error[0] is None:
             kept = f", {self._skipped} kept from earlier runs" if self._skipped else ""
-            print(
-                f"{self.title}: {self._done} epochs{kept} in {clock(seconds)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            text = f"{self.title}: {self._done} epochs{kept} in {clock(seconds)}"
+            print(text, file=sys.stderr, flush=True)
 
     def epoch(self, identity: str, epoch: int) -> None:
         """A running training has finished its ``epoch``-th epoch."""

@@ -164,9 +164,8 @@ class Work:
         found = _valid(target, weights, identity)
         if found is None:
             self._stay_on_device(int(name.rpartition("-r")[2]))
-            place = scratch.folder(
-                layout.SCRATCH.resolve(), self.stage, scratch.digest([identity, self.bits])
-            )
+            key = scratch.digest([identity, self.bits])
+            place = scratch.folder(layout.SCRATCH.resolve(), self.stage, key)
             made, made_weights = place / "artefact.json", place / WEIGHTS
             with scratch.locked(place / "lock"):  # another stage or profile may want the same
                 found = _valid(made, made_weights, identity)
@@ -269,12 +268,9 @@ class Work:
 
     def learned(self, arm: str) -> dict[str, bool]:
         """Which activation parameters an arm learns, as fields of a job."""
-        own = self.study.profile.protocol.own_parameters
-        entry = ARMS[arm]
-        return {
-            "scaled": entry.scaled,
-            "train_own": own == "both" or (own == "stage2" and entry.tuned),
-        }
+        own, entry = self.study.profile.protocol.own_parameters, ARMS[arm]
+        train_own = own == "both" or (own == "stage2" and entry.tuned)
+        return {"scaled": entry.scaled, "train_own": train_own}
 
     def trial(self, journal: Journal, job: Job, files: Files, epochs: int | None = None) -> Trained:
         """One training inside a search, answered from the journal where it stands there.

@@ -73,9 +73,8 @@ def search(work: Work, replicate: int, start: PrunedStart, warm: Chromosome | No
         return start.default
     spec, fast = work.pair.search, work.pair.fast
     seed = seeds.integer(work.study.profile.seed, "search", replicate)
-    first = stage1.candidate(
-        work, replicate, start, spec, start.default, fast.epochs(spec.epochs)[0]
-    )
+    shortest = fast.epochs(spec.epochs)[0]
+    first = stage1.candidate(work, replicate, start, spec, start.default, shortest)
 
     def make(place: Path) -> Json:
         def job(chromosome: Chromosome, until: int) -> Job:
@@ -187,12 +186,9 @@ class _Further:
     def train(self, job: Callable[[int], Job], before: int, until: int) -> Trained:
         """The result of a candidate's training from the epoch ``before`` to ``until``."""
         wanted, last = job(until), until == self.rungs[-1]
-        files = self.start.files().model_copy(
-            update={
-                "resume": self._state(job(before)) if before else None,
-                "state": None if last else self._state(wanted),
-            }
-        )
+        resume = self._state(job(before)) if before else None
+        states = {"resume": resume, "state": None if last else self._state(wanted)}
+        files = self.start.files().model_copy(update=states)
         return self.work.trial(self.journal, wanted, files, until - before)
 
     def clear(self) -> None:
@@ -216,14 +212,8 @@ class _Oracle:
         key = digest(["predict", [list(chromosome) for chromosome in chromosomes]])
         told = self.journal.get(key)
         if told is None:
-            told = self.work.pool.run(
-                prediction.predict,
-                self.job,
-                self.start.files(),
-                list(chromosomes),
-                [fast.predictor],
-                fast.images,
-            )
+            asked = (list(chromosomes), [fast.predictor], fast.images)
+            told = self.work.pool.run(prediction.predict, self.job, self.start.files(), *asked)
             self.journal.add(key, told)
         self.epochs += told["epochs"]
         self.seconds += told["seconds"]

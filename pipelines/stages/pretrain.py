@@ -13,14 +13,8 @@ def run(study: Study, pair: str) -> None:
     with Work(study, "pretrain", pair, epochs=total) as work:
 
         def one(replicate: int) -> None:
-            job = work.job(
-                replicate,
-                "dense",
-                spec.recipe,
-                spec.pretrain.epochs,
-                validate_every=True,
-                keep=study.profile.protocol.reported_epoch,
-            )
+            kept = {"validate_every": True, "keep": study.profile.protocol.reported_epoch}
+            job = work.job(replicate, "dense", spec.recipe, spec.pretrain.epochs, **kept)
             work.train(f"dense-r{replicate}", job, files())
 
         work.each(one, [(r,) for r in replicates(study)])

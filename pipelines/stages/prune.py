@@ -29,17 +29,10 @@ def run(study: Study, pair: str, ratio: float) -> None:
             dense = work.folder("pretrain", None) / f"{name}.safetensors"
             weights = scratch.read_json(dense.with_suffix(".json"))["weights"]
             given = spec.prune.given_file(replicate, ratio)
-            identity = scratch.digest(
-                [
-                    weights,
-                    ratio,
-                    spec.prune.model_dump(mode="json"),
-                    scratch.file_digest(given) if given and given.exists() else None,
-                    [study.profile.seed, replicate],
-                    code,
-                    work.data,
-                ]
-            )
+            mask = scratch.file_digest(given) if given and given.exists() else None
+            seed = (study.profile.seed, replicate)
+            settings = spec.prune.model_dump(mode="json")
+            identity = scratch.digest([weights, ratio, settings, mask, seed, code, work.data])
 
             def make(place: Path) -> Json:
                 if weights is None:
@@ -51,7 +44,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
                     dense.resolve(),
                     ratio,
                     spec.prune,
-                    (study.profile.seed, replicate),
+                    seed,
                     place / WEIGHTS,
                     given and given.resolve(),
                 )

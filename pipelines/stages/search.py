@@ -70,10 +70,8 @@ def find(work: Work, name: str, replicate: int, start: PrunedStart, spec: Search
         told = work.noted(found, replicate, SearchTrace, "evaluations", **head)
         return {"chromosome": list(found.chromosome), **told}
 
-    entries = [
-        Registered("search", spec.algorithm),
-        *(Registered("operator", n) for n in spec.operators),
-    ]
+    used = [Registered("operator", name) for name in spec.operators]
+    entries = [Registered("search", spec.algorithm), *used]
     code = sources.of("safs/method/stage1.py", entries=entries)
     basis = candidate(work, replicate, start, spec, start.default).identity
     identity = digest([spec.model_dump(mode="json"), basis, code])

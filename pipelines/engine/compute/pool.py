@@ -124,12 +124,11 @@ class Pool:
         from pipelines.engine.compute import clusters, keeper
 
         try:
-            result: T = self._wait(client, client.submit(function, *arguments, pure=False))
+            return self._wait(client, client.submit(function, *arguments, pure=False))
         except KilledWorker as error:
             worker = error.last_worker
             log = clusters.log_of(keeper.logs(), worker.name, worker.pid)
             raise WorkerDied(f"{DIED}: {clusters.last_words(log)}") from None
-        return result
 
     def _wait(self, client: Client, future: Future) -> Any:
         """A task's result. Says once if there is no worker after a while: queues refuse jobs."""
