@@ -141,8 +141,8 @@ def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
     Path("dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
     run = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pipelines import dvc_process, side_by_side\n"
-        "if sys.argv[1] == '1': dvc_process.run('repro', 'a', environment=os.environ)\n"
+        "from pipelines.dvc import process, side_by_side\n"
+        "if sys.argv[1] == '1': process.run('repro', 'a', environment=os.environ)\n"
         "else: side_by_side.run('dvc.yaml', 2, os.environ)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -151,6 +151,7 @@ def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
         start_new_session=True,
     )  # fmt: skip
     while not Path("started").exists():
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=20)[1].decode()
