@@ -66,8 +66,9 @@ def _check_equal(
             slots.slots(copies[1])[name].forward = call  # type: ignore[method-assign,assignment]
         outputs = []
         for module in copies:
-            torch.manual_seed(0)
-            outputs.append(module.train(training)(example.clone()))
+            with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
+                torch.manual_seed(0)
+                outputs.append(module.train(training)(example.clone()))
         wanted, found = outputs
         if torch.allclose(wanted, found, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
             continue

@@ -110,7 +110,7 @@ class TwoStages:
         )
 
     def _search(self, default: Chromosome) -> Searched:
-        """Stage 1, or the cheap one: operators by training loss, alpha = beta = 1 (Eq. 5)."""
+        """Stage 1: operators by training loss, alpha = beta = 1 (Eq. 5)."""
         s, budget = self.settings, self.settings.budget
         spec = Search(
             algorithm=s.algorithm,

@@ -96,7 +96,9 @@ def test_trial_zero_is_plain_fine_tuning_and_the_best_trials_own_weights_return(
 def test_saved_files_load_into_a_fresh_instance_bit_for_bit(result, tmp_path):
     folder = result.save(tmp_path / "deep" / "folder")
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "report.json"}
-    module = safs.load(folder, small())
+    fresh, drawn = small(), torch.get_rng_state()
+    module = safs.load(folder, fresh)
+    assert torch.equal(torch.get_rng_state(), drawn), "the caller's random numbers go on"
     x = torch.randn(7, 1, 12, 12)
     assert torch.equal(module(x), result.module(x))
     assert not module.training
