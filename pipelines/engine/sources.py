@@ -52,7 +52,6 @@ KINDS = {
     ),
     "schedule": Kind("SCHEDULES.register", "safs/training", "safs.training.schedules:SCHEDULES"),
 }
-_DECORATORS = {kind.decorator: name for name, kind in KINDS.items()}
 # Importing these packages registers all of their entries; only their base counts.
 _REGISTERING = {
     ROOT / f"safs/{n}/__init__.py" for n in ("operators", "networks", "datasets", "search")
@@ -191,19 +190,23 @@ def _registered(file: Path) -> dict[str, Registered]:
     found = {}
     for node in _nodes(file):
         if (call := _registration(node)) is not None:
-            name = str(ast.literal_eval(call.args[0]))
-            found[str(getattr(node, "name", ""))] = Registered(
-                _DECORATORS[ast.unparse(call.func)], name
-            )
+            entry = Registered(_kind(call), str(ast.literal_eval(call.args[0])))
+            found[str(getattr(node, "name", ""))] = entry
     return found
 
 
 def _registration(node: ast.AST) -> ast.Call | None:
     """The decorator that registers a definition, or None."""
     for call in getattr(node, "decorator_list", []):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in _DECORATORS:
+        if isinstance(call, ast.Call) and _kind(call):
             return call
     return None
+
+
+def _kind(call: ast.Call) -> str:
+    """The kind of entry that a decorator registers, whatever module it is taken from, or ""."""
+    name = f".{ast.unparse(call.func)}"
+    return next((kind for kind, k in KINDS.items() if name.endswith(f".{k.decorator}")), "")
 
 
 @cache

@@ -142,17 +142,18 @@ def test_added_entries_move_no_other_fingerprint(request):
     assert after == before
 
 
-def test_an_entry_that_is_changed_has_another_fingerprint(tree):
-    """Also one that is registered inside a function."""
+def test_what_a_registered_function_does_counts_and_its_label_does_not(tree):
+    """Also of one that is registered inside a function, by a decorator taken from its module."""
     file = tree / "own.py"
-    codes = []
-    for value in (1, 2):
+    codes = {}
+    for label, value in (("Own", 1), ("Another", 1), ("Own", 2)):
         file.write_text(
-            "from safs.operators.base import operator\ndef add():\n"
-            f"    @operator('own', label='Own')\n    def own(x):\n        return x + {value}\n"
+            "from safs.operators import base\ndef add():\n"
+            f"    @base.operator('own', label='{label}')\n"
+            f"    def own(x):\n        return x + {value}\n"
         )
-        codes.append(printed(tree, before="import own; own.add()")["operator own"])
-    assert codes[0] != codes[1]
+        codes[label, value] = printed(tree, before="import own; own.add()")["operator own"]
+    assert codes["Own", 1] == codes["Another", 1] != codes["Own", 2]
 
 
 FILES = {
