@@ -201,7 +201,7 @@ class Environment(Spec):
 
 
 class Record(Spec):
-    """The result of one run. See the module for units and :data:`bench.contrasts.ARMS` for arms.
+    """The result of one run. See the module for units and :data:`safs.arms.ARMS` for arms.
 
     A record with ``status`` ok has ``test``, ``parameters``, ``recipe`` and ``digests.weights``
     and, unless it is dense, ``connectivity``; one with ``status`` failed has ``reason`` and no

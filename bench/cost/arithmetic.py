@@ -22,7 +22,7 @@ FITS = 0.15
 """A reading fits a printed number if it is off by no more than this share of it."""
 
 EpochsOf = Callable[[int, int, int], int]
-"""EpochsOf of a reading, given those of stage 1, of stage 2 and of the final training."""
+"""Epochs of a reading, given those of stage 1, of stage 2 and of the final training."""
 
 SAFS: dict[str, EpochsOf] = {
     "stage 1, one fold": lambda one, two, final: one,

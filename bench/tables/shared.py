@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ PURPOSES = ("final", "search", "tune")
 
 
 def cells(
-    collection: Collection, context: Context, arms: Iterable[str]
+    collection: Collection, context: Context, arms: Sequence[str]
 ) -> Iterator[tuple[str, float, str]]:
     """(pair, ratio, arm) in reading order: dense once a pair, then each ratio's pruned arms."""
     pruned = [name for name in ordered(arms) if name != "dense"]

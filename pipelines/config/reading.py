@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def written_down(keys: Iterable[str], values: Mapping[str, Any], source: object)
             raise SafsError(f"{source}: missing key {key!r}; stages follow it, so write it down")
 
 
-def known(kind: str, name: str, names: Any) -> None:
+def known(kind: str, name: str, names: Collection[str]) -> None:
+    """Raise ValueError, with the nearest valid name, unless ``name`` is one of ``names``."""
     if name not in names:
         raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, names)}")

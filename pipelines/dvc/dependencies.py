@@ -8,7 +8,6 @@ the file into every profile, and a test holds them true. Parameters reach a stag
 from __future__ import annotations
 
 import re
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -75,4 +74,3 @@ if __name__ == "__main__":
     made = written(GRAPH.read_text())
     for place in (GRAPH, *(ROOT / "pipelines/profiles").glob("*/dvc.yaml")):
         place.write_text(made)
-    sys.exit(0)

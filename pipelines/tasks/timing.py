@@ -38,49 +38,29 @@ def epoch_seconds(
         acceleration: how PyTorch computes its steps.
         images: size of the fold's training part, to which the measured time is scaled.
     """
-    seconds, count = 0.0, 1
-    for enough in (_FEW_IMAGES, 2 * recipe.batch_size, 20 * recipe.batch_size):
-        count = min(images, enough)
-        how = (recipe, ratio, backend, acceleration)
-        seconds = _timed_epoch(network, dataset, *how, count)
-        if seconds >= _LONG_ENOUGH:
-            break
-    return seconds * images / count
-
-
-def _timed_epoch(
-    network: NetworkSpec,
-    dataset: str,
-    recipe: Recipe,
-    ratio: float | None,
-    backend: BackendName,
-    acceleration: Acceleration,
-    count: int,
-) -> float:
     from safs.masks import apply
-    from safs.pruning.prune import prune as make_mask
+    from safs.pruning.prune import prune
     from safs.training.data import BatchOrder
-    from safs.training.loop import train as run
+    from safs.training.loop import train
 
     device = own_device()
     model = empty(network, dataset)
-    still = recipe.model_copy(update={"lr": 1e-9})  # noise teaches nothing and must not diverge
-    mask = None if ratio is None else make_mask(model, ratio)
+    mask = None if ratio is None else prune(model, ratio)
     if mask is not None:
         apply(mask, model)
+    model = model.to(device)
+    still = recipe.model_copy(update={"lr": 1e-9})  # noise teaches nothing and must not diverge
     ends: list[float] = []
-    run(
-        model.to(device),
-        random_fold(dataset, count, device),
-        still,
-        2,
-        BatchOrder(0, 0, "final"),
-        mask=mask,
-        backend=backend,
-        acceleration=acceleration,
-        on_epoch=lambda _: ends.append(time.perf_counter()),
-    )
-    return ends[1] - ends[0]
+    for enough in (_FEW_IMAGES, 2 * recipe.batch_size, 20 * recipe.batch_size):
+        count = min(images, enough)
+        fold = random_fold(dataset, count, device)
+        train(
+            model, fold, still, 2, BatchOrder(0, 0, "final"), mask=mask, backend=backend,
+            acceleration=acceleration, on_epoch=lambda _: ends.append(time.perf_counter()),
+        )  # fmt: skip
+        if ends[-1] - ends[-2] >= _LONG_ENOUGH:
+            break
+    return (ends[-1] - ends[-2]) * images / count
 
 
 def random_fold(dataset: str, count: int, device: torch.device) -> Fold:
