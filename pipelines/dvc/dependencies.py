@@ -14,7 +14,6 @@ from pathlib import Path
 from pipelines.engine import sources
 from pipelines.engine.sources import ROOT
 
-GRAPH = ROOT / "dvc.yaml"
 _TYPING = ROOT / "pipelines/config"
 _PRESETS = "pipelines/presets"
 _WHOLE = ("safs/operators", "safs/networks", "safs/datasets", "safs/search", "safs/kernels")
@@ -70,7 +69,13 @@ def _listed(stage: str, found: re.Match[str]) -> str:
     return f"{indent}deps:\n{lines}"
 
 
+def main(root: Path = ROOT) -> None:
+    """Bring ``dvc.yaml`` up to date, and copy it into every profile."""
+    made = written((root / "dvc.yaml").read_text())
+    profiles = [path for path in (root / "pipelines/profiles").iterdir() if path.is_dir()]
+    for place in (root, *profiles):
+        (place / "dvc.yaml").write_text(made)
+
+
 if __name__ == "__main__":
-    made = written(GRAPH.read_text())
-    for place in (GRAPH, *(ROOT / "pipelines/profiles").glob("*/dvc.yaml")):
-        place.write_text(made)
+    main()

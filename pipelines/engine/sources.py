@@ -246,7 +246,8 @@ def _imported(module: str, names: list[str]) -> Iterator[Definition]:
 
 def imports(file: Path) -> frozenset[Path]:
     """The project files that a file imports itself."""
-    return frozenset(part.file for part in _needs(Definition(file, "")))
+    everything = [Definition(file, name) for name in ("", *_registered(file))]
+    return frozenset(part.file for whole in everything for part in _needs(whole)) - {file}
 
 
 def registering(package: Path) -> frozenset[Path]:

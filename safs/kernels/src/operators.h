@@ -1,4 +1,4 @@
-// The operators of safs/operators.py: value and derivative at u, and derivatives with respect to
+// The operators of safs/operators: value and derivative at u, and derivatives with respect to
 // the operator's own parameters p.
 //
 // `shape` (that is `form`, unless own parameters spoil it) tells max pooling what it may assume of

@@ -1,4 +1,4 @@
-// The four optimisers of safs/optimizers.py over surviving weights, and gradient flow.
+// The four optimisers of safs/training/optimizers.py over surviving weights, and gradient flow.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Rule {
   double lr, momentum, decay, beta1, beta2, eps;
 };
 
-// Sums over an epoch; definitions as in safs/training.py.
+// Sums over an epoch; definitions as in safs/training/loop.py.
 struct Sums {
   double loss, correct, flow, flow_step, flow_released;
   int64_t steps, images;

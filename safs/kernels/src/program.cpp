@@ -46,7 +46,7 @@ struct Bias {
 };
 
 // Parameters of one activation slot. `held` are the own parameters inside their bounds, whose
-// gradient passes through to the free ones, as `held` in safs/operators.py.
+// gradient passes through to the free ones, as `held` in safs/operators/base.py.
 struct Slot {
   int64_t code, own, size, trains;  // own parameters; values of each; whether they are learned
   const float* free[MAX_OWN];
@@ -145,7 +145,7 @@ static void collect(const Bias& b) {
   }
 }
 
-// As in safs/operators.py.
+// As in safs/operators/candidates.py and others.py.
 constexpr float SRS_SMALLEST = 1e-3f, SRS_LARGEST_RATIO = 2.5f;
 constexpr int64_t SRS_CODE = 5, FALU_CODE = 18;
 
