@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,9 +17,9 @@ from safs.kernels.plan import CODES
 from safs.masks import Mask
 from safs.networks import prunable
 from safs.operators import OPERATORS
-from safs.spec import Recipe
+from safs.spec import BackendName, Recipe
 from safs.training.data import BatchOrder, Fold, Images
-from safs.training.loop import train
+from safs.training.loop import Outcome, train
 
 CLASSES = 5
 # Operators with a kernel; PyTorch trains the others. test_kernels_operators.py says which have one.
@@ -239,3 +240,35 @@ def assert_trains_as_torch(
     raise AssertionError(
         f"from each of {STARTS} starts; errors over torch's from the last: {wrong}"
     )
+
+
+def assert_learns_as_torch(
+    start: Callable[[int], Start], how: Recipe, epochs: int, backend: BackendName
+) -> Outcome:
+    """:func:`assert_trains_as_torch` of the training loop: the history with ``backend``.
+
+    Returns:
+        What ``backend`` made of the first start of which it is true.
+    """
+    for seed in range(STARTS):
+        network, mask, data = start(seed)
+        twin, double = copy.deepcopy(network), copy.deepcopy(network).double()
+        found, *reference = (
+            train(each, part, how, epochs, ORDER, mask=mask, backend=name, validate="every")
+            for each, part, name in (
+                (network, data, backend), (twin, data, "dense"), (double, exact(data), "dense"),
+            )
+        )  # fmt: skip
+        steps = epochs * math.ceil(len(data.train) / how.batch_size)
+        numbers = zip(*(_numbers(outcome) for outcome in (found, *reference)), strict=True)
+        worst = max(excess(*each, steps) for each in numbers)
+        if worst <= FACTOR:
+            return found
+    raise AssertionError(f"from each of {STARTS} starts; {worst:.1f} times torch's error")
+
+
+def _numbers(outcome: Outcome) -> Tensor:
+    """Every continuous number of a history, ``[5, epochs]``."""
+    names = ("train_loss", "validation_loss", "flow", "flow_step", "flow_released")
+    rows = [[getattr(epoch, name) for epoch in outcome.history] for name in names]
+    return torch.tensor(rows, dtype=torch.float64)

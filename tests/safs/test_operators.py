@@ -6,13 +6,14 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from safs.errors import UnknownName
+from safs.errors import SafsError, UnknownName
 from safs.operators import OPERATORS, Operator, operator
 from safs.settings import CANDIDATES
 
@@ -248,3 +249,13 @@ def test_names_are_read_without_torch() -> None:
         "assert len(CANDIDATES) == 13 and OPERATORS['srs'].label == 'SRS'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_drawn_curve_has_the_learned_parameters():
+    """Those of a channel each as their mean; what is not given has its published value."""
+    x = np.linspace(-2, 2, 9)
+    drawn = OPERATORS["srs"].curve(x, own={"a": 2.0, "b": [1.0, 3.0]})
+    assert drawn == pytest.approx(x / (x / 2 + np.exp(-x / 2)))
+    assert OPERATORS["srs"].curve(x, own={"a": 2.0}) == pytest.approx(x / (x / 2 + np.exp(-x / 3)))
+    with pytest.raises(SafsError, match="'srs' has no formula"):
+        replace(OPERATORS["srs"], formula=None).curve(x)
