@@ -224,8 +224,9 @@ def check_mixing(records: Iterable[Record]) -> None:
     """Refuse to put together what must not be compared.
 
     Everywhere: protocol version and preset, profile; per data set: checksums. Per block (pair,
-    replicate): backend, device type and acceleration of the pruned runs. Per (pair, ratio,
-    replicate): the mask (kept weights per layer and connected classes), which its arms share.
+    replicate): backend, device type and acceleration of the pruned runs, and the dense network that
+    they started from. Per (pair, ratio, replicate): the mask (its link of the chain, kept weights
+    per layer and connected classes), which its arms share.
 
     Raises:
         SafsError: one line that names the first disagreement.
@@ -240,14 +241,17 @@ def check_mixing(records: Iterable[Record]) -> None:
     block = [(f"pair {r.pair}, replicate {r.replicate}", r) for r in pruned]
     _agree(((name, (r.backend, r.device.type), r) for name, r in block), "backend and device")
     _agree(((name, r.acceleration, r) for name, r in block), "acceleration")
+    chained = [(name, r, r.chain) for name, r in block if r.chain]
+    _agree(((name, chain.dense, r) for name, r, chain in chained), "dense network")
     cell = ((f"pair {r.pair}, ratio {r.ratio}, replicate {r.replicate}", r) for r in pruned)
     _agree(((name, _mask(r), r) for name, r in cell if r.connectivity), "mask")
 
 
-def _mask(record: Record) -> tuple[list[int], dict[str, int]]:
+def _mask(record: Record) -> tuple[str | None, list[int], dict[str, int]]:
+    link = record.chain.mask if record.chain else None
     connected = sorted(record.connectivity.connected) if record.connectivity else []
     layers = record.parameters.layers if record.parameters else {}
-    return connected, {name: layer.kept for name, layer in layers.items()}
+    return link, connected, {name: layer.kept for name, layer in layers.items()}
 
 
 def _agree(found: Iterable[tuple[str, object, Record]], what: str) -> None:

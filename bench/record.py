@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -20,10 +19,10 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from safs import checked
+from safs import checked, sealed
 from safs.arms import ARMS
 from safs.errors import SafsError
-from safs.files import write_text
+from safs.rows import Outcome
 from safs.spec import Count, Fraction, Positive, Spec
 
 SCHEMA_VERSION = 1
@@ -190,6 +189,22 @@ class Digests(Spec):
     identity: str
 
 
+class Chain(Spec):
+    """What a run rests on, link by link beside ``digests.data``, and its own end.
+
+    ``dense`` and ``final`` are the :data:`~safs.rows.Outcome` of those trainings, ``candidates``
+    and ``trials`` those of the searches behind the arm in their order, ``mask`` the head of the
+    digest of the mask's file. A dense run has no link but ``final``; a link that is null was not
+    made, because what is before it failed.
+    """
+
+    dense: Outcome | None = None
+    mask: Outcome | None = None
+    candidates: list[Outcome] = Field(default_factory=list)
+    trials: list[Outcome] = Field(default_factory=list)
+    final: Outcome
+
+
 class Environment(Spec):
     """What it ran on; ``git`` is the commit, null outside a repository."""
 
@@ -208,6 +223,7 @@ class Record(Spec):
     ``test``. ``bits`` is what another run must share to repeat the final training bit for bit:
     processor, PyTorch and, where they trained, the kernels' source, compiler and flags.
     ``acceleration`` are the ways of faster arithmetic that were on, each of which rounds otherwise.
+    ``digest`` is that of the file that a record stands in (:mod:`safs.sealed`).
     """
 
     schema_: Annotated[int, Field(alias="schema")] = SCHEMA_VERSION
@@ -239,8 +255,10 @@ class Record(Spec):
     slots: list[SlotRecord] = Field(default_factory=list)
     recipe: RecipeRecord | None = None
     digests: Digests
+    chain: Chain | None = None
     bits: dict[str, str] = Field(default_factory=dict)
     environment: Environment
+    digest: str | None = None
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -254,21 +272,19 @@ class Record(Spec):
     @classmethod
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
-        return checked.read(cls, path)
+        record = checked.read(cls, path)
+        if record.digest is None:
+            raise SafsError(f"{path.name}: digest: missing; this edition writes records with one")
+        return record
 
     @property
     def key(self) -> Key:
         """Identity of the run."""
         return (self.pair, self.ratio, self.replicate, self.arm)
 
-    def text(self) -> str:
-        """The record as JSON: sorted keys, one space of indent, newline at the end."""
-        data = self.model_dump(mode="json", by_alias=True)
-        return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
     def write(self, path: Path) -> None:
-        """Write the record atomically to ``path``."""
-        write_text(path, self.text())
+        """Write the record atomically to ``path``, under the digest of its content."""
+        sealed.write(path, self.model_dump(mode="json", by_alias=True))
 
 
 def pack(correct: npt.ArrayLike) -> str:
@@ -297,14 +313,24 @@ def detail(problem: Problem) -> InitErrorDetails:
 
 def _inconsistencies(record: Record) -> Iterator[Problem]:
     """Everything that one field alone cannot show to be wrong."""
+    yield from _digest_problems(record)
     yield from _header_problems(record)
     yield from _status_problems(record)
+    if record.chain is not None:
+        yield from _chain_problems(record, record.chain)
     if record.test is not None:
         yield from _test_problems(record.test)
     if record.parameters is not None:
         yield from _count_problems(record.parameters)
     if record.connectivity is not None:
         yield from _connectivity_problems(record.connectivity)
+
+
+def _digest_problems(record: Record) -> Iterator[Problem]:
+    if record.digest is not None:
+        expected = sealed.seal(record.model_dump(mode="json", by_alias=True))[sealed.DIGEST]
+        if record.digest != expected:
+            yield ("digest",), record.digest, "the digest of the content: damaged or edited"
 
 
 def _header_problems(record: Record) -> Iterator[Problem]:
@@ -342,6 +368,21 @@ def _status_problems(record: Record) -> Iterator[Problem]:
     for where, value in needed.items():
         if value is None:
             yield where, None, "a value, as the run is ok"
+
+
+def _chain_problems(record: Record, chain: Chain) -> Iterator[Problem]:
+    for name, links, trainings in (
+        ("candidates", chain.candidates, record.trials.search),
+        ("trials", chain.trials, record.trials.tune),
+    ):
+        if len(links) != trainings:
+            yield ("chain", name), len(links), f"{trainings} links, one per training"
+    for name in ("dense", "mask"):
+        link = getattr(chain, name)
+        if record.arm == "dense" and link is not None:
+            yield ("chain", name), link, "null for arm dense"
+        if record.arm != "dense" and record.status == "ok" and link is None:
+            yield ("chain", name), None, "a link, as the run is ok"
 
 
 def _test_problems(test: Test) -> Iterator[Problem]:

@@ -50,7 +50,8 @@ def search_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
 
 
 def candidate_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
-    """Every candidate of every search: a :func:`search_frame` with chromosome, epochs and reason.
+    """Every candidate of every search: a :func:`search_frame` with chromosome, epochs, reason and
+    outcome (:data:`safs.rows.Outcome`).
 
     The operators of a chromosome stand in the order of the slots, with spaces between.
     """
@@ -60,15 +61,16 @@ def candidate_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
         chromosome=[" ".join(e.chromosome) for e in evaluations],
         epochs=[e.epochs for e in evaluations],
         reason=[e.reason or "" for e in evaluations],
+        outcome=[e.outcome or "" for e in evaluations],
     )
 
 
 def trial_frame(traces: Iterable[TuneTrace]) -> pd.DataFrame:
-    """Every trial of every tuning: pair, ratio, arm, replicate, trial, recipe and result."""
+    """Every trial: pair, ratio, arm, replicate, trial, recipe, result and outcome."""
     rows = [
         {"pair": t.pair, "ratio": t.ratio, "method": t.arm, "replicate": t.replicate}
         | {"trial": trial.index, **dict(sorted(trial.config.model_dump().items()))}
-        | trial.model_dump(include={"cost", "epochs", "status", "reason"})
+        | trial.model_dump(include={"cost", "epochs", "status", "reason", "outcome"})
         for t in traces
         for trial in t.trials
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipelines.engine import layout, scratch
+from pipelines.engine import artefacts, layout
 from pipelines.tasks.shared import empty
 from safs.errors import SafsError
 from safs.files import write_json
+from safs.sealed import Json
 from safs.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ def export(source: Path, folder: Path) -> Exported:
     from safs.datasets import DATASETS
 
     place = artefact(source)
-    content = _read(place)
-    weights = _weights(place, content)
+    content = _trained(place)
     # Read field by field: artefacts outlive changes of what a job consists of.
     job, result = content["job"], content["result"]
     network = empty(NetworkSpec.model_validate(job["network"]), job["dataset"])
     operators = [slot["operator"] for slot in result["slots"]]
     slots.fill(network, operators, scaled=job["scaled"])
-    network.load_state_dict(load_file(weights))
+    network.load_state_dict(load_file(artefacts.weights_of(place)))
     done = write(network, DATASETS[job["dataset"]].shape, folder)
     about = {"job": job, "slots": result["slots"], "weights": content["weights"]}
     write_json(folder / ABOUT, about | {"difference": done.difference})
@@ -53,9 +53,9 @@ def artefact(source: Path) -> Path:
     """The artefact's JSON file behind ``source``, which is one already or a record.
 
     Raises:
-        SafsError: ``source`` is neither, or the record's artefact is not here.
+        SafsError: ``source`` is neither.
     """
-    content = _read(source)
+    content = artefacts.read(source)
     if {"job", "result", "weights"} <= set(content):
         return source
     if not {"profile", "pair", "ratio", "replicate", "method"} <= set(content):
@@ -66,24 +66,9 @@ def artefact(source: Path) -> Path:
     return place / f"{arm}-r{content['replicate']}.json"
 
 
-def _weights(place: Path, content: dict[str, Any]) -> Path:
-    failure, weights = content["result"]["failure"], place.with_suffix(".safetensors")
-    if failure is not None:
+def _trained(place: Path) -> Json:
+    """The artefact of a training that left a network."""
+    content = artefacts.whole(place)
+    if (failure := content["result"]["failure"]) is not None:
         raise SafsError(f"{place}: the run failed, it has no network: {failure}")
-    if not weights.is_file():
-        raise SafsError(f"{weights}: no such file; it lies beside the artefact where a run made it")
-    if scratch.file_digest(weights) != content["weights"]:
-        raise SafsError(f"{weights}: not the weights that {place.name} was written with")
-    return weights
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise SafsError(f"{path}: no such file")
-    try:
-        content = scratch.read_json(path)
-    except ValueError as error:
-        raise SafsError(f"{path}: not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise SafsError(f"{path}: neither a record nor the artefact of a training")
     return content

@@ -11,11 +11,11 @@ from bench.record import Record
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, layout
-from pipelines.engine.scratch import digest, file_digest
 from pipelines.plan import spending
 from pipelines.publishing import collection, context
 from safs.errors import SafsError
 from safs.rows import SearchTrace, Trace, TuneTrace
+from safs.sealed import digest, file_digest
 
 
 def content(study: Study, name: str, description: str) -> dict[str, Any]:

@@ -12,10 +12,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from safs.sealed import digest
 from safs.spec import Count, Fraction, Recipe, Spec
 
-SCHEMA = 2
-"""2 adds chromosome, scaled and backend to the rows; traces of version 1 are still read."""
+SCHEMA = 3
+"""2 adds chromosome, scaled and backend to the rows, 3 the outcome; older traces are still read."""
+
+Outcome = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+"""Digest of what a training computed, whatever it took: two with the same have the same bits."""
 
 
 class Row(Spec):
@@ -75,11 +79,22 @@ class Trained(Row):
         """Epochs that it ran, the one that ended a failed run included."""
         return len(self.history) + (self.failure is not None)
 
+    def outcome(self, weights: str | None = None) -> str:
+        """Its :data:`Outcome`; ``weights`` is the digest of those that it left, where it did.
+
+        Of what validation said only the last counts: one that went on from a beginning of its own
+        was validated there too.
+        """
+        told = self.model_dump(mode="json", include={"failure", "kept", "slots", "history"})
+        *before, last = told.pop("history") or [{}]
+        trained = [[v for k, v in e.items() if not k.startswith("validation")] for e in before]
+        return digest([told, trained, last, weights])[:32]
+
     def ended(self) -> dict[str, Any]:
         """How it ended, as fields of a row."""
         status = "ok" if self.failure is None else "failed"
         told = {"epochs": self.epochs, "status": status, "reason": self.failure}
-        return told | {"backend": self.backend}
+        return told | {"backend": self.backend, "outcome": self.outcome()}
 
 
 class Noted(Row):
@@ -90,6 +105,7 @@ class Noted(Row):
     status: Literal["ok", "failed"]
     reason: str | None = None
     backend: str | None = None
+    outcome: Outcome | None = None
 
 
 class Candidate(Noted):

@@ -36,9 +36,9 @@ def runs(
 
 
 def without_weights(record: Record) -> Record:
-    """The record without its activations' own parameters."""
+    """The record without its activations' own parameters, and so without its digest."""
     slots = [slot.model_copy(update={"own": {}}) for slot in record.slots]
-    return record.model_copy(update={"slots": slots})
+    return record.model_copy(update={"slots": slots, "digest": None})
 
 
 def head(

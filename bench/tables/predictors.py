@@ -15,6 +15,7 @@ from bench.columns import RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.render import Column, Table, spread_text
 from bench.stats import spread
+from safs import sealed
 from safs.checked import parsed
 from safs.spec import Count, Spec
 
@@ -38,7 +39,7 @@ class Predictions(Spec):
     @classmethod
     def read(cls, path: Path) -> Predictions:
         """Read and check a file of the stage ``fast``. Raises SafsError or OSError."""
-        content = json.loads(path.read_text())
+        content = sealed.read(path)
         values = {name: content.get(name) for name in cls.model_fields}
         return parsed(cls, json.dumps(values), path.name)
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from pipelines.config.study import Study
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc import side_by_side
-from pipelines.engine import compute, scratch
+from pipelines.engine import compute
 from pipelines.engine.progress import clock
 from pipelines.preflight import preflight
 from pipelines.publishing import collection, context, results
+from safs import sealed
 from safs.errors import SafsError
 
 MOST_JOBS = 4
@@ -60,9 +61,17 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
 
 
 def forget_the_dead(runs: Path) -> None:
-    """Remove the artefacts of trainings whose workers died, so that DVC runs their stages again."""
+    """Remove what is not finished work, so that DVC runs its stage again.
+
+    That are trainings whose workers died, and files that do not fit their digest.
+    """
     for path in runs.rglob("*.json"):
-        if compute.died(scratch.read_json(path)):
+        try:
+            finished = not compute.died(sealed.read(path))
+        except SafsError as error:
+            print(f"{error}; it is made again", file=sys.stderr)
+            finished = False
+        if not finished:
             path.unlink()
 
 

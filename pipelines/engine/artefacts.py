@@ -1,29 +1,70 @@
-"""Reading what stages leave: an artefact's JSON, and the trace in it, checked."""
+"""What stages leave: a sealed JSON object, beside a safetensors file where there are weights.
+
+An artefact carries the ``identity`` of everything it was made from and the digest of its weights'
+file. What does not fit its digests is made again by its own stage and refused, with its name, by
+every other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pipelines.engine.scratch import Json, read_json
+from pipelines.engine import compute
+from safs import sealed
 from safs.checked import validated
 from safs.errors import SafsError
 from safs.rows import Trace
+from safs.sealed import Json
 
 T = TypeVar("T", bound=Trace)
 
 
+def write(path: Path, content: Mapping[str, Any], identity: str) -> Json:
+    """Write the artefact ``path``, whose weights, if it has any, are there already."""
+    weights = weights_of(path)
+    has = sealed.file_digest(weights) if weights.exists() else None
+    return sealed.write(path, {**content, "identity": identity, "weights": has})
+
+
+def weights_of(path: Path) -> Path:
+    """Where the weights of the artefact ``path`` are."""
+    return path.with_suffix(".safetensors")
+
+
 def read(path: Path) -> Json:
-    """An artefact. Raises SafsError with the file's name if it is no JSON object, or OSError."""
+    """An artefact, its weights unread.
+
+    Raises:
+        SafsError: one line with the file's name: it is not there, or not what was written.
+    """
     try:
-        content = read_json(path)
-    except ValueError as error:
-        raise SafsError(f"{path}: not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise SafsError(f"{path}: got a {type(content).__name__}; expected an object")
+        return sealed.read(path)
+    except OSError as error:
+        raise SafsError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def whole(path: Path) -> Json:
+    """An artefact whose weights are those that it was written with. Raises SafsError, one line."""
+    content, weights = read(path), weights_of(path)
+    expected = content.get("weights")
+    if expected is not None and not weights.is_file():
+        raise SafsError(f"{weights}: no such file; {path.name} was written with it")
+    if expected is not None and sealed.file_digest(weights) != expected:
+        raise SafsError(f"{weights}: not the weights that {path.name} was written with")
     return content
 
 
+def finished(path: Path, identity: str) -> Json | None:
+    """The artefact if it was made from these inputs, is whole, and nobody died of it."""
+    try:
+        content = whole(path)
+    except SafsError:
+        return None
+    return content if content.get("identity") == identity and not compute.died(content) else None
+
+
 def trace(path: Path, kind: type[T]) -> T:
-    """The trace in the artefact of a search. Raises SafsError, one line per fault, or OSError."""
+    """The trace in the artefact of a search. Raises SafsError, one line per fault."""
     return validated(kind, read(path).get("trace"), path)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.engine import sources
-from pipelines.engine.scratch import digest
+from pipelines.engine import artefacts, sources
 from safs.errors import SafsError
 from safs.files import replacing
+from safs.sealed import digest
 
 if TYPE_CHECKING:
     import torch
@@ -53,12 +53,14 @@ def load(
     entry = DATASETS[dataset]
     code = sources.of("safs/training/data.py")
     identity = digest([dataset, fold_of(replicate, entry.folds), seed, checksum, code])
-    path = folder / f"{identity[:32]}.safetensors"
-    if not path.exists():
+    path = folder / f"{identity[:32]}.json"
+    images = artefacts.weights_of(path)
+    if artefacts.finished(path, identity) is None:
         _check(dataset, data, checksum)
-        with replacing(path) as temporary:
+        with replacing(images) as temporary:
             _write(temporary, dataset, replicate, seed, data)
-    train, validation = (_on(device, images) for images in _read(path))
+        artefacts.write(path, {"dataset": dataset}, identity)
+    train, validation = (_on(device, part) for part in _read(images))
     return Fold(train, validation, entry.augmentation, entry.classes)
 
 

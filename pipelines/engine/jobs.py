@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.engine.scratch import digest
+from safs.sealed import digest
 from safs.seeds import Phase
 from safs.spec import Acceleration, BackendName, KeptEpoch, NetworkSpec, Recipe, Spec
 

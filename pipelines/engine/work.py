@@ -1,9 +1,8 @@
 """The workbench of a training stage: finished work is kept, the rest runs on the pool.
 
-An artefact is a JSON file that carries the identity of everything it was made from, beside a
-safetensors file with the weights. DVC keeps a stage's folder over a rerun (``persist``), and the
-identity decides file by file what is still valid: an added replicate trains alone, a changed input
-reuses nothing, and a clone that pulled the folder reads it back.
+DVC keeps a stage's folder over a rerun (``persist``), and the identity of each artefact
+(:mod:`.artefacts`) decides file by file what is still valid: an added replicate trains alone, a
+changed input or a damaged file reuses nothing, and a clone that pulled the folder reads it back.
 """
 
 from __future__ import annotations
@@ -11,23 +10,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import compute, layout, scratch, sources
+from pipelines.engine import artefacts, compute, layout, scratch, sources
 from pipelines.engine.jobs import Files, Job
 from pipelines.engine.progress import EpochProgress
-from pipelines.engine.scratch import Journal, Json
+from pipelines.engine.scratch import Journal
 from pipelines.tasks import training
 from pipelines.tasks.shared import WEIGHTS
 from safs.arms import ARMS, chromosome
 from safs.datasets import load_part
 from safs.errors import SafsError
-from safs.files import copy, write_json
+from safs.files import copy
 from safs.rows import Trace, Trained
+from safs.sealed import Json, digest
 from safs.seeds import Phase
 from safs.spec import BackendName, Recipe
 
@@ -158,27 +159,24 @@ class Work:
             epochs: what the artefact counts in the progress display where it need not be made.
 
         Returns:
-            The content with ``identity``, and ``weights`` (digest of the weights' file or None).
+            The artefact.
         """
         target, weights = self.named(f"{name}.json"), self.named(f"{name}.safetensors")
-        found = _valid(target, weights, identity)
+        found = artefacts.finished(target, identity)
         if found is None:
             self._stay_on_device(int(name.rpartition("-r")[2]))
-            key = scratch.digest([identity, self.bits])
+            key = digest([identity, self.bits])
             place = scratch.folder(layout.SCRATCH.resolve(), self.stage, key)
-            made, made_weights = place / "artefact.json", place / WEIGHTS
+            made = place / "artefact.json"
             with scratch.locked(place / "lock"):  # another stage or profile may want the same
-                found = _valid(made, made_weights, identity)
+                found = artefacts.finished(made, identity)
                 if found is None:
                     epochs = 0
-                    content = make(place)
-                    has = scratch.file_digest(made_weights) if made_weights.exists() else None
-                    found = {**content, "identity": identity, "weights": has}
-                    write_json(made, found)
+                    found = artefacts.write(made, make(place), identity)
             target.unlink(missing_ok=True)
             weights.unlink(missing_ok=True)
             if found["weights"] is not None:
-                copy(made_weights, weights)
+                copy(place / WEIGHTS, weights)
             copy(made, target)
         if epochs:
             self.progress.finished(identity, epochs, kept=True)
@@ -207,12 +205,13 @@ class Work:
 
     def _first_trained(self, replicate: int) -> tuple[str, Path] | None:
         """The kind of device of a final training of this replicate's dense network, if any."""
-        dense = scratch.read_json(self.folder("pretrain", None) / f"dense-r{replicate}.json")
+        dense = artefacts.read(self.folder("pretrain", None) / f"dense-r{replicate}.json")
         for stage in ("baselines", "search", "tune", "fast", "activations"):
             for path in sorted(self.folder(stage, None).glob(f"*/*-r{replicate}.json")):
-                content = scratch.read_json(path)
-                if self._current(content, dense["weights"]) and not compute.died(content):
-                    return str(content["result"]["bits"]["device"]), path
+                with suppress(SafsError):  # its own stage makes it again
+                    content = artefacts.read(path)
+                    if self._current(content, dense["weights"]) and not compute.died(content):
+                        return str(content["result"]["bits"]["device"]), path
         return None
 
     def _current(self, content: Json, dense: str) -> bool:
@@ -263,7 +262,7 @@ class Work:
             return self.train(name, job, start.files())
         result = self._untrained(failure).to_plain()
         content = {"job": job.model_dump(mode="json"), "result": result}
-        identity = scratch.digest([job.identity, failure])
+        identity = digest([job.identity, failure])
         return self.keep(name, identity, lambda place: content, job.epochs)
 
     def learned(self, arm: str) -> dict[str, bool]:
@@ -329,8 +328,8 @@ class Work:
     def start(self, replicate: int) -> PrunedStart:
         """The pruned checkpoint of a replicate, made by the stages before."""
         assert self.ratio is not None
-        dense = self.folder("pretrain", None) / f"dense-r{replicate}"
-        mask = self.folder("prune", self.ratio) / f"mask-r{replicate}"
+        dense = self.folder("pretrain", None) / f"dense-r{replicate}.json"
+        mask = self.folder("prune", self.ratio) / f"mask-r{replicate}.json"
         return PrunedStart(dense, mask)
 
 
@@ -346,16 +345,15 @@ class PrunedStart:
     """
 
     def __init__(self, dense: Path, mask: Path) -> None:
-        trained = scratch.read_json(dense.with_name(dense.name + ".json"))
-        pruned = scratch.read_json(mask.with_name(mask.name + ".json"))
+        trained, pruned = artefacts.whole(dense), artefacts.whole(mask)
         places: list[dict[str, Any]] = trained["result"]["slots"]
         self.slots = tuple(str(slot["name"]) for slot in places)
         self.default = tuple(str(slot["operator"]) for slot in places)
         self.failure: str | None = pruned["failure"]
         self.inputs = {"dense": trained["weights"], "mask": pruned["weights"]}
         self.paths = {
-            "dense": dense.with_name(dense.name + ".safetensors").resolve(),
-            "mask": mask.with_name(mask.name + ".safetensors").resolve(),
+            "dense": artefacts.weights_of(dense).resolve(),
+            "mask": artefacts.weights_of(mask).resolve(),
         }
 
     def files(self) -> Files:
@@ -367,19 +365,6 @@ def files(**paths: Path) -> Files:
     """Files of a job; the scratch folder is set when it runs."""
     folds = layout.SCRATCH.resolve() / "folds"
     return Files(folder=Path(), data=compute.data_directory(), folds=folds, **paths)
-
-
-def _valid(path: Path, weights: Path, identity: str) -> Json | None:
-    """The artefact at ``path`` if it was made from these inputs and its weights are whole."""
-    if not path.exists():
-        return None
-    content = scratch.read_json(path)
-    if content.get("identity") != identity or compute.died(content):
-        return None
-    expected = content.get("weights")
-    if expected is not None and (not weights.exists() or scratch.file_digest(weights) != expected):
-        return None
-    return content
 
 
 def replicates(study: Study) -> Sequence[int]:

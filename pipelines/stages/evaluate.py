@@ -9,12 +9,12 @@ from typing import Any
 from bench.record import SCHEMA_VERSION, Record, pack
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, compute, environment, layout
-from pipelines.engine.scratch import Json, digest
 from pipelines.engine.work import Work, replicates
 from pipelines.tasks import evaluation
 from safs.datasets import DATASETS, fold_of
 from safs.errors import SafsError
 from safs.rows import SearchTrace, Trace, Trained, TuneTrace
+from safs.sealed import Json, digest
 from safs.settings import PROTOCOL_VERSION
 
 
@@ -39,8 +39,8 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
     known = _record(target)
     if known is not None and known.digests.identity == identity:
         cost = {"seconds": record["seconds"], "memory": record["memory"]}
-        now = Record.model_validate(known.model_dump(by_alias=True) | cost)
-        if now != known:
+        now = Record.model_validate(known.model_dump(by_alias=True) | {**cost, "digest": None})
+        if (now.seconds, now.memory) != (known.seconds, known.memory):
             now.write(target)
         return
     record["digests"]["identity"] = identity
@@ -61,7 +61,7 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
 
 
 def _record(path: Path) -> Record | None:
-    """The record at ``path``, if there is one that can be read."""
+    """The record at ``path``, if there is one that is whole."""
     try:
         return Record.read(path) if path.exists() else None
     except SafsError:
@@ -76,7 +76,7 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
     kept = None if failed else result.history[result.kept - 1]
     dataset = DATASETS[work.pair.dataset.name]
     clock = "processor" if result.bits["device"] == "cpu" else "wall"
-    mask = work.folder("prune", ratio) / f"mask-r{replicate}.json"
+    mask = None if arm == "dense" else _mask(work, ratio, replicate)
     return {
         "schema": SCHEMA_VERSION,
         "protocol": {"version": PROTOCOL_VERSION, "preset": work.study.profile.protocol.preset},
@@ -102,13 +102,19 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
         "acceleration": work.study.profile.faster,
         "threads": int(result.bits["threads"]),
         "bits": result.bits,
-        "connectivity": None if arm == "dense" else artefacts.read(mask).get("connectivity"),
+        "connectivity": mask and mask.get("connectivity"),
         "slots": list(result.slots),
         "recipe": job["recipe"],
         "digests": {
             "parameters": _parameters(work),
             "data": {"train": work.data, "test": work.test_data},
             "weights": artefact["weights"],
+        },
+        "chain": {
+            **({} if mask is None else {"dense": _dense(work, replicate), "mask": _link(mask)}),
+            "candidates": before["outcomes"]["search"],
+            "trials": before["outcomes"]["tune"],
+            "final": result.outcome(artefact["weights"]),
         },
     }
 
@@ -117,15 +123,31 @@ def _artefact(work: Work, arm: str, ratio: float, replicate: int) -> tuple[Json,
     """The final training of a run, and where its weights are."""
     place = work.folder(layout.trained_in(arm), None if arm == "dense" else ratio)
     path = place / f"{arm}-r{replicate}.json"
-    return artefacts.read(path), path.with_suffix(".safetensors")
+    return artefacts.whole(path), artefacts.weights_of(path)
+
+
+def _mask(work: Work, ratio: float, replicate: int) -> Json:
+    return artefacts.read(work.folder("prune", ratio) / f"mask-r{replicate}.json")
+
+
+def _link(mask: Json) -> str | None:
+    """A mask as a link of the chain; None where there is no mask."""
+    return mask["weights"] and mask["weights"][:32]
+
+
+def _dense(work: Work, replicate: int) -> str:
+    """The dense training of a replicate as a link of the chain."""
+    artefact, _ = _artefact(work, "dense", 0.0, replicate)
+    return Trained.model_validate(artefact["result"]).outcome(artefact["weights"])
 
 
 def _searches(work: Work, arm: str, ratio: float, replicate: int) -> Json:
-    """Epochs, trainings and seconds that stage 1 and stage 2 spent on an arm.
+    """Epochs, trainings, seconds and outcomes of stage 1 and stage 2 of an arm.
 
     What a predictor looked at counts as the epochs, rounded up, that have as many images.
     """
     epochs, trials, seconds = ({"search": 0, "tune": 0} for _ in range(3))
+    outcomes: dict[str, list[str | None]] = {"search": [], "tune": []}
     for purpose, (stage, name) in layout.trace_names(arm).items():
         path = work.folder(stage, ratio) / f"{name}-r{replicate}.json"
         if path.exists():
@@ -134,8 +156,9 @@ def _searches(work: Work, arm: str, ratio: float, replicate: int) -> Json:
             screened = math.ceil(getattr(trace, "predictor_epochs", 0))
             epochs[purpose] = sum(row.epochs for row in trace.rows) + screened
             trials[purpose] = len(trace.rows)
+            outcomes[purpose] = [row.outcome for row in trace.rows]
             seconds[purpose] = artefacts.read(path)["seconds"]
-    return {"epochs": epochs, "trials": trials, "seconds": seconds}
+    return {"epochs": epochs, "trials": trials, "seconds": seconds, "outcomes": outcomes}
 
 
 def _chromosome(artefact: Json) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pipelines import plan
 from pipelines.config.study import Study
-from pipelines.engine import layout, scratch, sources
+from pipelines.engine import artefacts, layout, sources
 from pipelines.engine.jobs import Job
-from pipelines.engine.scratch import Journal, Json, digest
+from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
 from pipelines.engine.work import PrunedStart, Work, replicates
 from pipelines.stages import search as stage1
@@ -25,6 +25,7 @@ from pipelines.tasks import prediction
 from safs import seeds
 from safs.method.cheap import cheap_stage1, cheap_stage2
 from safs.rows import SearchTrace, Trained, TuneTrace
+from safs.sealed import Json, digest
 from safs.search import Chromosome
 from safs.spec import Recipe
 
@@ -150,7 +151,7 @@ def rank(work: Work, replicate: int, start: PrunedStart) -> None:
     path = work.folder("search", work.ratio) / f"search-r{replicate}.json"
     if start.failure is not None or not path.exists():
         return
-    rows = scratch.read_json(path)["trace"]["evaluations"]
+    rows = artefacts.read(path)["trace"]["evaluations"]
     found = {tuple(e["chromosome"]): e["energy"] for e in rows if e["status"] == "ok"}
     names = list(sources.names("predictor"))
     images = work.pair.fast.images
@@ -231,6 +232,6 @@ def _below(
     paths = [place / f"{ARM}-{stage}-r{replicate}.json" for stage in ("search", "tune")]
     if not all(path.exists() for path in paths):
         return None, None
-    found, tuned = (scratch.read_json(path) for path in paths)
+    found, tuned = (artefacts.read(path) for path in paths)
     recipe = tuned["recipe"]
     return tuple(found["chromosome"]), Recipe(**recipe) if recipe else None

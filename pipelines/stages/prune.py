@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.config.study import Study
-from pipelines.engine import scratch, sources
-from pipelines.engine.scratch import Json
+from pipelines.engine import artefacts, sources
 from pipelines.engine.work import Work, replicates
 from pipelines.tasks import pruning
 from pipelines.tasks.shared import WEIGHTS
+from safs.sealed import Json, digest, file_digest
 
 
 def run(study: Study, pair: str, ratio: float) -> None:
@@ -25,14 +25,13 @@ def run(study: Study, pair: str, ratio: float) -> None:
     with Work(study, "prune", pair, ratio) as work:
 
         def one(replicate: int) -> None:
-            name = f"dense-r{replicate}"
-            dense = work.folder("pretrain", None) / f"{name}.safetensors"
-            weights = scratch.read_json(dense.with_suffix(".json"))["weights"]
+            dense = work.folder("pretrain", None) / f"dense-r{replicate}.json"
+            weights = artefacts.whole(dense)["weights"]
             given = spec.prune.given_file(replicate, ratio)
-            mask = scratch.file_digest(given) if given and given.exists() else None
+            mask = file_digest(given) if given and given.exists() else None
             seed = (study.profile.seed, replicate)
             settings = spec.prune.model_dump(mode="json")
-            identity = scratch.digest([weights, ratio, settings, mask, seed, code, work.data])
+            identity = digest([weights, ratio, settings, mask, seed, code, work.data])
 
             def make(place: Path) -> Json:
                 if weights is None:
@@ -41,7 +40,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
                     pruning.prune,
                     spec.network,
                     spec.dataset.name,
-                    dense.resolve(),
+                    artefacts.weights_of(dense).resolve(),
                     ratio,
                     spec.prune,
                     seed,

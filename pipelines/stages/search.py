@@ -9,13 +9,14 @@ from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import sources
 from pipelines.engine.jobs import Job
-from pipelines.engine.scratch import Journal, Json, digest
+from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
 from pipelines.engine.work import PrunedStart, Work, replicates
 from safs import seeds
 from safs.arms import ARMS
 from safs.method.stage1 import stage1
 from safs.rows import SearchTrace, Trained
+from safs.sealed import Json, digest
 from safs.search import Chromosome
 from safs.settings import Search
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from pipelines import plan
 from pipelines.config.study import Study
-from pipelines.engine import layout, scratch, sources
+from pipelines.engine import artefacts, layout, sources
 from pipelines.engine.jobs import Job
-from pipelines.engine.scratch import Journal, Json, digest
+from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
 from pipelines.engine.work import PrunedStart, Work, replicates
 from safs import seeds
 from safs.arms import ARMS, chromosome
 from safs.method.stage2 import stage2
 from safs.rows import Trained, TuneTrace
+from safs.sealed import Json, digest
 from safs.search import Chromosome
 from safs.settings import OPTIMIZERS, SCHEDULES
 from safs.spec import Recipe
@@ -107,5 +108,5 @@ def _operators(work: Work, arm: str, replicate: int, start: PrunedStart) -> Chro
     if start.failure is not None:
         return start.default
     stage = work.folder("search", work.ratio)
-    found = scratch.read_json(stage / f"{artefact}-r{replicate}.json")["chromosome"]
+    found = artefacts.read(stage / f"{artefact}-r{replicate}.json")["chromosome"]
     return tuple(found)

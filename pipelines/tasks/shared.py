@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from safs.training.data import Fold
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS = Path("artefact.safetensors")
 """Where a task leaves the weights of a network, or a mask, in its folder."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine import compute
 from pipelines.engine.jobs import Files, Job
 from pipelines.tasks.shared import WEIGHTS, images_of, own_device, save, starting_point
-from safs.files import replacing
+from safs import sealed
 from safs.rows import Trained
 from safs.spec import BackendName
 
@@ -93,13 +94,19 @@ class _Checkpoint:
         self.saved = self.announced = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The state to go on from: a killed run's, or that of a shorter training."""
+        """The state to go on from: a killed run's, or that of a shorter training.
+
+        None, from the beginning, where there is none that is whole.
+        """
         import torch
 
         for path in (self.path, self.files.resume):
-            if path is not None and path.exists():
+            payload = path and sealed.read_bytes(path)
+            if payload:
                 # Optimisers keep their step counts on the CPU and take the rest to the weights.
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                state: dict[str, Any] = torch.load(
+                    io.BytesIO(payload), map_location="cpu", weights_only=True
+                )
                 return state
         return None
 
@@ -117,9 +124,9 @@ class _Checkpoint:
     def _write(self, snapshot: Snapshot, path: Path) -> None:
         import torch
 
-        state = snapshot.state()
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
+        buffer = io.BytesIO()
+        torch.save(snapshot.state(), buffer)
+        sealed.write_bytes(path, buffer.getvalue())
 
     def done(self) -> None:
         self.path.unlink(missing_ok=True)

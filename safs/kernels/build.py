@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from safs import sealed
 from safs.errors import SafsError
 from safs.processor import cpu_flags, cpu_name
 
@@ -37,7 +38,7 @@ def library() -> ctypes.CDLL:
         Unsupported: there is no compiler, or it refuses the source.
     """
     target = _cache() / f"kernels-{_digest()}.so"
-    if not target.exists():
+    if not _whole(target):
         _compile(target)
     try:
         return ctypes.CDLL(str(target))
@@ -106,6 +107,19 @@ def _version() -> str:
     return lines[0]
 
 
+def _whole(target: Path) -> bool:
+    """Whether the library is there as it was built: to map half of one ends the process."""
+    try:
+        return bool(sealed.read(_seal(target))["library"] == sealed.file_digest(target))
+    except (OSError, SafsError):
+        return False
+
+
+def _seal(target: Path) -> Path:
+    """Where the digest of the library stands."""
+    return target.with_suffix(".json")
+
+
 def _compile(target: Path) -> None:
     """Build next to ``target`` and rename: of two builds at once the later one wins, unharmed."""
     try:
@@ -119,5 +133,6 @@ def _compile(target: Path) -> None:
                 reason = (errors or done.stderr.splitlines() or ["no message"])[0]
                 raise Unsupported(f"sparse kernels: {compiler()[0]} fails: {reason}")
             built.replace(target)
+            sealed.write(_seal(target), {"library": sealed.file_digest(target)})
     except OSError as error:
         raise Unsupported(f"sparse kernels: cannot write {target.parent} ({error})") from None

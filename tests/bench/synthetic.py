@@ -12,6 +12,7 @@ from bench.collection import Collection, Expected, collect
 from bench.context import Context
 from bench.record import Record, pack
 from bench.traces import Traces, curve_frame
+from safs import sealed
 from safs.rows import SearchTrace, TuneTrace
 
 PAIR = "lenet5_mnist5k"
@@ -37,13 +38,16 @@ def record(
     return Record.model_validate(content(arm, ratio, replicate, pair) | changes)
 
 
+TUNED = ("safs", "stage2_only", "default_hpo", "srelu_hpo")
+SEARCHED = ("safs", "stage1_only")
+
+
 def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[str, Any]:
     """A valid record as plain data."""
     dense = arm == "dense"
     ratio = 0.0 if dense else ratio
     connected = sorted(_rng("net", ratio, replicate).permutation(10)[: 4 + replicate % 4].tolist())
-    tuned = arm in ("safs", "stage2_only", "default_hpo", "srelu_hpo")
-    searched = arm in ("safs", "stage1_only")
+    tuned, searched = arm in TUNED, arm in SEARCHED
     epochs = {"final": 20, "search": 84 if searched else 0, "tune": 80 if tuned else 0}
     return {
         "schema": 1,
@@ -73,8 +77,23 @@ def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[st
         "slots": [_slot(name, arm, tuned) for name in SLOTS],
         "recipe": _recipe(),
         "digests": _digests(arm),
+        "chain": chain(arm, ratio, replicate),
         "environment": _environment(),
     }
+
+
+def chain(arm: str, ratio: float, replicate: int, **changed: Any) -> dict[str, Any]:
+    """Links as a run has them: one dense network a replicate, one mask a cell, the arm's own."""
+
+    def links(count: int, *key: object) -> list[str]:
+        return [sealed.digest([*key, replicate, i])[:32] for i in range(count)]
+
+    told = {"final": links(1, arm, ratio)[0]}
+    if arm != "dense":
+        told |= {"dense": links(1)[0], "mask": links(1, ratio)[0]}
+        told["candidates"] = links(21 if arm in SEARCHED else 0, ratio)
+        told["trials"] = links(20 if arm in TUNED else 0, arm, ratio)
+    return told | changed
 
 
 def _rng(*key: object) -> np.random.Generator:

@@ -83,6 +83,7 @@ def _search(values):
 
 def _trials(values):
     record(values)["trials"]["tune"] = 25
+    record(values)["chain"]["trials"] += 5 * ["0" * 32]
 
 
 def _repeated(values):

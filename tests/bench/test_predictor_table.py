@@ -7,6 +7,7 @@ import pytest
 import synthetic
 
 from bench.tables.predictors import Predictions, table
+from safs import sealed
 from safs.errors import SafsError
 
 PAIR, RATIO = next(iter(synthetic.context().pairs)), 0.99
@@ -47,8 +48,8 @@ def test_a_row_has_mean_and_lowest_over_searches():
 def test_a_file_that_does_not_fit_is_an_error_of_one_line(tmp_path):
     path = tmp_path / "predictors-r0.json"
     content = json.loads(search(0, (1.0, 2.0, 3.0)).model_dump_json())
-    path.write_text(json.dumps(content | {"identity": "x", "weights": None}))
+    sealed.write(path, content | {"identity": "x", "weights": None})
     assert Predictions.read(path) == search(0, (1.0, 2.0, 3.0))
-    path.write_text(json.dumps(content | {"ratio": 2}))
+    sealed.write(path, content | {"ratio": 2})
     with pytest.raises(SafsError, match=r"predictors-r0\.json: ratio"):
         Predictions.read(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import synthetic
 from synthetic import PAIR
 
 from bench.collection import COLUMNS, Expected, collect
+from safs import sealed
 from safs.errors import SafsError
 
 
@@ -41,7 +42,7 @@ def test_gaps_and_failures_are_rows(tmp_path: Path) -> None:
     synthetic.failed("safs", 0.9, 0, "loss is not finite").write(_path(runs, PAIR, 0.9, 0, "safs"))
     _path(runs, PAIR, 0.9, 1, "safs").unlink()
     _path(runs, PAIR, 0.9, 2, "safs").write_text('{"schema": 1}')
-    _path(runs, PAIR, 0.95, 0, "safs").write_text(synthetic.record("srelu", 0.95, 0).text())
+    synthetic.record("srelu", 0.95, 0).write(_path(runs, PAIR, 0.95, 0, "safs"))
     found = collect(runs)
     assert len(found.frame) == len(runs)
     rows = found.frame[found.frame["status"] != "ok"]
@@ -64,6 +65,8 @@ def test_only_named_files_are_read(tmp_path: Path) -> None:
     assert len(collect(two).frame) == len(two)
 
 
+OTHER = "f" * 32
+chain = partial(synthetic.chain, "safs", 0.99, 1)
 WALL = {"final": 1.0, "search": 0.0, "tune": 0.0, "of": "wall"}
 
 
@@ -80,6 +83,14 @@ WALL = {"final": 1.0, "search": 0.0, "tune": 0.0, "of": "wall"}
         ({"protocol": {"version": 1, "preset": "as_released"}}, "protocol differ inside all"),
         ({"profile": "paper"}, "profile differ inside all"),
         ({"connectivity": {"connected": [0], "classes": 10, "cap": 0.2}}, "mask differ inside"),
+        (
+            {"chain": synthetic.chain("safs", 0.99, 1, mask=OTHER)},
+            "mask differ inside pair lenet5_mnist5k, ratio 0.99, rep",
+        ),
+        (
+            {"chain": synthetic.chain("safs", 0.99, 1, dense=OTHER)},
+            "dense network differ inside pair lenet5_mnist5k, rep",
+        ),
     ],
 )
 def test_what_must_not_be_mixed(change: dict[str, object], words: str, tmp_path: Path) -> None:
@@ -95,9 +106,9 @@ def test_data_checksums_must_agree(tmp_path: Path) -> None:
     runs = synthetic.expected(tmp_path)
     synthetic.write(runs)
     path = _path(runs, PAIR, 0.99, 1, "safs")
-    data = json.loads(path.read_text())
+    data = sealed.read(path)
     data["digests"]["data"] = {"mnist_5k.csv": "other"}
-    path.write_text(json.dumps(data))
+    sealed.write(path, data)
     with pytest.raises(SafsError, match="data checksums differ inside mnist5k"):
         collect(runs)
 

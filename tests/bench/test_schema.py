@@ -21,9 +21,9 @@ def test_a_written_record_is_read_back_the_same(arm: str, tmp_path: Path) -> Non
     path = tmp_path / "deep" / "record.json"
     record = synthetic.record(arm)
     record.write(path)
-    assert Record.read(path) == record
+    found = Record.read(path)
+    assert found.digest and found.model_copy(update={"digest": None}) == record
     assert validate_file(path) == []
-    assert path.read_text() == record.text()
     assert path.read_text().endswith("}\n")
     assert [p.name for p in path.parent.iterdir()] == ["record.json"]
 

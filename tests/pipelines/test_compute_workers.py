@@ -20,6 +20,7 @@ from pipelines.engine import compute, scratch
 from pipelines.engine.compute import keeper
 from pipelines.engine.compute import pool as pools
 from pipelines.stages import pretrain
+from safs import sealed
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +187,7 @@ def test_every_worker_trains_on_its_gpu(place, monkeypatch):
     pair = "lenet5_generated"
     several = study.profile.model_copy(update={"replicates": 4})
     pretrain.run(study.model_copy(update={"profile": several}), pair)
-    made = [scratch.read_json(p) for p in Path("runs/smoke/pretrain", pair).glob("dense-r*.json")]
+    made = [sealed.read(p) for p in Path("runs/smoke/pretrain", pair).glob("dense-r*.json")]
     assert len(made) == 4 and all(m["result"]["failure"] is None for m in made)
     assert {m["result"]["bits"]["device"] for m in made} == {"cuda"}
     assert {m["result"]["memory"]["of"] for m in made} == {"device"}

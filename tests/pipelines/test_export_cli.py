@@ -9,10 +9,9 @@ from safetensors.torch import save_file
 
 from pipelines import exporting
 from pipelines.cli import main as cli
-from pipelines.engine import layout, scratch
+from pipelines.engine import artefacts, layout
 from pipelines.tasks.shared import empty
-from safs import slots
-from safs.files import write_json
+from safs import sealed, slots
 from safs.spec import NetworkSpec
 
 ROOT = Path(__file__).parents[2]
@@ -46,11 +45,10 @@ def write_run(arm, stage, ratio, operators=OPERATORS, scaled=True, failure=None)
     content = {
         "job": job,
         "result": {"failure": failure, "slots": [] if failure else described},
-        "weights": scratch.file_digest(weights) if failure is None else None,
     }
-    write_json(weights.with_suffix(".json"), content)
+    artefacts.write(weights.with_suffix(".json"), content, "identity")
     record = {"profile": "p", "pair": "pair", "ratio": ratio or 0.0, "replicate": 0}
-    write_json(Path("record.json"), {**record, "method": arm})
+    sealed.write(Path("record.json"), {**record, "method": arm})
     return network, weights.with_suffix(".json")
 
 
@@ -109,7 +107,7 @@ def test_what_cannot_be_exported_is_one_line(capsys):
     assert "safs-r0.safetensors: no such file" in error_of("record.json", capsys)
     artefact.unlink()
     assert "safs-r0.json: no such file" in error_of("record.json", capsys)
-    Path("mask.json").write_text('{"ratio": 0.9}')
+    sealed.write(Path("mask.json"), {"ratio": 0.9})
     assert "neither a record nor the artefact" in error_of("mask.json", capsys)
     Path("broken.json").write_text("{")
     assert "broken.json: not JSON" in error_of("broken.json", capsys)

@@ -31,25 +31,36 @@ def test_the_fold_is_that_of_the_method(tmp_path, name):
                 astuple(getattr(found, part)), astuple(getattr(expected, part)), strict=True
             )
             assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
 
 
 def test_it_stays_in_the_file_and_is_not_read_again(tmp_path, monkeypatch):
     load(tmp_path)
     monkeypatch.delattr(folds, "_write")
     fold = load(tmp_path)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     assert str(path) in Path("/proc/self/maps").read_text(), "mapped into memory"
     before = path.read_bytes()
     fold.train.pixels.zero_()
     assert path.read_bytes() == before and bool(load(tmp_path).train.pixels.any())
 
 
+def test_a_damaged_file_is_written_again(tmp_path):
+    expected = load(tmp_path).train.pixels.clone()
+    (path,) = tmp_path.glob("*.safetensors")
+    written = path.read_bytes()
+    for damaged in (written[:-1000], written[:-1] + bytes([written[-1] ^ 1]), b""):
+        path.unlink()
+        path.write_bytes(damaged)
+        assert torch.equal(load(tmp_path).train.pixels, expected)
+        assert path.read_bytes() == written
+
+
 def test_another_replicate_or_other_images_are_another_file(tmp_path):
     cases = ((1, "mnist5k", 1), (2, "mnist5k", 2), (1, "generated_digits", 3), (6, "mnist5k", 3))
     for replicate, name, files in cases:
         load(tmp_path, replicate, name)
-        assert len(list(tmp_path.iterdir())) == files, (replicate, name)
+        assert len(list(tmp_path.glob("*.safetensors"))) == files, (replicate, name)
 
 
 def test_images_that_are_not_the_stages_are_refused(tmp_path):

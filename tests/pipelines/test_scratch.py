@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.engine import scratch
 from pipelines.engine.scratch import Journal
 from safs.files import replacing, write_json
-
-
-def test_digest_ignores_the_order_of_keys_and_sees_every_value():
-    assert scratch.digest({"a": 1, "b": [2]}) == scratch.digest({"b": [2], "a": 1})
-    assert scratch.digest({"a": 1}) != scratch.digest({"a": 1.5})
 
 
 def test_json_refuses_nan_and_leaves_the_old_file(tmp_path):
@@ -21,7 +15,7 @@ def test_json_refuses_nan_and_leaves_the_old_file(tmp_path):
     write_json(path, {"a": 1})
     with pytest.raises(ValueError):
         write_json(path, {"a": float("nan")})
-    assert scratch.read_json(path) == {"a": 1}
+    assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 

@@ -4,6 +4,7 @@ what is kept and what is trained again, and what a diverged run leaves behind.""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from pipelines.stages import (
     tune,
 )
 from pipelines.tasks.shared import empty
+from safs import sealed
 from safs.errors import SafsError
 from safs.pruning.scopes import kept
 from safs.slots import slots
@@ -37,6 +39,8 @@ ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_generated", 0.95
 ARMS = ("vanilla", "srelu", "stage1_only", "stage2_only", "safs")
 SWEPT = ("all_tanh", "all_prelu")
+EDITS = [(r"(\d\.)(\d)", r"\g<1>9\g<2>"), (r"(: \d+)(,?\n)", r"\g<1>1\g<2>")]
+"""The first number with a decimal point, and the first whole one, are given a digit more."""
 
 
 def study(**recipe: object) -> Study:
@@ -127,25 +131,63 @@ def test_stages_that_are_done_do_nothing(done):
     assert modified() == before
 
 
-def test_a_record_that_cannot_be_read_is_made_again_and_old_seconds_are_replaced(done):
-    first, second = sorted(Path("runs/smoke/evaluate", PAIR).glob("vanilla-*.json"))
-    whole, other, count = first.read_text(), second.read_text(), done.count
-    assert '"of": "processor"' in other
-    first.write_text(whole.replace('"status": "ok"', '"status": "odd"'))
-    second.write_text(other.replace('"of": "processor"', '"of": "wall"'))
+@pytest.mark.parametrize("old, new", [('"status": "ok"', '"status": "odd"'), ("}", ""), *EDITS])
+def test_a_record_that_is_not_whole_is_made_again(done, old, new):
+    path = Path("runs/smoke/evaluate", PAIR, f"vanilla-{RATIO}-r0.json")
+    whole, count = path.read_text(), done.count
+    damaged = re.sub(old, new, whole, count=1)
+    assert damaged != whole
+    path.write_text(damaged)
     evaluate.run(study(), PAIR)
-    assert (first.read_text(), second.read_text()) == (whole, other)
+    assert path.read_text() == whole
     done.count -= 1
-    assert done.count == count, "the test images of the unreadable record alone"
+    assert done.count == count, "the test images of the damaged record alone"
+
+
+def test_old_seconds_of_a_record_are_replaced(done):
+    path = Path("runs/smoke/evaluate", PAIR, f"vanilla-{RATIO}-r1.json")
+    whole, count = path.read_text(), done.count
+    record = sealed.read(path)
+    sealed.write(path, record | {"seconds": record["seconds"] | {"final": 1e6}})
+    evaluate.run(study(), PAIR)
+    assert path.read_text() == whole and done.count == count
+
+
+def test_a_chain_names_what_a_run_rests_on(done):
+    """The same dense network and mask for all arms, the searches' own trainings in order."""
+    place = Path("runs/smoke")
+    dense = sealed.read(place / f"evaluate/{PAIR}/dense-r0.json")["chain"]
+    mask = sealed.read(place / f"prune/{PAIR}/{RATIO}/mask-r0.json")["weights"]
+    search = sealed.read(place / f"search/{PAIR}/{RATIO}/search-r0.json")["trace"]["evaluations"]
+    tune = sealed.read(place / f"tune/{PAIR}/{RATIO}/safs-tune-r0.json")["trace"]["trials"]
+    chain = sealed.read(place / f"evaluate/{PAIR}/safs-{RATIO}-r0.json")["chain"]
+    assert dense["dense"] is None and dense["mask"] is None
+    assert (chain["dense"], chain["mask"]) == (dense["final"], mask[:32])
+    assert chain["candidates"] == [row["outcome"] for row in search]
+    assert chain["trials"] == [row["outcome"] for row in tune]
+    finals = [sealed.read(p)["chain"]["final"] for p in place.glob(f"evaluate/{PAIR}/*.json")]
+    assert len(set(finals)) == len(finals)
+
+
+@pytest.mark.parametrize("old, new", [("{", ""), *EDITS])
+def test_a_damaged_artefact_is_never_used_and_made_again_by_its_stage(done, old, new):
+    artefact = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r0.json")
+    whole, count = artefact.read_text(), done.count
+    artefact.write_text(re.sub(old, new, whole, count=1))
+    assert artefact.read_text() != whole
+    with pytest.raises(SafsError, match=r"^[^\n]*vanilla-r0\.json: [^\n]*$"):
+        evaluate.run(study(), PAIR)
+    baselines.run(study(), PAIR, RATIO)
+    assert artefact.read_text() == whole and done.count == count
 
 
 def test_a_replicate_stays_on_the_kind_of_device_it_began_on(done):
     """Its arms could not be compared, and the tables would say so only after the training."""
     path = Path("runs/smoke/baselines") / PAIR / str(RATIO) / "srelu-r0.json"
     before = path.read_text()
-    content = json.loads(before)
+    content = sealed.read(path)
     content["result"]["bits"]["device"] = "cuda"
-    path.write_text(json.dumps(content))
+    sealed.write(path, content)
     try:
         with pytest.raises(SafsError, match=r"replicate 0: .*srelu-r0.json was trained on cuda, "):
             search.run(study(lr=0.02), PAIR, RATIO)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import layout, scratch, sources
 from pipelines.engine.compute.settings import Compute, data_directory, settings
+from safs import sealed
 from safs.errors import SafsError
 from safs.files import write_json
 
@@ -52,7 +53,7 @@ def connect(wanted: Compute) -> Client:
     with scratch.locked(folder / "door"):
         if not _alive(folder):
             _start(folder)
-        return client(scratch.read_json(folder / "keeper.json")["address"])
+        return client(sealed.read_object(folder / "keeper.json")["address"])
 
 
 def newest_log(wanted: Compute) -> Path:
@@ -85,7 +86,7 @@ def _key(wanted: Compute) -> str:
         sorted(os.sched_getaffinity(0)),
         sorted(variables.items()),
     ]
-    return scratch.digest(content)[:16]
+    return sealed.digest(content)[:16]
 
 
 def _code() -> dict[str, str]:
@@ -93,7 +94,7 @@ def _code() -> dict[str, str]:
     roots = (sources.ROOT / part for part in ("safs", "pipelines/engine", "pipelines/tasks"))
     files = (path for root in roots for path in root.rglob("*") if path.is_file())
     return {
-        path.relative_to(sources.ROOT).as_posix(): scratch.file_digest(path)
+        path.relative_to(sources.ROOT).as_posix(): sealed.file_digest(path)
         for path in files
         if "__pycache__" not in path.parts
     }
