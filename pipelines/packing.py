@@ -10,11 +10,11 @@ from bench.labs.schema import Budget, Failed, LabPair, Trainings
 from bench.record import Record
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, layout
+from pipelines.engine import layout
+from pipelines.engine.behind import Behind
 from pipelines.plan import spending
 from pipelines.publishing import collection, context
 from safs.errors import SafsError
-from safs.rows import SearchTrace, Trace, TuneTrace
 from safs.sealed import digest, file_digest
 
 
@@ -28,7 +28,7 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
     lock = Path(profile.params_file).with_name("dvc.lock")
     if not lock.is_file():
         raise SafsError(f"{lock}: no such file; run `safs-bench run {profile.profile}` first")
-    found = runs(collection(study), arms, lambda record: failed(study, record))
+    found = runs(collection(study), arms, failed)
     about = {
         "lab": {"name": name, "description": description},
         "profile": profile.profile,
@@ -75,14 +75,10 @@ def budget(pair: Pair, arm: str) -> Budget:
     return Budget(final=spent["final"][0][1], **stages)
 
 
-def failed(study: Study, record: Record) -> Failed:
+def failed(record: Record) -> Failed:
     """Trainings behind a record that failed, counted in the traces of its searches."""
     counts = {"search": 0, "tune": 0}
-    for purpose, (stage, name) in layout.trace_names(record.arm).items():
-        place = layout.folder(study.profile.profile, stage, record.pair, record.ratio)
-        path = place / f"{name}-r{record.replicate}.json"
-        if path.exists():
-            kind: type[Trace] = SearchTrace if purpose == "search" else TuneTrace
-            rows = artefacts.trace(path, kind).rows
-            counts[purpose] = sum(row.status == "failed" for row in rows)
+    behind = Behind(record.profile, record.pair, record.ratio, record.arm, record.replicate)
+    for purpose, (_, trace) in behind.searches().items():
+        counts[purpose] = sum(row.status == "failed" for row in trace.rows)
     return Failed(**counts)

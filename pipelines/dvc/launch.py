@@ -12,7 +12,7 @@ from rich.console import Console
 from pipelines.config.study import Study
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc import side_by_side
-from pipelines.engine import compute
+from pipelines.engine import artefacts, compute
 from pipelines.engine.progress import clock
 from pipelines.preflight import preflight
 from pipelines.publishing import collection, context, results
@@ -67,7 +67,7 @@ def forget_the_dead(runs: Path) -> None:
     """
     for path in runs.rglob("*.json"):
         try:
-            finished = not compute.died(sealed.read(path))
+            finished = not artefacts.died(sealed.read(path))
         except SafsError as error:
             print(f"{error}; it is made again", file=sys.stderr)
             finished = False

@@ -7,11 +7,11 @@ every other.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.engine import compute
 from safs import sealed
 from safs.checked import validated
 from safs.errors import SafsError
@@ -19,6 +19,9 @@ from safs.rows import Trace
 from safs.sealed import Json
 
 T = TypeVar("T", bound=Trace)
+
+DIED = "its worker died twice"
+"""What the failure of a training says whose workers died."""
 
 
 def write(path: Path, content: Mapping[str, Any], identity: str) -> Json:
@@ -56,13 +59,18 @@ def whole(path: Path) -> Json:
     return content
 
 
+def died(content: object) -> bool:
+    """Whether plain data tell of a failure that is a dead worker's: such work is not finished."""
+    return DIED in json.dumps(content)
+
+
 def finished(path: Path, identity: str) -> Json | None:
     """The artefact if it was made from these inputs, is whole, and nobody died of it."""
     try:
         content = whole(path)
     except SafsError:
         return None
-    return content if content.get("identity") == identity and not compute.died(content) else None
+    return content if content.get("identity") == identity and not died(content) else None
 
 
 def trace(path: Path, kind: type[T]) -> T:

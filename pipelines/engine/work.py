@@ -210,7 +210,7 @@ class Work:
             for path in sorted(self.folder(stage, None).glob(f"*/*-r{replicate}.json")):
                 with suppress(SafsError):  # its own stage makes it again
                     content = artefacts.read(path)
-                    if self._current(content, dense["weights"]) and not compute.died(content):
+                    if self._current(content, dense["weights"]) and not artefacts.died(content):
                         return str(content["result"]["bits"]["device"]), path
         return None
 
@@ -282,7 +282,7 @@ class Work:
         else:
             there = files.model_copy(update={"folder": journal.path.parent / job.identity[:16]})
             result = self._trained(job, there)
-            if not compute.died(result.failure):
+            if not artefacts.died(result.failure):
                 journal.add(job.identity, result.to_plain())
                 shutil.rmtree(there.folder, ignore_errors=True)
         self.progress.finished(job.identity, epochs or job.epochs, kept=known is not None)

@@ -9,11 +9,12 @@ from typing import Any
 from bench.record import SCHEMA_VERSION, Record, pack
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, compute, environment, layout
+from pipelines.engine.behind import Behind
 from pipelines.engine.work import Work, replicates
 from pipelines.tasks import evaluation
 from safs.datasets import DATASETS, fold_of
 from safs.errors import SafsError
-from safs.rows import SearchTrace, Trace, Trained, TuneTrace
+from safs.rows import Trained
 from safs.sealed import Json, digest
 from safs.settings import PROTOCOL_VERSION
 
@@ -32,8 +33,9 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
     """Bring one record up to date, reading the test images only if no valid record exists."""
     name = layout.record_name(arm, ratio, replicate)
     target = work.named(f"{name}.json")
-    artefact, weights = _artefact(work, arm, ratio, replicate)
-    record = describe(work, arm, ratio, replicate, artefact)
+    behind = Behind(work.study.profile.profile, work.pair_name, ratio, arm, replicate)
+    artefact = artefacts.whole(behind.final)
+    record = describe(work, behind, artefact)
     lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
     identity = digest([lasting, work.evaluation(_chromosome(artefact))])
     known = _record(target)
@@ -49,7 +51,7 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
             evaluation.evaluate,
             work.pair.network,
             work.pair.dataset.name,
-            weights.resolve(),
+            artefacts.weights_of(behind.final).resolve(),
             _chromosome(artefact),
             {key: artefact["job"][key] for key in ("scaled", "train_own")},
             compute.data_directory(),
@@ -68,15 +70,15 @@ def _record(path: Path) -> Record | None:
         return None
 
 
-def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json) -> Json:
+def describe(work: Work, behind: Behind, artefact: Json) -> Json:
     """Everything of a record that is known without the test images."""
     job, result = artefact["job"], Trained.model_validate(artefact["result"])
-    before = _searches(work, arm, ratio, replicate)
+    before = _spent(behind)
     failed = result.failure is not None
     kept = None if failed else result.history[result.kept - 1]
     dataset = DATASETS[work.pair.dataset.name]
     clock = "processor" if result.bits["device"] == "cpu" else "wall"
-    mask = None if arm == "dense" else _mask(work, ratio, replicate)
+    mask = behind.mask and artefacts.read(behind.mask)
     return {
         "schema": SCHEMA_VERSION,
         "protocol": {"version": PROTOCOL_VERSION, "preset": work.study.profile.protocol.preset},
@@ -84,10 +86,10 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
         "pair": work.pair_name,
         "network": work.pair.network.name,
         "dataset": dataset.name,
-        "ratio": ratio,
-        "replicate": replicate,
-        "fold": fold_of(replicate, dataset.folds),
-        "method": arm,
+        "ratio": behind.ratio,
+        "replicate": behind.replicate,
+        "fold": fold_of(behind.replicate, dataset.folds),
+        "method": behind.arm,
         "status": "failed" if failed else "ok",
         "reason": result.failure,
         "validation": kept
@@ -110,55 +112,22 @@ def describe(work: Work, arm: str, ratio: float, replicate: int, artefact: Json)
             "data": {"train": work.data, "test": work.test_data},
             "weights": artefact["weights"],
         },
-        "chain": {
-            **({} if mask is None else {"dense": _dense(work, replicate), "mask": _link(mask)}),
-            "candidates": before["outcomes"]["search"],
-            "trials": before["outcomes"]["tune"],
-            "final": result.outcome(artefact["weights"]),
-        },
+        "chain": behind.chain(),
     }
 
 
-def _artefact(work: Work, arm: str, ratio: float, replicate: int) -> tuple[Json, Path]:
-    """The final training of a run, and where its weights are."""
-    place = work.folder(layout.trained_in(arm), None if arm == "dense" else ratio)
-    path = place / f"{arm}-r{replicate}.json"
-    return artefacts.whole(path), artefacts.weights_of(path)
-
-
-def _mask(work: Work, ratio: float, replicate: int) -> Json:
-    return artefacts.read(work.folder("prune", ratio) / f"mask-r{replicate}.json")
-
-
-def _link(mask: Json) -> str | None:
-    """A mask as a link of the chain; None where there is no mask."""
-    return mask["weights"] and mask["weights"][:32]
-
-
-def _dense(work: Work, replicate: int) -> str:
-    """The dense training of a replicate as a link of the chain."""
-    artefact, _ = _artefact(work, "dense", 0.0, replicate)
-    return Trained.model_validate(artefact["result"]).outcome(artefact["weights"])
-
-
-def _searches(work: Work, arm: str, ratio: float, replicate: int) -> Json:
-    """Epochs, trainings, seconds and outcomes of stage 1 and stage 2 of an arm.
+def _spent(behind: Behind) -> Json:
+    """Epochs, trainings and seconds that stage 1 and stage 2 spent on an arm.
 
     What a predictor looked at counts as the epochs, rounded up, that have as many images.
     """
     epochs, trials, seconds = ({"search": 0, "tune": 0} for _ in range(3))
-    outcomes: dict[str, list[str | None]] = {"search": [], "tune": []}
-    for purpose, (stage, name) in layout.trace_names(arm).items():
-        path = work.folder(stage, ratio) / f"{name}-r{replicate}.json"
-        if path.exists():
-            kind: type[Trace] = SearchTrace if purpose == "search" else TuneTrace
-            trace = artefacts.trace(path, kind)
-            screened = math.ceil(getattr(trace, "predictor_epochs", 0))
-            epochs[purpose] = sum(row.epochs for row in trace.rows) + screened
-            trials[purpose] = len(trace.rows)
-            outcomes[purpose] = [row.outcome for row in trace.rows]
-            seconds[purpose] = artefacts.read(path)["seconds"]
-    return {"epochs": epochs, "trials": trials, "seconds": seconds, "outcomes": outcomes}
+    for purpose, (path, trace) in behind.searches().items():
+        screened = math.ceil(getattr(trace, "predictor_epochs", 0))
+        epochs[purpose] = sum(row.epochs for row in trace.rows) + screened
+        trials[purpose] = len(trace.rows)
+        seconds[purpose] = artefacts.read(path)["seconds"]
+    return {"epochs": epochs, "trials": trials, "seconds": seconds}
 
 
 def _chromosome(artefact: Json) -> tuple[str, ...]:

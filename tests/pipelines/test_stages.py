@@ -4,6 +4,7 @@ what is kept and what is trained again, and what a diverged run leaves behind.""
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.record import Record
+from pipelines import checking
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
 from pipelines.publishing import collection, context, expected, reading_tables, traces
@@ -25,6 +27,7 @@ from pipelines.stages import (
     readings,
     report,
     search,
+    sums,
     tables,
     tune,
 )
@@ -237,6 +240,58 @@ def test_tables_comparisons_and_report_of_these_runs(done):
     assert len(found.curves) == len(ARMS) * 2 * epochs and set(found.curves["method"]) == set(ARMS)
     assert context(of).arms == ("dense", *ARMS) and context(of).swept == SWEPT
     assert Path("results/smoke/report.html").exists()
+
+
+@pytest.fixture(scope="module")
+def published(done):
+    """The study with everything in ``results/``."""
+    of = study()
+    for stage in (tables, compare, report, sums):
+        stage.run(of)
+    return of
+
+
+def test_check_goes_through_everything_that_is_published(published):
+    records, artefacts, files = checking.check(published)
+    assert records.text == f"{len(expected(published))} records, {records.here} whole"
+    assert artefacts.text == f"{artefacts.here} artefacts, {artefacts.here} whole"
+    assert files.text == f"{files.here} published files, {files.here} whole"
+    assert artefacts.here == 2 * (2 + len(ARMS) + len(SWEPT) + 4) and files.here > 20
+
+
+def digits(path: Path) -> list[int]:
+    return [found.start() for found in re.finditer(rb"\d", path.read_bytes())]
+
+
+def test_a_digit_that_is_changed_anywhere_is_found(published):
+    draw = random.Random(0)
+    places = [p for place in ("runs", "results") for p in sorted(Path(place).rglob("*.*"))]
+    for path in draw.sample([p for p in places if p.is_file() and digits(p)], 25):
+        whole, at = path.read_bytes(), draw.choice(digits(path))
+        digit = draw.choice([d for d in b"0123456789" if d != whole[at]])
+        path.write_bytes(whole[:at] + bytes([digit]) + whole[at + 1 :])
+        faults = [fault for part in checking.check(published) for fault in part.faults]
+        assert any(path.stem in fault for fault in faults), (path, at)
+        path.write_bytes(whole)
+    assert not any(part.faults for part in checking.check(published))
+
+
+def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
+    record = Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r0.json")
+    whole = record.read_bytes()
+    content = sealed.read(record)
+    content["chain"]["candidates"][0] = "0" * 32
+    sealed.write(record, content)
+    stray, lost = Path("results/smoke/stray.csv"), Path("results/smoke/tables/runs.csv")
+    stray.touch()
+    text = lost.read_bytes()
+    lost.unlink()
+    records, _, files = checking.check(published)
+    assert records.faults == (f"{record}: chain.candidates: not what the artefact in runs/ says",)
+    assert files.missing == 1 and [f for f in files.faults if str(stray) in f]
+    stray.unlink()
+    record.write_bytes(whole)
+    lost.write_bytes(text)
 
 
 def test_the_activation_study_fills_every_slot_with_one_operator(done):

@@ -13,7 +13,6 @@ from pipelines.engine.compute.pool import (
     Pool,
     WorkerDied,
     announce,
-    died,
     worker_number,
 )
 from pipelines.engine.compute.settings import (
@@ -34,7 +33,6 @@ __all__ = [
     "cluster",
     "data_directory",
     "device_name",
-    "died",
     "gpus_wanted",
     "settings",
     "worker_count",

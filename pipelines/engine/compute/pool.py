@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines.engine import artefacts
 from pipelines.engine.compute.settings import Compute, settings
 from safs.errors import SafsError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DIED = "its worker died twice"
 _PATIENCE_SECONDS = 60.0
 
 _inline_listeners: dict[str, Callable[[str, int], None]] = {}
@@ -27,11 +26,6 @@ _inline_listeners: dict[str, Callable[[str, int], None]] = {}
 
 class WorkerDied(RuntimeError):
     """A task's worker died, and so did the one that tried it again; the message says how."""
-
-
-def died(content: object) -> bool:
-    """Whether plain data tell of a failure that is a dead worker's: such work is not finished."""
-    return DIED in json.dumps(content)
 
 
 class Abandoned(Exception):
@@ -128,7 +122,7 @@ class Pool:
         except KilledWorker as error:
             worker = error.last_worker
             log = clusters.log_of(keeper.logs(), worker.name, worker.pid)
-            raise WorkerDied(f"{DIED}: {clusters.last_words(log)}") from None
+            raise WorkerDied(f"{artefacts.DIED}: {clusters.last_words(log)}") from None
 
     def _wait(self, client: Client, future: Future) -> Any:
         """A task's result. Says once if there is no worker after a while: queues refuse jobs."""

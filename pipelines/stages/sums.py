@@ -1,0 +1,12 @@
+"""The digests of everything published, last of all stages."""
+
+from __future__ import annotations
+
+from pipelines import checking, publishing
+from pipelines.config.study import Study
+from safs.files import write_text
+
+
+def run(study: Study) -> None:
+    """Write ``results/<profile>/SHA256SUMS``, which ``safs-bench check`` reads."""
+    write_text(publishing.results(study) / checking.SUMS, checking.sums(study))
