@@ -6,13 +6,14 @@ one line each, before anything is written.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipelines import signals
 
 if TYPE_CHECKING:
     from pipelines.config.study import Study
@@ -47,27 +48,6 @@ def _place(study: Study, stage: str, cell: list[str]) -> tuple[object, ...]:
     return (chosen.pair, chosen.ratio)
 
 
-def die_with_parent() -> None:
-    """On Linux, end this process when DVC is killed, so that no orphan keeps writing."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def leave_when_interrupted() -> None:
-    """End at once on Ctrl-C, as if killed: threads would first wait for the trainings in flight.
-
-    What is finished is on the disk, and workers end a training that nobody waits for.
-    """
-
-    def leave(*_: object) -> None:
-        if sys.stderr.isatty():
-            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the progress bar hides the cursor
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, leave)
-
-
 def fix_hash_seed() -> None:
     """SMAC's proposals depend on the hash seed, which Python reads before it starts."""
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -78,6 +58,6 @@ def fix_hash_seed() -> None:
 
 if __name__ == "__main__":
     fix_hash_seed()
-    die_with_parent()
-    leave_when_interrupted()
+    signals.end_with_parent(signal.SIGKILL)
+    signals.leave_when_asked()
     sys.exit(main(sys.argv[1:]))

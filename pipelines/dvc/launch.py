@@ -12,6 +12,7 @@ from rich.console import Console
 from pipelines.config.study import Study
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc import side_by_side
+from pipelines.dvc.alone import alone
 from pipelines.engine import artefacts, compute
 from pipelines.engine.progress import clock
 from pipelines.preflight import preflight
@@ -48,14 +49,15 @@ def launch(study: Study, workers: int | None = None, jobs: int | None = None) ->
     preflight(study)
     jobs = jobs or max(1, min(MOST_JOBS, compute.worker_count()))
     started = time.monotonic()
-    forget_the_dead(Path("runs") / study.profile.profile)
     environment = {**os.environ, "PATH": _path(), "PYTHONHASHSEED": "0"}
-    dvc_process.mend()
-    if jobs > 1:
-        code = side_by_side.run(str(target), jobs, environment)
-    else:
-        done = dvc_process.run("repro", "--quiet", str(target), environment=environment)
-        code = 0 if done else 1
+    with alone(f"safs-bench run {study.profile.profile}") as held:
+        dvc_process.mend(target.with_name("dvc.lock"))
+        forget_the_dead(Path("runs") / study.profile.profile)
+        if jobs > 1:
+            code = side_by_side.run(str(target), jobs, environment, keep=[held])
+        else:
+            repro = ("repro", "--quiet", str(target))
+            code = 0 if dvc_process.run(*repro, environment=environment, keep=[held]) else 1
     print(f"{study.profile.profile}: {clock(time.monotonic() - started)}", file=sys.stderr)
     return code
 

@@ -1,8 +1,6 @@
-"""DVC in processes of its own, which end before they are left, also on Ctrl-C.
+"""DVC in processes of its own, which end before they are left (:mod:`pipelines.signals`).
 
-A DVC that dies while it writes down which paths it holds leaves half a file, and every later one
-refuses to start. So Ctrl-C reaches the stage and not the DVC that runs it, which then notes that
-its stage has failed, as after any failure. What a DVC that was killed has left is put in order.
+What a DVC that was killed has left is put in order before the next one starts.
 """
 
 from __future__ import annotations
@@ -12,25 +10,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import yaml
 
+from pipelines import signals
 from safs.errors import SafsError
 
 _POLL_SECONDS = 0.2
 _running: set[subprocess.Popen[bytes]] = set()
 
 
-def run(*arguments: str, environment: Mapping[str, str]) -> bool:
+def run(*arguments: str, environment: Mapping[str, str], keep: Sequence[int] = ()) -> bool:
     """Run a DVC command in the working folder; whether it ended well.
 
-    Interrupted itself, it returns once DVC has ended.
+    Interrupted itself, it returns once DVC has ended. ``keep`` are descriptors that DVC inherits.
     """
     command = [sys.executable, "-m", "pipelines.dvc.process", *arguments]
-    process = subprocess.Popen(command, env=dict(environment))
+    process = subprocess.Popen(command, env=dict(environment), pass_fds=keep)
     _running.add(process)
     try:
         return process.wait() == 0
@@ -51,40 +51,49 @@ def interrupt() -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def mend() -> None:
-    """Remove DVC's table of busy paths if a DVC that was killed has left half of it.
+def mend(lock: Path) -> None:
+    """Put in order what a DVC that was killed has left.
+
+    Half a table of busy paths is removed, and so is half a lock file: every stage is then looked at
+    again, and keeps what it has finished.
+
+    Args:
+        lock: the ``dvc.lock`` of the pipeline.
 
     Raises:
-        SafsError: DVC cannot lock it.
+        SafsError: DVC finds no repository here or cannot lock it.
     """
     from dvc.exceptions import DvcException
     from dvc.lock import make_lock
     from dvc.repo import Repo
     from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 
-    with Repo() as repo:
-        folder, hard = Path(repo.tmp_dir), repo.config["core"].get("hardlink_lock", False)
     try:
+        with Repo() as repo:
+            folder, hard = Path(repo.tmp_dir), repo.config["core"].get("hardlink_lock", False)
         with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hard):
-            if not _whole(folder / RWLOCK_FILE):
+            if not _is_object(folder / RWLOCK_FILE, json.loads):
                 (folder / RWLOCK_FILE).unlink()
     except DvcException as error:
         raise SafsError(f"DVC: {' '.join(str(error).split())}") from None
+    if not _is_object(lock, yaml.safe_load):
+        print(f"{lock}: half a file, removed; stages keep what they finished", file=sys.stderr)
+        lock.unlink()
 
 
-def _whole(table: Path) -> bool:
-    """Whether a file is JSON, or not there."""
+def _is_object(path: Path, parse: Callable[[str], object]) -> bool:
+    """Whether a file holds keys and values, or is not there."""
     try:
-        json.loads(table.read_text())
+        return isinstance(parse(path.read_text()), dict)
     except FileNotFoundError:
         return True
-    except ValueError:
+    except (ValueError, yaml.YAMLError):
         return False
-    return True
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a stage of ours listens all the same
+    signals.end_with_parent(signal.SIGTERM)
+    signals.end_children_when_asked()
     from dvc.cli import main
 
     sys.exit(main(sys.argv[1:]))

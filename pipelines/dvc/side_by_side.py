@@ -22,13 +22,14 @@ Steps = Mapping[str, Sequence[str]]
 """Stages in the order of ``dvc repro``, each with the stages that it needs."""
 
 
-def run(target: str, jobs: int, environment: Mapping[str, str]) -> int:
+def run(target: str, jobs: int, environment: Mapping[str, str], keep: Sequence[int] = ()) -> int:
     """Reproduce a pipeline with up to ``jobs`` stages at a time.
 
     Args:
         target: a ``dvc.yaml``.
         jobs: stages at a time.
         environment: of the stages.
+        keep: descriptors that every DVC inherits.
 
     Returns:
         0, or 1 if a stage failed; stages that do not need it have run all the same.
@@ -43,7 +44,7 @@ def run(target: str, jobs: int, environment: Mapping[str, str]) -> int:
     except DvcException as error:
         raise SafsError(f"{target}: {' '.join(str(error).split())}") from None
     environment = {**environment, PLAIN_PROGRESS: "1"}
-    failed = carry_out(steps, jobs, lambda stage: _repro(stage, environment))
+    failed = carry_out(steps, jobs, lambda stage: _repro(stage, environment, keep))
     in_order(Path(target).with_name("dvc.lock"), order)
     for stage in failed:
         print(f"failed: {stage}", file=sys.stderr)
@@ -115,6 +116,6 @@ def in_order(lock: Path, stages: Sequence[str]) -> None:
         temporary.replace(lock)
 
 
-def _repro(stage: str, environment: Mapping[str, str]) -> bool:
+def _repro(stage: str, environment: Mapping[str, str], keep: Sequence[int]) -> bool:
     command = ("--wait-for-lock", "repro", "--quiet", "--single-item", stage)
-    return dvc_process.run(*command, environment=environment)
+    return dvc_process.run(*command, environment=environment, keep=keep)

@@ -10,12 +10,15 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 from pipelines.cli import main as cli
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc import side_by_side
+from pipelines.dvc.alone import alone
+from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"a": [], "b": [], "c": ["a", "b"], "d": ["a"], "e": ["c"]}
@@ -128,11 +131,23 @@ def test_when_interrupted_no_further_stage_is_started(ctrl_c):
     assert ran == ["a"]
 
 
+def whole_group(process, number):
+    os.killpg(process.pid, number)
+
+
+def itself(process, number):
+    process.send_signal(number)
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
-    """DVC itself never hears it: half of what it writes down would keep every later one out."""
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(whole_group, signal.SIGINT), (whole_group, signal.SIGTERM), (itself, signal.SIGTERM)],
+)
+def test_whoever_is_asked_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs, send, number):
+    """A DVC that ended in between could leave half of what it writes down."""
     listening = (
-        "import os, signal, sys, time; signal.signal(2, lambda *_: os._exit(130)); "
+        "import os, signal, sys, time; from pipelines import signals; signals.leave_when_asked(); "
         "open('started', 'w').close(); time.sleep(30)"
     )
     graph = yaml.safe_load(Path("dvc.yaml").read_text())
@@ -141,6 +156,7 @@ def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
     Path("dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
     run = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pipelines import signals; signals.interrupt_when_asked()\n"
         "from pipelines.dvc import process, side_by_side\n"
         "if sys.argv[1] == '1': process.run('repro', 'a', environment=os.environ)\n"
         "else: side_by_side.run('dvc.yaml', 2, os.environ)"
@@ -153,7 +169,7 @@ def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
     while not Path("started").exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    send(process, number)
     errors = process.communicate(timeout=20)[1].decode()
     assert process.returncode != 0 and errors.count("Traceback") == 1, errors
     assert errors.rstrip().endswith("KeyboardInterrupt")
@@ -163,14 +179,71 @@ def test_ctrl_c_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs):
 
 
 def test_half_a_table_of_a_killed_dvc_is_removed(pipeline):
-    table = Path(".dvc/tmp/rwlock")
-    dvc_process.mend()
+    table, lock = Path(".dvc/tmp/rwlock"), Path("dvc.lock")
+    dvc_process.mend(lock)
     table.write_text('{"write": {"/a/b": {"pid": 1')
-    dvc_process.mend()
-    assert not table.exists()
+    dvc_process.mend(lock)
+    assert not table.exists() and not lock.exists()
     table.write_text("{}")
-    dvc_process.mend()
+    dvc_process.mend(lock)
     assert table.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "torn", ["", "stages:\n  a:\n cmd", "[]", "<<<<<<< HEAD\na: 1\n=======\n", "\0"]
+)
+def test_half_a_lock_is_removed_and_every_stage_looked_at_again(pipeline, torn, capsys):
+    lock = Path("dvc.lock")
+    assert side_by_side.run("dvc.yaml", 2, os.environ) == 0
+    whole = lock.read_text()
+    lock.write_text(torn)
+    dvc_process.mend(lock)
+    assert "dvc.lock: half a file, removed" in capsys.readouterr().err
+    assert side_by_side.run("dvc.yaml", 2, os.environ) == 0 and lock.read_text() == whole
+    dvc_process.mend(lock)
+    assert lock.read_text() == whole and not capsys.readouterr().err
+
+
+def test_without_a_repository_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SafsError, match=r"^DVC: you are not inside of a DVC repository[^\n]*$"):
+        dvc_process.mend(Path("dvc.lock"))
+
+
+HOLD = """
+import os, subprocess, sys, time
+from pipelines.dvc.alone import alone
+with alone("safs-bench run first") as held:
+    heir = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=[held])
+    open("held", "w").write(str(heir.pid))
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path, monkeypatch):
+    """A run that holds the checkout, with a process that outlives it by three seconds."""
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", HOLD, "3"], env=environment) as process:
+        while not Path("held").exists():
+            time.sleep(0.05)
+        yield process
+        process.kill()
+
+
+def test_the_second_run_is_told_who_runs(holder):
+    words = rf"process {holder.pid}, `safs-bench run first`, since \d\d:\d\d:\d\d; wait for it"
+    with pytest.raises(SafsError, match=words), alone("safs-bench run second"):
+        pass
+
+
+def test_what_a_killed_run_left_is_waited_for(holder):
+    holder.kill()
+    holder.wait()
+    heir = int(Path("held").read_text())
+    with alone("safs-bench run second"):
+        assert not psutil.pid_exists(heir) or psutil.Process(heir).status() == "zombie"
 
 
 def test_less_than_one_job_is_an_error(capsys, monkeypatch):
