@@ -139,12 +139,15 @@ def itself(process, number):
     process.send_signal(number)
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize(
-    ("send", "number"),
-    [(whole_group, signal.SIGINT), (whole_group, signal.SIGTERM), (itself, signal.SIGTERM)],
+    ("send", "number", "jobs"),
+    [
+        (whole_group, signal.SIGINT, "1"),
+        (whole_group, signal.SIGTERM, "2"),
+        (itself, signal.SIGTERM, "2"),
+    ],
 )
-def test_whoever_is_asked_ends_the_stage_and_leaves_dvc_in_order(pipeline, jobs, send, number):
+def test_whoever_is_asked_ends_the_stage_and_leaves_dvc_in_order(pipeline, send, number, jobs):
     """A DVC that ended in between could leave half of what it writes down."""
     listening = (
         "import os, signal, sys, time; from pipelines import signals; signals.leave_when_asked(); "
@@ -189,19 +192,18 @@ def test_half_a_table_of_a_killed_dvc_is_removed(pipeline):
     assert table.read_text() == "{}"
 
 
-@pytest.mark.parametrize(
-    "torn", ["", "stages:\n  a:\n cmd", "[]", "<<<<<<< HEAD\na: 1\n=======\n", "\0"]
-)
-def test_half_a_lock_is_removed_and_every_stage_looked_at_again(pipeline, torn, capsys):
+MARKERS = "<<<<<<< HEAD\na: 1\n=======\n"
+
+
+@pytest.mark.parametrize("torn", ["", "stages:\n  a:\n cmd", "[]", MARKERS, "\0"])
+def test_half_a_lock_is_removed(pipeline, torn, capsys):
     lock = Path("dvc.lock")
-    assert side_by_side.run("dvc.yaml", 2, os.environ) == 0
-    whole = lock.read_text()
+    lock.write_text("schema: '2.0'\nstages: {}\n")
+    dvc_process.mend(lock)
+    assert lock.exists() and not capsys.readouterr().err
     lock.write_text(torn)
     dvc_process.mend(lock)
-    assert "dvc.lock: half a file, removed" in capsys.readouterr().err
-    assert side_by_side.run("dvc.yaml", 2, os.environ) == 0 and lock.read_text() == whole
-    dvc_process.mend(lock)
-    assert lock.read_text() == whole and not capsys.readouterr().err
+    assert not lock.exists() and "dvc.lock: half a file, removed" in capsys.readouterr().err
 
 
 def test_without_a_repository_there_is_one_line(tmp_path, monkeypatch):
