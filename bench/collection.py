@@ -126,6 +126,14 @@ def collect(expected: Sequence[Expected]) -> Collection:
     return Collection(frame.astype(types | {"replicate": "int64"}), correct, records)
 
 
+def published(table: Path) -> Collection:
+    """A collection from its published table, ``runs.csv``: the frame, without any record."""
+    types: dict[Hashable, str] = dict.fromkeys(("ratio", *NUMBERS), "float64")
+    texts: dict[Hashable, str] = dict.fromkeys(("reason", *TEXTS), "str")
+    frame = pd.read_csv(table, dtype=types | texts, keep_default_na=False, na_values=[""])
+    return Collection(frame.fillna(dict.fromkeys(map(str, texts), "")), {}, {})
+
+
 def _no_repeats(expected: Sequence[Expected]) -> None:
     seen: set[Key] = set()
     for run in expected:

@@ -1,7 +1,8 @@
 """Entry of every DVC stage: ``python -m pipelines STAGE PARAMS_FILE [CELL]``.
 
-CELL is a pair, or the name of a cell (a pair at a ratio). Bad parameters end with exit code 2 and
-one line each, before anything is written.
+CELL is a pair, or the name of a cell (a pair at a ratio); ``evaluate`` takes ratios behind a pair,
+to evaluate these alone. Whatever a person can mend, bad parameters first of all, ends with exit
+code 2 and one line each.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ PER_PROFILE = ("tables", "compare", "report", "sums")
 def main(arguments: list[str]) -> int:
     """Run one stage; see the module."""
     from pipelines.config.study import load
-    from safs.errors import SafsError
+    from safs.errors import SafsError, one_line
 
     stage, params, *cell = arguments
     try:
         study = load(Path(params))
         run = importlib.import_module(f"pipelines.stages.{stage}").run
         run(study, *_place(study, stage, cell))
-    except SafsError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (SafsError, OSError, MemoryError, ImportError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -43,7 +44,7 @@ def _place(study: Study, stage: str, cell: list[str]) -> tuple[object, ...]:
     if stage in PER_PROFILE:
         return ()
     if stage in PER_PAIR:
-        return (cell[0],)
+        return (cell[0], *map(float, cell[1:]))
     chosen = study.profile.cells[cell[0]]
     return (chosen.pair, chosen.ratio)
 

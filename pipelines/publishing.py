@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.collection import Collection, Expected, collect
+from bench.collection import Collection, Expected, collect, published
 from bench.context import Context
 from bench.record import Protocol as ProtocolName
 from bench.render import Table
@@ -45,6 +45,17 @@ def expected(study: Study) -> list[Expected]:
 def collection(study: Study) -> Collection:
     """The records of a study as a tidy frame."""
     return collect(expected(study))
+
+
+def shown(study: Study) -> tuple[Collection, str]:
+    """The runs of a study, and where they are read from: its records, else its published table.
+
+    A clone has the tables that were published and none of the records that they were made of.
+    """
+    runs, table = collection(study), results(study) / "tables/runs.csv"
+    if (runs.frame["status"] != "missing").any() or not table.is_file():
+        return runs, f"runs         {Path('runs') / study.profile.profile}"
+    return published(table), f"published    {table} (nothing was run here)"
 
 
 def reading_tables(study: Study) -> list[Table]:

@@ -31,6 +31,15 @@ class UnknownName(SafsError, KeyError):
         return type(self), (self.kind, self.name, self.known)
 
 
+def one_line(error: BaseException) -> str:
+    """What is wrong, without a traceback: bad input, a full disk, no memory, a missing package."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return f"out of memory {error}".strip()
+    return str(error)
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The end of an error line: the nearest valid name, then all of them."""
     known = list(known)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +27,17 @@ def summary(collection: Collection, context: Context) -> RenderableType:
         parts.append(Text(words, style="bold red"))
     parts += [Text(note, style="yellow") for note in context.notes]
     return Group(*parts)
+
+
+def rows(collection: Collection, context: Context) -> list[dict[str, Any]]:
+    """The numbers of :func:`summary`: pair, ratio, arm, n, mean and standard deviation of top-1."""
+    found = []
+    for pair, ratio, arm in product(context.pairs, context.ratios, ordered(context.arms)):
+        values = collection.series(pair, ratio, arm).to_numpy()
+        of = {"pair": pair, "ratio": ratio, "arm": arm, "n": len(values)}
+        mean = float(values.mean()) if len(values) else math.nan
+        found.append({**of, "top1": mean, "sd": spread(values)})
+    return found
 
 
 def _table(collection: Collection, context: Context, pair: str) -> Table:

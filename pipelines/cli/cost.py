@@ -2,68 +2,81 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import click
+
+from pipelines.cli.common import FILE, json_option, study_of, tell_tables
 from safs.errors import SafsError
 
 if TYPE_CHECKING:
     from bench.cost.history import Entry
     from bench.cost.steps import Step
     from bench.render import Table
+    from pipelines.config.study import Study
 
 STEPS = Path("scratch/bench.json")
 """Where ``make bench`` leaves its measurements."""
-USAGE = "cost [PROFILE], cost diff A B, cost gate A B, cost trend"
+USAGE = "cost [PROFILE], cost diff A B, cost gate A B or cost trend"
 
 
-def register(commands: Any) -> None:
-    """Add the command to the parser's sub-commands."""
-    text = "what a profile costs beside the paper's Table 3; history of timed epochs"
-    cost = commands.add_parser("cost", help=text, description=text, usage=f"safs-bench {USAGE}")
-    cost.add_argument("words", nargs="*", metavar="WORD", help=USAGE)
-    cost.add_argument("--json", type=Path, default=STEPS, metavar="FILE", help="from make bench")
-    cost.add_argument("--watts", type=float, help="power of the device, to model its energy")
-    cost.add_argument("--save", action="store_true", help="add the measurements to results/cost")
-    cost.set_defaults(command=run)
+@click.command()
+@click.argument("words", nargs=-1, metavar="[PROFILE | diff A B | gate A B | trend]")
+@click.option("--from", "source", type=FILE, default=STEPS, metavar="FILE", help="From make bench.")
+@click.option("--watts", type=float, metavar="W", help="Power of the device, to model its energy.")
+@click.option("--save", is_flag=True, help="Add the measurements to results/cost.")
+@json_option
+def cost(
+    words: tuple[str, ...], source: Path, watts: float | None, save: bool, as_json: bool
+) -> int:
+    """Say what a profile costs beside the paper's Table 3.
 
-
-def run(options: argparse.Namespace) -> int:
-    """Print tables; 1 if the gate found a ratio that got worse."""
-    kind, *names = options.words or [None]
+    `diff` and `gate` compare two entries of the history in results/cost; `gate` ends with 1 if a
+    ratio got worse beyond noise. `trend` draws the history.
+    """
+    kind, *names = words or (None,)
     if kind in ("diff", "gate"):
-        return _two(kind, names)
+        return _two(kind, names, as_json)
     if kind == "trend":
         return _trend()
     if names:
-        raise SafsError(f"cost: {' '.join(options.words)!r}; expected {USAGE}")
-    return _hours(kind, options)
+        raise SafsError(f"cost: {' '.join(words)!r}; expected {USAGE}")
+    study = study_of(kind)
+    steps = _steps(source)
+    tell_tables(_hours(study, steps, watts), as_json)
+    if save:
+        click.echo(_save(steps), err=as_json)
+    return 0
 
 
-def _hours(profile: str | None, options: argparse.Namespace) -> int:
-    from bench.cost import arithmetic, hours, view
+def _steps(source: Path) -> list[Step]:
+    """The timed epochs; none where nobody timed any."""
     from bench.cost.steps import read
-    from pipelines.config.study import named
+
+    if source.exists() or source != STEPS:
+        return read(source)
+    click.echo(
+        f"no timed epochs in {STEPS} (make bench makes them): nothing is extrapolated", err=True
+    )
+    return []
+
+
+def _hours(study: Study, steps: list[Step], watts: float | None) -> list[Table]:
+    from bench.cost import arithmetic, hours, view
     from pipelines.publishing import collection, context
 
-    study = named(profile)
-    steps = read(options.json) if options.json.exists() or options.json != STEPS else []
-    about = context(study)
-    tables = [hours.table(collection(study), about, steps, options.watts), arithmetic.table()]
-    if steps:
-        tables.insert(0, view.steps_table(steps))
-    else:
-        print(f"no timed epochs in {STEPS} (make bench makes them): nothing is extrapolated\n")
-    _print(tables)
-    if options.save:
-        if not steps:
-            raise SafsError("cost --save: there are no timed epochs; run make bench first")
-        print(entry(steps).write())
-    return 0
+    tables = [hours.table(collection(study), context(study), steps, watts), arithmetic.table()]
+    return [view.steps_table(steps), *tables] if steps else tables
+
+
+def _save(steps: list[Step]) -> Path:
+    if not steps:
+        raise SafsError("cost --save: there are no timed epochs; run make bench first")
+    return entry(steps).write()
 
 
 def entry(steps: list[Step]) -> Entry:
@@ -88,7 +101,7 @@ def entry(steps: list[Step]) -> Entry:
     )
 
 
-def _two(kind: str, names: list[str]) -> int:
+def _two(kind: str, names: list[str], as_json: bool) -> int:
     from bench.cost.history import read, worsened
     from bench.cost.view import diff_table
 
@@ -96,12 +109,12 @@ def _two(kind: str, names: list[str]) -> int:
         raise SafsError(f"cost {kind}: {len(names)} files; expected two entries of results/cost")
     before, after = (read(Path(name)) for name in names)
     if kind == "diff":
-        _print([diff_table(before, after)])
+        tell_tables([diff_table(before, after)], as_json)
         return 0
     worse = worsened(before, after)
     for old, new in worse:
-        print(f"{new.name}: {old.value:.4g} -> {new.value:.4g}, beyond {old.high:.4g}")
-    print(f"{len(worse)} of {len(after.ratios)} ratios worse than {before.name} beyond noise")
+        click.echo(f"{new.name}: {old.value:.4g} -> {new.value:.4g}, beyond {old.high:.4g}")
+    click.echo(f"{len(worse)} of {len(after.ratios)} ratios worse than {before.name} beyond noise")
     return 1 if worse else 0
 
 
@@ -112,10 +125,5 @@ def _trend() -> int:
     entries = read_all()
     if not entries:
         raise SafsError(f"{FOLDER}: no entries; safs-bench cost --save writes one")
-    print(trend(entries, FOLDER / "trend.svg"))
+    click.echo(trend(entries, FOLDER / "trend.svg"))
     return 0
-
-
-def _print(tables: list[Table]) -> None:
-    for table in tables:
-        print(table.plain())

@@ -4,62 +4,60 @@ side by side. Both work without torch.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.cli.common import FILE, json_option
 
 if TYPE_CHECKING:
     from bench.context import PairInfo
 
 
-def register(commands: Any) -> None:
-    """Add both commands to the parser's sub-commands."""
-    text = "pack a profile's results into one lab file, to be compared with other labs"
-    export = commands.add_parser("export-lab", help=text, description=text)
-    export.add_argument("name", help="short name of the lab: lower-case letters, digits, hyphens")
-    export.add_argument("--profile", default=None, help="default: the root params.yaml")
-    export.add_argument(
-        "--to", type=Path, metavar="FILE", help="default: results/labs/NAME/PROFILE.json"
-    )
-    export.add_argument("--description", default="", metavar="TEXT", help="a line on the set-up")
-    export.set_defaults(command=export_lab)
-    text = "compare lab files: what they say together, and whether they agree with the first"
-    compare = commands.add_parser("compare", help=text, description=text)
-    compare.add_argument("files", nargs="+", type=Path, metavar="FILE", help="lab files")
-    compare.add_argument("--to", type=Path, metavar="FOLDER", help="write tables and forest plot")
-    compare.set_defaults(command=compare_labs)
+@click.command()
+@click.argument("name")
+@click.option("--profile", metavar="PROFILE", help="Default: the root params.yaml.")
+@click.option("--to", type=FILE, metavar="FILE", help="Default: results/labs/NAME/PROFILE.json.")
+@click.option("--description", default="", metavar="TEXT", help="A line on the set-up.")
+def export_lab(name: str, profile: str | None, to: Path | None, description: str) -> None:
+    """Pack a profile's results into one lab file.
 
-
-def export_lab(options: argparse.Namespace) -> int:
-    """Write the lab file of a profile that was run."""
+    NAME is a short name of the lab: lower-case letters, digits, hyphens.
+    """
     from bench.labs.reading import LABS, parse
     from bench.labs.schema import render
-    from pipelines.config.study import named
+    from pipelines.cli.common import study_of
     from pipelines.packing import content
     from safs.files import write_text
 
-    study = named(options.profile)
-    target = options.to or LABS / options.name / f"{study.profile.profile}.json"
-    text = render(content(study, options.name, options.description))
+    study = study_of(profile)
+    target = to or LABS / name / f"{study.profile.profile}.json"
+    text = render(content(study, name, description))
     file = parse(text, str(target))
     write_text(target, text)
-    print(f"{target}: {len(file.runs)} runs, digest {file.digest}")
-    return 0
+    click.echo(f"{target}: {len(file.runs)} runs, digest {file.digest}")
 
 
-def compare_labs(options: argparse.Namespace) -> int:
-    """Print what several labs say together; write tables and plot if asked."""
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option("--to", "folder", type=FILE, metavar="FOLDER", help="Write tables and forest plot.")
+@json_option
+def compare(files: tuple[Path, ...], folder: Path | None, as_json: bool) -> None:
+    """Compare lab FILES, with the first as the reference.
+
+    Prints what they say together, and whether they agree.
+    """
     from bench.labs.reading import by_name
     from bench.labs.view import view
+    from pipelines.cli.common import tell_tables
 
-    labs = by_name(options.files)
+    labs = by_name(files)
     shown = view(labs, known({pair for lab in labs.values() for pair in lab.pairs}))
-    for table in shown.tables:
-        print(table.plain())
-    if options.to is not None:
-        for path in shown.write(options.to).values():
-            print(path)
-    return 0
+    tell_tables(shown.tables, as_json)
+    if folder is not None:
+        for path in shown.write(folder).values():
+            click.echo(path, err=as_json)
 
 
 def known(pairs: set[str]) -> dict[str, PairInfo]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
@@ -71,6 +73,14 @@ def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
     total = sum(hours for _, hours in every)
     table.add_row("all", "", f"{trainings:,}", f"{epochs:,}", _hours(total))
     return table
+
+
+def rows(study: Study, seconds: EpochSeconds, workers: int) -> list[dict[str, Any]]:
+    """The numbers of :func:`view`; hours are NaN where no epoch was measured."""
+    return [
+        asdict(step) | {"hours": _step_hours(study, step, seconds, workers)}
+        for step in steps(study)
+    ]
 
 
 def beside_table3(study: Study, seconds: EpochSeconds) -> Table:

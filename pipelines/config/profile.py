@@ -165,6 +165,11 @@ class Profile(Spec):
         return any((self.cells[c].pair, self.cells[c].ratio) == (pair, ratio) for c in cells)
 
 
+def every_profile(root: Path = Path()) -> list[str | None]:
+    """The profiles by name; the root's own, None, comes first."""
+    return [None, *sorted(path.parent.name for path in (root / PROFILES).glob("*/params.yaml"))]
+
+
 def profile_file(name: str, root: Path = Path()) -> Path:
     """The params file of a profile by name: the root's own, or one under ``pipelines/profiles``."""
     default = Path("params.yaml")

@@ -8,12 +8,18 @@ the file into every profile, and a test holds them true. Parameters reach a stag
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from pipelines.engine import sources
 from pipelines.engine.sources import ROOT
 
+TEMPLATE = "pipelines/template"
+"""What ``safs-bench init`` lays out beside pairs, presets and profiles."""
+CODE = "pipelines/code.json"
+"""In a project, which has no source: what stands for all of it."""
 _TYPING = ROOT / "pipelines/config"
 _PRESETS = "pipelines/presets"
 _WHOLE = ("safs/operators", "safs/networks", "safs/datasets", "safs/search", "safs/kernels")
@@ -49,7 +55,7 @@ def _reached(start: Path) -> set[Path]:
     return {file for file in seen if file.name != "__init__.py"}
 
 
-def written(text: str) -> str:
+def written(text: str, sources_of: Callable[[str], Iterable[str]] = of) -> str:
     """``dvc.yaml`` with every stage's sources as they are; what is no source stays."""
     heads = [*_STAGE.finditer(text)]
     parts = [text[: heads[0].start()]]
@@ -57,24 +63,28 @@ def written(text: str) -> str:
         body = text[head.start() : after.start() if after else len(text)]
         name = head[1]
         known = (ROOT / f"pipelines/stages/{name}.py").is_file()
-        parts.append(_DEPS.sub(partial(_listed, name), body, count=1) if known else body)
+        listed = partial(_listed, sources_of(name) if known else ())
+        parts.append(_DEPS.sub(listed, body, count=1) if known else body)
     return "".join(parts)
 
 
-def _listed(stage: str, found: re.Match[str]) -> str:
+def _listed(code: Iterable[str], found: re.Match[str]) -> str:
     indent = found[1]
     old = [line.strip()[2:] for line in found[2].splitlines()]
     data = [dep for dep in old if dep.startswith(("runs/", "results/"))]
-    lines = "".join(f"{indent}  - {dep}\n" for dep in (*of(stage), *data))
+    lines = "".join(f"{indent}  - {dep}\n" for dep in (*code, *data))
     return f"{indent}deps:\n{lines}"
 
 
 def main(root: Path = ROOT) -> None:
-    """Bring ``dvc.yaml`` up to date, and copy it into every profile."""
+    """Bring ``dvc.yaml`` up to date, and copy it into every profile and the projects' template."""
     made = written((root / "dvc.yaml").read_text())
     profiles = [path for path in (root / "pipelines/profiles").iterdir() if path.is_dir()]
     for place in (root, *profiles):
         (place / "dvc.yaml").write_text(made)
+    template = root / TEMPLATE
+    (template / "dvc.yaml").write_text(written(made, lambda _: (_PRESETS, CODE)))
+    shutil.copyfile(root / "params.yaml", template / "params.yaml")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -22,7 +22,13 @@ Steps = Mapping[str, Sequence[str]]
 """Stages in the order of ``dvc repro``, each with the stages that it needs."""
 
 
-def run(target: str, jobs: int, environment: Mapping[str, str], keep: Sequence[int] = ()) -> int:
+def run(
+    target: str,
+    jobs: int,
+    environment: Mapping[str, str],
+    keep: Sequence[int] = (),
+    only: Collection[str] | None = None,
+) -> int:
     """Reproduce a pipeline with up to ``jobs`` stages at a time.
 
     Args:
@@ -30,6 +36,7 @@ def run(target: str, jobs: int, environment: Mapping[str, str], keep: Sequence[i
         jobs: stages at a time.
         environment: of the stages.
         keep: descriptors that every DVC inherits.
+        only: names of the stages to reproduce; None are all.
 
     Returns:
         0, or 1 if a stage failed; stages that do not need it have run all the same.
@@ -40,7 +47,7 @@ def run(target: str, jobs: int, environment: Mapping[str, str], keep: Sequence[i
     from dvc.exceptions import DvcException
 
     try:
-        order, steps = plan(target)
+        order, steps = plan(target, only)
     except DvcException as error:
         raise SafsError(f"{target}: {' '.join(str(error).split())}") from None
     environment = {**environment, PLAIN_PROGRESS: "1"}
@@ -51,7 +58,9 @@ def run(target: str, jobs: int, environment: Mapping[str, str], keep: Sequence[i
     return 1 if failed else 0
 
 
-def plan(target: str) -> tuple[list[str], dict[str, list[str]]]:
+def plan(
+    target: str, only: Collection[str] | None = None
+) -> tuple[list[str], dict[str, list[str]]]:
     """The stages of a pipeline in DVC's order; and those to run, with what each waits for.
 
     Stages without changes whose needs have none either are left out: asking DVC about each of them
@@ -66,6 +75,8 @@ def plan(target: str) -> tuple[list[str], dict[str, list[str]]]:
         names = {stage: stage.addressing for stage in stages}
         steps: dict[str, list[str]] = {}
         for stage, name in names.items():
+            if only is not None and stage.name not in only:
+                continue
             needs = [names[needed] for needed in graph.successors(stage) if needed in names]
             waits = [need for need in needs if need in steps]
             if waits or stage.changed():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 from functools import cache
 from importlib import metadata
 from typing import Any
 
+from safs.errors import SafsError
 from safs.processor import cpu_name
 
 _PACKAGES = ("dvc", "numpy", "scipy", "smac", "ConfigSpace", "torch", "torchvision")
@@ -21,7 +23,7 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "git": _commit(),
+        "git": commit(),
     }
 
 
@@ -32,21 +34,28 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> str | None:
-    """The commit, with ``-dirty`` where code or parameters differ from it.
+def commit() -> str | None:
+    """The commit, with ``-dirty`` where code or parameters differ from it; None where is none.
 
     What every run writes itself (results and DVC's locks) does not count.
+
+    Raises:
+        SafsError: git refuses to say, in its own words: the folder may be another user's.
     """
-    commit = _git("rev-parse", "--short=12", "HEAD")
+    if shutil.which("git") is None or not _git("rev-parse", "--is-inside-work-tree", of_none=""):
+        return None
+    head = _git("rev-parse", "--short=12", "--verify", "--quiet", "HEAD", of_none="")
     written = (":(top)", ":(top,exclude)results", ":(top,exclude,glob)**/dvc.lock")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *written)
-    return f"{commit}-dirty" if commit and changed else commit or None
+    return f"{head}-dirty" if head and changed else head or None
 
 
-def _git(*arguments: str) -> str:
-    """What a git command prints; nothing where there is no repository."""
-    try:
-        command = ["git", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def _git(*arguments: str, of_none: str | None = None) -> str:
+    """What a git command prints; ``of_none`` where there is no repository, or nothing in it."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return done.stdout.strip()
+    words = " ".join(done.stderr.split())
+    if of_none is not None and ("not a git repository" in words or not words):
+        return of_none
+    raise SafsError(f"git: {words}")

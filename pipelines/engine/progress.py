@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN_PROGRESS = "SAFS_PLAIN_PROGRESS"
 """Set in the environment of a stage that is to print lines on a terminal as well."""
+QUIET = "SAFS_QUIET"
+"""Set in the environment of a stage that is to print errors alone."""
 _LINE_SECONDS = 15.0
 # Share of the epochs after which the time left is worth printing; workers start up before that.
 _FORESEEN = 0.03
@@ -29,6 +31,7 @@ class EpochProgress:
 
     def __init__(self, title: str, total: int) -> None:
         self.title, self.total = title, total
+        self._quiet = QUIET in os.environ
         self._lock = threading.Lock()
         self._running: dict[str, int] = {}
         self._noticed: set[str] = set()
@@ -38,7 +41,8 @@ class EpochProgress:
         self._bar: Progress | None = None
 
     def __enter__(self) -> EpochProgress:
-        if sys.stderr.isatty() and self.total and PLAIN_PROGRESS not in os.environ:
+        plain = self._quiet or PLAIN_PROGRESS in os.environ
+        if sys.stderr.isatty() and self.total and not plain:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -57,7 +61,7 @@ class EpochProgress:
         if error[0] is None:
             kept = f", {self._skipped} kept from earlier runs" if self._skipped else ""
             text = f"{self.title}: {self._done} epochs{kept} in {clock(seconds)}"
-            print(text, file=sys.stderr, flush=True)
+            self._print(text)
 
     def epoch(self, identity: str, epoch: int) -> None:
         """A running training has finished its ``epoch``-th epoch."""
@@ -78,7 +82,7 @@ class EpochProgress:
         with self._lock:
             if text and text not in self._noticed:
                 self._noticed.add(text)
-                print(f"{self.title}: {text}", file=sys.stderr, flush=True)
+                self._print(f"{self.title}: {text}")
 
     def _show(self) -> None:
         done = self._done + sum(self._running.values())
@@ -93,7 +97,11 @@ class EpochProgress:
         line = f"{self.title}: {done}/{self.total} epochs"
         if worked > _FORESEEN * self.total:
             line += f", {clock((now - self._started) / worked * (self.total - done))} left"
-        print(line, file=sys.stderr, flush=True)
+        self._print(line)
+
+    def _print(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

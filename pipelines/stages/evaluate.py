@@ -19,23 +19,36 @@ from safs.sealed import Json, digest
 from safs.settings import PROTOCOL_VERSION
 
 
-def run(study: Study, pair: str) -> None:
-    """Write the record of every run of a pair; one whose inputs are unchanged stays as it is."""
+def run(study: Study, pair: str, *ratios: float) -> None:
+    """Write the record of every run of a pair; one whose inputs are unchanged stays as it is.
+
+    ``ratios`` names the pruning ratios to evaluate, without the arms that no stage has trained yet;
+    by default all are, with every arm.
+    """
     with Work(study, "evaluate", pair) as work:
         units: list[tuple[Any, ...]] = [(work, "dense", 0.0, r) for r in replicates(study)]
         for ratio in study.profile.ratios(pair):
             for arm in study.profile.every_arm(pair, ratio):
                 units += [(work, arm, ratio, r) for r in replicates(study)]
+        for _, arm, ratio, replicate in units:
+            work.named(f"{layout.record_name(arm, ratio, replicate)}.json")
+        if ratios:
+            units = [u for u in units if u[2] in (0.0, *ratios) and behind(*u).final.exists()]
         work.each(evaluate, units)
+
+
+def behind(work: Work, arm: str, ratio: float, replicate: int) -> Behind:
+    """What a run of this pair rests on."""
+    return Behind(work.study.profile.profile, work.pair_name, ratio, arm, replicate)
 
 
 def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
     """Bring one record up to date, reading the test images only if no valid record exists."""
     name = layout.record_name(arm, ratio, replicate)
     target = work.named(f"{name}.json")
-    behind = Behind(work.study.profile.profile, work.pair_name, ratio, arm, replicate)
-    artefact = artefacts.whole(behind.final)
-    record = describe(work, behind, artefact)
+    rests_on = behind(work, arm, ratio, replicate)
+    artefact = artefacts.whole(rests_on.final)
+    record = describe(work, rests_on, artefact)
     lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
     identity = digest([lasting, work.evaluation(_chromosome(artefact))])
     known = _record(target)
@@ -51,7 +64,7 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
             evaluation.evaluate,
             work.pair.network,
             work.pair.dataset.name,
-            artefacts.weights_of(behind.final).resolve(),
+            artefacts.weights_of(rests_on.final).resolve(),
             _chromosome(artefact),
             {key: artefact["job"][key] for key in ("scaled", "train_own")},
             compute.data_directory(),

@@ -1,15 +1,20 @@
 """The command line, also where torch is not installed."""
 
+import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from pipelines.__main__ import PER_CELL
 from pipelines.cli import main as cli
+from pipelines.cli import runs
 from pipelines.config.study import load
-from pipelines.dvc import launch
+from pipelines.dvc import launch, narrow
 from pipelines.engine.layout import trained_in
 from pipelines.plan import steps
 from safs.errors import SafsError
@@ -90,7 +95,7 @@ def test_an_interrupted_run_says_so_in_a_line(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(launch, "launch", interrupted)
     assert cli.main(["run"]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on from here\n"
+    assert capsys.readouterr().err == "\ninterrupted; the same command goes on from here\n"
 
 
 def test_a_reader_that_leaves_early_is_no_fault():
@@ -112,6 +117,118 @@ def test_a_profile_without_its_graph_is_told_how_to_get_one(tmp_path, capsys, mo
     alone = study.profile.model_copy(update={"params_file": "elsewhere/params.yaml"})
     with pytest.raises(SafsError, match=r"elsewhere/dvc\.yaml: no such file; `make graph`"):
         launch.launch(study.model_copy(update={"profile": alone}))
+
+
+def test_the_version_is_told(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"safs-bench, version {metadata.version('safs-bench')}\n"
+
+
+def test_help_fits_80_columns_and_cuts_no_line_off(capsys):
+    assert cli.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert max(map(len, lines)) <= 80 and not any(line.endswith("...") for line in lines)
+    for name in cli.program.commands:
+        assert cli.main([name, "--help"]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_misspelt_command_is_told_the_nearest(capsys):
+    assert cli.main(["sho"]) == 2
+    assert "Did you mean 'show'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(shell, capsys):
+    assert cli.main(["completion", shell]) == 0
+    assert "_SAFS_BENCH_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["profiles"], ["networks"], ["plan", "quick", "--no-measure"]])
+def test_a_table_is_rows_as_json_too(command, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) > 4 and all(row.keys() == rows[0].keys() for row in rows)
+
+
+def test_without_runs_the_published_table_is_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "dvc.yaml", "pipelines", "results"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    assert cli.main(["show", "quick", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    table = pd.read_csv("results/quick/tables/runs.csv")
+    for row in rows:
+        at = 0.0 if row["arm"] == "dense" else row["ratio"]
+        same = (table["method"] == row["arm"]) & (table["ratio"] == at) & (table["status"] == "ok")
+        assert row["n"] == same.sum()
+        assert row["top1"] == pytest.approx(table[same]["top1"].mean())
+    assert cli.main(["show", "quick"]) == 0
+    assert "published    results/quick/tables/runs.csv" in capsys.readouterr().out
+
+
+def test_a_terminal_without_utf8_gets_replacements():
+    command = [sys.executable, "-m", "pipelines.cli.main", "show", "quick"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0 and b"Dense" in done.stdout and b"94.5 ? 0.8" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "runs/x"), "runs/x: No space left on device"),
+        (MemoryError("of 1 GiB"), "out of memory of 1 GiB"),
+        (ImportError("cannot load libtorch"), "cannot load libtorch"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line(error, line, capsys, monkeypatch):
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "launch", fails)
+    assert cli.main(["run"]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_the_report_is_opened_where_there_is_one(capsys, monkeypatch):
+    opened = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(runs.click, "launch", opened.append)
+    assert cli.main(["open", "quick"]) == 0
+    assert capsys.readouterr().out == "results/quick/report.html\n"
+    assert opened == [(ROOT / "results/quick/report.html").as_uri()]
+    assert cli.main(["open", "paper"]) == 2
+    assert "results/paper/report.html: no such file" in capsys.readouterr().err
+
+
+def test_a_part_of_a_profile_is_its_pairs_and_ratios():
+    whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
+    pair, other = whole.profile.pairs[:2]
+    one = runs.narrowed(whole, pair, None)
+    assert set(one.pairs) == {pair} and one.profile.ratios(pair) == whole.profile.ratios(pair)
+    assert runs.narrowed(whole, None, None) is whole
+    half = runs.narrowed(whole, pair, 0.9)
+    assert half.profile.ratios(pair) == [0.9] and not half.profile.ratios(other)
+    with pytest.raises(SafsError, match=r"unknown pair 'lenet5'; did you mean 'lenet5_generated'"):
+        runs.narrowed(whole, "lenet5", None)
+    with pytest.raises(SafsError, match=r"--ratio: 0.42: not in the profile smoke: 0.9, "):
+        runs.narrowed(whole, None, 0.42)
+
+
+def test_the_stages_of_a_part_leave_the_rest_alone(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    whole = load(Path("pipelines/profiles/smoke/params.yaml"))
+    pair = "lenet5_generated"
+    one = narrow.stages(runs.narrowed(whole, pair, None))
+    assert {f"evaluate@{pair}", f"fast@{pair}", f"tune@{pair}-0.90"} <= one
+    assert all(pair in stage for stage in one) and f"readings@{pair}" not in one
+    cells = [name for name, cell in whole.profile.cells.items() if cell.pair == pair]
+    if len(cells) > 1:
+        half = narrow.stages(runs.narrowed(whole, pair, 0.9))
+        assert half == {f"pretrain@{pair}"} | {f"{s}@{pair}-0.90" for s in PER_CELL}
 
 
 def test_plan_of_the_papers_budgets_by_hand():

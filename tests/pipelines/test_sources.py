@@ -58,11 +58,24 @@ def test_every_stage_depends_on_what_it_imports_and_no_more(stage):
 
 
 def test_a_new_profile_gets_the_graph(tmp_path):
-    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    (tmp_path / "pipelines/profiles/mine").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    for folder in ("profiles/mine", "template"):
+        (tmp_path / "pipelines" / folder).mkdir(parents=True)
     dependencies.main(tmp_path)
     copy = tmp_path / "pipelines/profiles/mine/dvc.yaml"
     assert copy.read_text() == (tmp_path / "dvc.yaml").read_text()
+    for name in ("dvc.yaml", "params.yaml"):
+        made = tmp_path / dependencies.TEMPLATE / name
+        assert made.read_text() == (ROOT / dependencies.TEMPLATE / name).read_text()
+
+
+def test_a_project_depends_on_no_source_file():
+    graph = yaml.safe_load((ROOT / dependencies.TEMPLATE / "dvc.yaml").read_text())
+    for stage in graph["stages"].values():
+        deps = stage.get("do", stage)["deps"]
+        code = [dep for dep in deps if not dep.startswith(("runs/", "results/"))]
+        assert code == ["pipelines/presets", dependencies.CODE]
 
 
 def test_a_stage_follows_imports_inside_functions_but_not_those_for_types():

@@ -1,0 +1,92 @@
+"""What the commands share: the profile, the data folder, a table for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from safs.errors import SafsError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import RenderableType
+
+    from bench.render import Table
+    from pipelines.config.study import Study
+
+FILE = click.Path(path_type=Path)
+
+profile_argument = click.argument("profile", required=False)
+"""A profile by name; the root's ``params.yaml`` where none is given."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+
+
+def _take_data_folder(_: click.Context, __: click.Parameter, folder: Path | None) -> None:
+    if folder is not None:
+        os.environ["SAFS_DATA"] = str(folder.resolve())
+
+
+data_option = click.option(
+    "--data-dir",
+    type=FILE,
+    metavar="FOLDER",
+    expose_value=False,
+    callback=_take_data_folder,
+    help="Folder of downloaded data sets (default: SAFS_DATA, else data).",
+)
+
+
+def study_of(profile: str | None) -> Study:
+    """The study of a profile by name, in the root of a checkout."""
+    from pipelines.config.study import named
+
+    at_root()
+    return named(profile)
+
+
+def at_root() -> None:
+    """Refuse any folder but the root of a checkout, to which all paths are relative."""
+    if not (Path("dvc.yaml").is_file() and Path("pipelines").is_dir()):
+        raise SafsError(
+            f"{Path.cwd()}: expected the root of a checkout or project, with dvc.yaml and "
+            "pipelines/; `safs-bench init FOLDER` makes a project"
+        )
+
+
+def tell(
+    rows: Iterable[Mapping[str, Any]], as_json: bool, view: Callable[[], RenderableType]
+) -> None:
+    """Print rows as JSON, or the view of them for people."""
+    if as_json:
+        click.echo(json.dumps([plain(row) for row in rows], indent=1, allow_nan=False))
+        return
+    from rich.console import Console
+
+    Console().print(view())
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for JSON, which knows no NaN: an absent number is null."""
+    values = {key: getattr(value, "item", lambda v=value: v)() for key, value in row.items()}
+    return {key: None if value != value else value for key, value in values.items()}
+
+
+def tell_tables(tables: Iterable[Table], as_json: bool) -> None:
+    """Print tables, or an object of their rows by the tables' names."""
+    if not as_json:
+        for table in tables:
+            click.echo(table.plain())
+        return
+    rows = {table.name: [plain(row) for row in records(table.frame)] for table in tables}
+    click.echo(json.dumps(rows, indent=1, allow_nan=False))
+
+
+def records(frame: DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as plain data."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

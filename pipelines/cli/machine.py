@@ -1,0 +1,37 @@
+"""The commands about this machine: ``doctor`` and ``completion``."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from pipelines.cli.common import data_option, json_option, tell
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@data_option
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine has, and how to mend the rest."""
+    from pipelines.cli import views
+    from pipelines.doctor import examine
+
+    rows = [finding.row for finding in examine()]
+    tell(rows, as_json, lambda: views.table_of(rows))
+    return 1 if any(row["state"] == "missing" for row in rows) else 0
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    For bash: eval "$(safs-bench completion bash)" in ~/.bashrc.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None, "click knows the shells that are listed"
+    program = ctx.find_root().command
+    click.echo(kind(program, {}, "safs-bench", "_SAFS_BENCH_COMPLETE").source())

@@ -1,0 +1,190 @@
+"""The commands around a profile: what there is, what it takes, running it, its results."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.cli.common import (
+    at_root,
+    data_option,
+    json_option,
+    profile_argument,
+    study_of,
+    tell,
+)
+from safs.errors import SafsError, UnknownName
+
+if TYPE_CHECKING:
+    from pipelines.config.study import Study
+
+
+@click.command()
+@json_option
+def profiles(as_json: bool) -> None:
+    """List the profiles, and whose results are here."""
+    from pipelines.cli import views
+    from pipelines.config.profile import every_profile
+
+    at_root()
+    rows = [views.profile_row(study_of(name)) for name in every_profile()]
+    tell(rows, as_json, lambda: views.table_of(rows))
+
+
+@click.command()
+@json_option
+def networks(as_json: bool) -> None:
+    """List every pair's network: parameters, slots, prunable layers."""
+    from pipelines.cli import views
+
+    at_root()
+    rows = views.network_rows()
+    tell(rows, as_json, lambda: views.table_of(rows))
+
+
+@click.command()
+@profile_argument
+@data_option
+@click.option("--no-measure", is_flag=True, help="Count only; needs no torch.")
+@json_option
+def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
+    """Say what PROFILE will train, and how long it takes here."""
+    from rich.console import Group
+
+    from pipelines.cli.plan import beside_table3, measure, rows, view
+    from pipelines.engine import compute
+
+    study = study_of(profile)
+    seconds = {} if no_measure else measure(study)
+    workers = compute.worker_count()
+    tables = [view(study, seconds, workers)]
+    if seconds:
+        tables.append(beside_table3(study, seconds))
+    tell(rows(study, seconds, workers), as_json, lambda: Group(*tables))
+
+
+@click.command()
+@profile_argument
+@data_option
+@click.option("--pair", metavar="PAIR", help="Run this pair alone; published tables stay.")
+@click.option(
+    "--ratio", type=float, metavar="RATIO", help="Run this pruning ratio alone, likewise."
+)
+@click.option(
+    "--workers", type=int, metavar="N", help="Processes that train (default: one a core)."
+)
+@click.option("--jobs", type=int, metavar="N", help="Stages side by side (default: 4 at most).")
+@click.option("--quiet", is_flag=True, help="Print errors and the result, no progress.")
+def run(
+    profile: str | None,
+    pair: str | None,
+    ratio: float | None,
+    workers: int | None,
+    jobs: int | None,
+    quiet: bool,
+) -> int:
+    """Run PROFILE to the end and print its tables.
+
+    It can be ended at any moment, with Ctrl-C or otherwise; the same command goes on from there.
+    """
+    from pipelines import signals
+    from pipelines.dvc.launch import Options, launch
+
+    signals.interrupt_when_asked()
+    whole = study_of(profile)
+    study = narrowed(whole, pair, ratio)
+    options = Options(workers, jobs, quiet, narrow=study is not whole)
+    return launch(study, options) or _print_results(study)
+
+
+def narrowed(study: Study, pair: str | None, ratio: float | None) -> Study:
+    """The study of one pair, one pruning ratio or both; the same one where neither is given.
+
+    Raises:
+        SafsError: the profile has no such pair or ratio.
+    """
+    if pair is not None and pair not in study.pairs:
+        raise UnknownName("pair", pair, study.pairs)
+    cells = {
+        name: cell
+        for name, cell in study.profile.cells.items()
+        if pair in (None, cell.pair) and ratio in (None, cell.ratio)
+    }
+    if not cells:
+        known = ", ".join(str(cell.ratio) for cell in study.profile.cells.values())
+        raise SafsError(f"--ratio: {ratio}: not in the profile {study.profile.profile}: {known}")
+    if len(cells) == len(study.profile.cells):
+        return study
+    pairs = {
+        name: of for name, of in study.pairs.items() if name in {c.pair for c in cells.values()}
+    }
+    update = {"cells": cells, "pairs": tuple(pairs)}
+    profile = study.profile.model_copy(update=update)
+    return study.model_copy(update={"profile": profile, "pairs": pairs, "readings": {}})
+
+
+@click.command()
+@profile_argument
+@json_option
+def show(profile: str | None, as_json: bool) -> int:
+    """Print the results of PROFILE, else the published ones."""
+    return _print_results(study_of(profile), as_json)
+
+
+def _print_results(study: Study, as_json: bool = False) -> int:
+    """Print results and where the files are; 1 if no run has ended well."""
+    from rich.console import Group
+
+    from bench.report.terminal import rows, summary
+    from pipelines.publishing import context, results, shown
+
+    runs, source = shown(study)
+    about, place = context(study), results(study)
+    files = f"{source}\ntables       {place / 'tables'}\nreport       {place / 'report.html'}"
+    tell(rows(runs, about), as_json, lambda: Group(summary(runs, about), files))
+    return 0 if (runs.frame["status"] == "ok").any() else 1
+
+
+@click.command("open")
+@profile_argument
+def open_report(profile: str | None) -> None:
+    """Open the report of PROFILE in a browser."""
+    from pipelines.publishing import results
+
+    page = results(study_of(profile)) / "report.html"
+    if not page.is_file():
+        raise SafsError(f"{page}: no such file; `safs-bench run` writes it")
+    click.echo(page)
+    click.launch(page.resolve().as_uri())
+
+
+@click.command()
+@profile_argument
+@json_option
+def check(profile: str | None, as_json: bool) -> int:
+    """Check that what PROFILE's tables rest on is whole.
+
+    Goes through records, their chains and artefacts in runs/, and the files in results/.
+    """
+    from dataclasses import asdict
+
+    from pipelines.checking import check as checked
+
+    parts = checked(study_of(profile))
+    for fault in (fault for part in parts for fault in part.faults):
+        click.echo(fault, err=True)
+    tell(map(asdict, parts), as_json, lambda: "\n".join(part.text for part in parts))
+    return 1 if any(part.faults for part in parts) else 0
+
+
+@click.command()
+def clean() -> None:
+    """Remove scratch/: checkpoints, journals and logs."""
+    from pipelines.engine.layout import SCRATCH
+
+    at_root()
+    if SCRATCH.is_dir():
+        shutil.rmtree(SCRATCH)
+        click.echo(f"removed {SCRATCH.resolve()}")

@@ -1,0 +1,64 @@
+"""Rows about profiles and networks, and any rows as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pipelines.config.study import Study
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows with the same keys under these as headings; numbers to the right."""
+    table = Table()
+    for key, value in rows[0].items():
+        side: Literal["left", "right"] = "right" if isinstance(value, int | float) else "left"
+        table.add_column(key, justify=side, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_words(value)) for value in row.values()))
+    return table
+
+
+def _words(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def profile_row(study: Study) -> dict[str, Any]:
+    """What a profile runs, and whether its report is here."""
+    from pipelines.publishing import results
+
+    profile, report = study.profile, results(study) / "report.html"
+    return {
+        "profile": profile.profile,
+        "replicates": profile.replicates,
+        "ratios": ", ".join(f"{x:g}" for x in sorted({c.ratio for c in profile.cells.values()})),
+        "report": "yes" if report.is_file() else "-",
+        "title": profile.title,
+    }
+
+
+def network_rows(root: Path = Path()) -> list[dict[str, Any]]:
+    """Parameters, slots and prunable layers of the network of each pair."""
+    from pipelines.config.pair import PAIRS, load_pair
+    from pipelines.tasks.shared import empty
+    from safs.networks import prunable
+    from safs.slots import slots
+
+    rows = []
+    for path in sorted((root / PAIRS).glob("*.yaml")):
+        pair = load_pair(path.stem, root=root)
+        network = empty(pair.network, pair.dataset.name)
+        rows.append(
+            {
+                "pair": path.stem,
+                "parameters": sum(p.numel() for p in network.parameters()),
+                "slots": len(slots(network)),
+                "prunable layers": len(prunable(network)),
+            }
+        )
+    return rows

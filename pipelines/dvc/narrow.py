@@ -1,0 +1,48 @@
+"""A part of a profile: some of its pairs or pruning ratios, in ``runs/`` alone.
+
+The stages of a cell are DVC's own and are there for a whole run later. A pair's stages, which take
+all its ratios together, run where all of them are wanted; else the records of the ratios wanted are
+written outside of DVC, and the arm ``safs_fast`` and the studies are left for a whole run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.__main__ import PER_CELL, PER_PAIR
+from pipelines.config.profile import Profile
+from pipelines.config.study import Study, load
+
+
+def stages(study: Study) -> set[str]:
+    """The names of DVC's stages that a part of a profile needs."""
+    whole = _whole(study)
+    names = {f"{stage}@{cell}" for stage in PER_CELL for cell in study.profile.cells}
+    for pair in study.pairs:
+        every = pair not in _halved(study, whole)
+        names |= {f"{stage}@{pair}" for stage in (PER_PAIR if every else ("pretrain",))}
+    return names - {f"readings@{pair}" for pair in study.pairs}
+
+
+def evaluate(study: Study, environment: Mapping[str, str]) -> int:
+    """Write the records of pairs that are there with some of their ratios; 1 if that failed."""
+    codes = [0]
+    for pair in _halved(study, _whole(study)):
+        ratios = map(str, study.profile.ratios(pair))
+        place = ("evaluate", study.profile.params_file, pair, *ratios)
+        command = [sys.executable, "-m", "pipelines", *place]
+        codes.append(subprocess.run(command, env=dict(environment), check=False).returncode)
+    return int(any(codes))
+
+
+def _whole(study: Study) -> Profile:
+    """The profile as its file has it."""
+    return load(Path(study.profile.params_file)).profile
+
+
+def _halved(study: Study, whole: Profile) -> list[str]:
+    """The pairs that the part has with some of their ratios."""
+    return [pair for pair in study.pairs if study.profile.ratios(pair) != whole.ratios(pair)]

@@ -1,0 +1,70 @@
+"""A project: profiles, pairs and ``dvc.yaml`` in a folder of its own, run by the installed package.
+
+A checkout's ``dvc.yaml`` names the source files of every stage. A project has none; there
+:data:`~pipelines.dvc.dependencies.CODE` has the digest of the installed ones, so that DVC sees when
+they change.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from pipelines.config.profile import PROFILES
+from pipelines.dvc.dependencies import CODE, TEMPLATE
+from pipelines.engine.sources import ROOT
+from safs import sealed
+from safs.errors import SafsError
+
+_COPIED = ("pipelines/pairs", "pipelines/presets", PROFILES.as_posix())
+_PACKAGES = ("safs", "bench", "pipelines")
+
+
+def lay_out(folder: Path) -> None:
+    """Make a project in ``folder``, with a Git and a DVC repository around it if there is none.
+
+    Raises:
+        SafsError: the folder is not empty, or git or DVC refuse.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise SafsError(f"{folder}: not empty; a project begins in an empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for copied in _COPIED:
+        shutil.copytree(ROOT / copied, folder / copied, ignore=shutil.ignore_patterns("dvc.*"))
+    template = ROOT / TEMPLATE
+    shutil.copyfile(template / "params.yaml", folder / "params.yaml")
+    shutil.copyfile(template / "gitignore", folder / ".gitignore")
+    for place in (folder, *(folder / PROFILES).iterdir()):
+        shutil.copyfile(template / "dvc.yaml", place / "dvc.yaml")
+    note_code(folder)
+    if subprocess.run(
+        ["git", "rev-parse"], cwd=folder, capture_output=True, check=False
+    ).returncode:
+        _do("git", "init", "--quiet", at=folder)
+    _do(sys.executable, "-m", "dvc", "init", "--quiet", "--subdir", at=folder)
+
+
+def note_code(folder: Path = Path()) -> None:
+    """Bring the digest of the installed code up to date; a checkout needs none."""
+    target = folder / CODE
+    if (folder / "pipelines/__init__.py").exists():
+        return
+    files = sorted(
+        path
+        for package in _PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix in (".py", ".cpp", ".h")
+    )
+    digests = {path.relative_to(ROOT).as_posix(): sealed.file_digest(path) for path in files}
+    content = {"safs-bench": metadata.version("safs-bench"), "files": sealed.digest(digests)}
+    if not target.exists() or sealed.read(target) != sealed.seal(content):
+        sealed.write(target, content)
+
+
+def _do(*command: str, at: Path) -> None:
+    done = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SafsError(f"{' '.join(command[:3])}: {' '.join(done.stderr.split())}")
