@@ -5,20 +5,32 @@ Every line names the source, the key, what stands there and what was expected.
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from safs.errors import SafsError, did_you_mean
+from safs.errors import LONGEST_NAME, SafsError, did_you_mean, printable, shown
+from safs.files import read_text
 
 M = TypeVar("M", bound=BaseModel)
-Lines = Mapping[tuple[str, ...], int]
-"""The line of every key path of a file."""
+Lines = Callable[[], Mapping[tuple[str, ...], int]]
+"""Finds the line of the key paths of a file; asked only if there is a fault."""
 MAX_FAULTS = 50
 """No more faults than this are listed."""
+MAX_LINE = 1000
+"""Characters of a line about a fault, the source's name apart."""
+MAX_BYTES = 8 * 2**20
+"""Of a JSON file."""
+MAX_KEYS = 200_000
+"""Of all objects in a JSON file together; a record has a few hundred."""
+MAX_DIGITS = 40
+"""Characters of one number."""
 
 
 def validated(model: type[M], values: object, source: object) -> M:
@@ -29,11 +41,17 @@ def validated(model: type[M], values: object, source: object) -> M:
         raise SafsError(explained(error, model, source)) from None
 
 
-def parsed(model: type[M], text: str | bytes, source: object, lines: Lines | None = None) -> M:
+def parsed(model: type[M], text: str, source: object, lines: Lines | None = None) -> M:
     """JSON as a model, its types taken strictly. Raises SafsError, one line per fault.
 
-    ``lines`` are the line numbers of key paths in the file; with it ``source`` gets one.
+    ``lines`` finds the line numbers of key paths in the file; with it ``source`` gets one.
     """
+    plain(text, source)
+    return typed(model, text, source, lines)
+
+
+def typed(model: type[M], text: str, source: object, lines: Lines | None = None) -> M:
+    """As :func:`parsed`, for what :func:`plain` has read before."""
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -42,53 +60,94 @@ def parsed(model: type[M], text: str | bytes, source: object, lines: Lines | Non
 
 def read(model: type[M], path: Path) -> M:
     """A JSON file as a model. Raises SafsError, one line per fault, or OSError."""
-    return parsed(model, path.read_bytes(), path.name)
+    return parsed(model, read_text(path, MAX_BYTES), path.name)
+
+
+def plain(text: str, source: object) -> Any:
+    """Strict JSON as plain data, in time and memory proportional to the text.
+
+    Raises:
+        SafsError: one line, if the text is no JSON, has a key twice, a number that is not finite or
+            has more than :data:`MAX_DIGITS` characters, or more than :data:`MAX_KEYS` keys.
+    """
+    keys = 0
+
+    def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal keys
+        keys += len(pairs)
+        if keys > MAX_KEYS:
+            raise SafsError(f"{source}: more than {MAX_KEYS} keys; expected fewer")
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise SafsError(f"{source}: {_name(twice)}: key stands twice; expected each key once")
+        return found
+
+    def number(kind: Callable[[str], int | float]) -> Callable[[str], int | float]:
+        def read(digits: str) -> int | float:
+            value = kind(digits) if len(digits) <= MAX_DIGITS else math.inf
+            if not abs(value) < math.inf:
+                raise SafsError(f"{source}: got {digits[:MAX_DIGITS]}; expected a finite number")
+            return value
+
+        return read
+
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=entries,
+            parse_int=number(int),
+            parse_float=number(float),
+            parse_constant=number(float),
+        )
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at column {error.colno}"
+        raise SafsError(f"{source}:{error.lineno}: (whole file): not JSON: {where}") from None
+    except RecursionError:
+        raise SafsError(f"{source}: (whole file): nested too deeply to be read") from None
 
 
 def explained(
     error: ValidationError, model: type[BaseModel], source: object, lines: Lines | None = None
 ) -> str:
     """One line per fault, at most :data:`MAX_FAULTS` of them."""
-    found = error.errors(include_url=False)
-    texts = [_line(_at(source, fault, lines), fault, model) for fault in found[:MAX_FAULTS]]
+    found, known = error.errors(include_url=False), lines() if lines else None
+    texts = [f"{_at(source, f, known)}: {_line(f, model)}" for f in found[:MAX_FAULTS]]
     more = [f"{source}: and {len(found) - MAX_FAULTS} more"] * (len(found) > MAX_FAULTS)
     return "\n".join([*texts, *more])
 
 
-def _at(source: object, fault: Any, lines: Lines | None) -> str:
+def _at(source: object, fault: Any, known: Mapping[tuple[str, ...], int] | None) -> str:
     """``source`` with the line of the fault, or of the nearest key around it."""
-    if lines is None:
+    if known is None:
         return str(source)
-    told = re.search(r" at line (\d+)", str(fault["msg"]))
-    if told and fault["type"] == "json_invalid":
-        return f"{source}:{told[1]}"
     path = tuple(str(part) for part in fault["loc"])
-    nearest = next(lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines)
+    nearest = next((known[path[:n]] for n in range(len(path), 0, -1) if path[:n] in known), 1)
     return f"{source}:{nearest}"
 
 
-def _line(source: str, fault: Any, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
+def _line(fault: Any, model: type[BaseModel]) -> str:
+    """What is wrong, after the source: printable, and no longer than :data:`MAX_LINE`."""
+    where = ".".join(_name(part) for part in fault["loc"])
     message = str(fault["msg"])
     if fault["type"] == "json_invalid":
-        return f"{source}: (whole file): not JSON: {message.removeprefix('Invalid JSON: ')}"
-    if fault["type"] == "missing":
-        return f"{source}: missing key {where!r}"
-    if fault["type"] == "extra_forbidden":
-        return (
-            f"{source}: unknown key {where!r}{did_you_mean(fault['loc'][-1], _keys(model, fault))}"
-        )
-    if fault["type"] in ("value_error", "model_type"):
-        return f"{source}: " + ": ".join(
-            [where] * bool(where) + [message.removeprefix("Value error, ")]
-        )
-    expected = message.removeprefix("Input should be ")
-    return f"{source}: {where or '(whole file)'}: got {_short(fault['input'])}; expected {expected}"
+        text = f"(whole file): not JSON: {message.removeprefix('Invalid JSON: ')}"
+    elif fault["type"] == "missing":
+        text = f"missing key {where!r}"
+    elif fault["type"] == "extra_forbidden":
+        text = f"unknown key {where!r}{did_you_mean(fault['loc'][-1], _keys(model, fault))}"
+    elif fault["type"] == "value_error":
+        text = ": ".join([where] * bool(where) + [message.removeprefix("Value error, ")])
+    else:
+        expected = re.sub(r"^\w+ should (be |have )?", "", message)
+        text = f"{where or '(whole file)'}: got {shown(fault['input'])}; expected {expected}"
+    return printable(text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}...")
 
 
-def _short(value: object) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _name(part: object) -> str:
+    """A part of a key path, short and printable."""
+    text = str(part)
+    return printable(text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}...")
 
 
 def _keys(model: type[BaseModel], fault: Any) -> list[str]:

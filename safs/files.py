@@ -1,14 +1,55 @@
-"""Writing files so that a killed process leaves either the old file or the new one."""
+"""Files: reading those of others within bounds; writing so that a kill leaves old or new."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safs.errors import SafsError
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a file that somebody else may have put there: never waits, never grows.
+
+    Args:
+        path: a file on a disk; what has no size of its own (a pipe, a device, an entry of
+            ``/proc``) is refused unread.
+        most: bytes that it may have.
+
+    Raises:
+        SafsError: one line that names the file.
+        OSError: it is not there, or cannot be opened.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise SafsError(f"{path}: not a regular file")
+        if not 0 < found.st_size <= most:
+            size = f"{found.st_size} bytes" if found.st_size else "an empty file"
+            raise SafsError(f"{path}: {size}; expected 1 to {most} bytes")
+        return file.read(found.st_size)
+
+
+def read_text(path: Path, most: int) -> str:
+    """The same as text: UTF-8 without a byte order mark. Raises SafsError, or OSError."""
+    content = read_bytes(path, most)
+    if content.startswith(codecs.BOM_UTF8):
+        raise SafsError(f"{path}: starts with a byte order mark; expected UTF-8 without one")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SafsError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safs.spec import Epochs, KeptEpoch, OptimizerName, ScheduleName, Spec
+from safs.spec import Distinct, Epochs, KeptEpoch, OptimizerName, ScheduleName, Spec, Trainings
 
 CANDIDATES: tuple[str, ...] = (
     "relu6", "acon", "tanhsoft1", "srs", "symlog", "symexp", "swish", "tanh", "hardswish", "elu",
@@ -45,12 +45,12 @@ class Search(Spec):
     """
 
     algorithm: str = "lahc"
-    history: Annotated[int, Field(ge=1)] = 3
-    moves: Annotated[int, Field(ge=0)]
+    history: Annotated[int, Field(ge=1, le=10_000)] = 3
+    moves: Annotated[int, Field(ge=0, lt=100_000)]
     epochs: Epochs
     fitness: Fitness = "training_loss"
     start: Literal["random", "default"] = "random"
-    operators: Annotated[tuple[str, ...], Field(min_length=2)]
+    operators: Annotated[Distinct[str], Field(min_length=2)]
 
     @property
     def evaluations(self) -> int:
@@ -65,7 +65,7 @@ class Tune(Spec):
     ``schedule_for`` says whether every optimiser may have a schedule or only SGD.
     """
 
-    trials: Annotated[int, Field(ge=1)]
+    trials: Trainings
     epochs: Epochs
     objective: Objective = "last"
     schedule_for: ScheduleFor = "all"
@@ -84,12 +84,12 @@ class Fast(Spec):
     """
 
     rungs: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)
+        Distinct[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)
     ] = (0.05, 0.15, 0.4)  # fmt: skip
-    eta: Annotated[int, Field(ge=2)] = 3
+    eta: Annotated[int, Field(ge=2, le=1000)] = 3
     predictor: str = "snip"
-    screen: Annotated[int, Field(ge=1)] = 4
-    images: Annotated[int, Field(ge=8)] = 64
+    screen: Annotated[int, Field(ge=1, le=1000)] = 4
+    images: Annotated[int, Field(ge=8, le=65_536)] = 64
     warm_start: bool = True
 
     def epochs(self, whole: int) -> tuple[int, ...]:

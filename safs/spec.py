@@ -6,9 +6,12 @@ hashed and stored before anything is trained. Unknown keys are errors.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Hashable
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+
+from safs.errors import shown
 
 OptimizerName = Literal["sgd", "adam", "fromage", "tadam"]
 ScheduleName = Literal[
@@ -18,10 +21,41 @@ BackendName = Literal["auto", "dense", "sparse"]
 
 KeptEpoch = Literal["last", "best_validation"]
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+
+
+def _distinct(values: tuple[H, ...]) -> tuple[H, ...]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"{shown(value)} stands twice; expected each once")
+    return values
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"got {shown(text)}; expected printable characters only")
+    return text
+
+
+LARGEST = 2**53
+"""Readers of JSON that know no whole numbers lose digits beyond it."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Epochs = Annotated[int, Field(ge=1, description="number of epochs")]
+Float32 = Annotated[float, Field(ge=-3.4028235e38, le=3.4028235e38)]
+"""A finite number that was computed in single precision."""
+Epochs = Annotated[int, Field(ge=1, le=100_000, description="number of epochs")]
+Trainings = Annotated[int, Field(ge=1, le=100_000)]
+"""How many trainings a search may spend."""
+Text = Annotated[str, Field(max_length=32_768), AfterValidator(_printable)]
+"""A text of one line; the bits of 50,000 test images take 8,336 characters."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""Fit for a file's name."""
+Items = Annotated[list[T], FailFast()]
+"""A list of which the first wrong item is told, however many there are."""
+Distinct = Annotated[tuple[H, ...], AfterValidator(_distinct)]
+"""A list in which nothing stands twice."""
 
 
 class Spec(BaseModel):
@@ -40,12 +74,12 @@ class Recipe(Spec):
     """
 
     optimizer: OptimizerName = "sgd"
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, le=1000)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.0
     schedule: ScheduleName = "constant"
     restart_epochs: Epochs | None = None
-    batch_size: Annotated[int, Field(ge=1)] = 256
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> Recipe:

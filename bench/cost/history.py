@@ -82,7 +82,7 @@ class Entry(Spec):
 def read(path: Path) -> Entry:
     """An entry. Raises SafsError with file and key, or if there is no such file."""
     try:
-        return parsed(Entry, path.read_bytes(), path)
+        return parsed(Entry, path.read_text(), path)
     except OSError as error:
         raise SafsError(f"{path}: {error.strerror}; safs-bench cost --save writes one") from None
 

@@ -9,12 +9,11 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from bench.context import PairInfo
-from pipelines.config.reading import Sections, known, read_yaml, written_down
+from pipelines.config.reading import Sections, checked, known, read_yaml, written_down
 from pipelines.engine import sources
-from safs.checked import validated
-from safs.errors import SafsError, did_you_mean
+from safs.errors import SafsError, did_you_mean, shown
 from safs.settings import Fast, Search, Tune
-from safs.spec import Epochs, NetworkSpec, Recipe, Spec
+from safs.spec import Distinct, Epochs, NetworkSpec, Recipe, Spec
 
 PAIRS = Path("pipelines/pairs")
 PRESETS = Path("pipelines/presets")
@@ -44,8 +43,8 @@ class Prune(Spec):
 
     method: str = "magnitude"
     scope: str = "layerwise"
-    spare: tuple[str, ...] = ()
-    images: Annotated[int, Field(ge=1)] = 256
+    spare: Distinct[str] = ()
+    images: Annotated[int, Field(ge=1, le=65_536)] = 256
     given: str | None = None
 
     @model_validator(mode="after")
@@ -132,17 +131,19 @@ def load_pair(
     """
     known = sorted(path.stem for path in (root / PAIRS).glob("*.yaml"))
     if name not in known:
-        raise SafsError(f"{asked_by}: unknown pair {name!r}{did_you_mean(name, known)}")
+        raise SafsError(f"{asked_by}: unknown pair {shown(name)}{did_you_mean(name, known)}")
     file = PAIRS / f"{name}.yaml"
     values = read_yaml(root / file)
     written_down(PAIR_KEYS, values, file)
+    pair = checked(Pair, values, file)
     overridden = False
     for layer in layers:
         for section, override in layer.items():
-            values[section] = {**values.get(section, {}), **override}
+            values[section] = values.get(section, {}) | override
             overridden = overridden or bool(override)
-    source = f"{file} with what {asked_by} lays over it" if overridden else str(file)
-    return validated(Pair, values, source)
+    return (
+        checked(Pair, values, f"{file} with what {asked_by} lays over it") if overridden else pair
+    )
 
 
 def load_preset(name: str, root: Path = Path()) -> Preset:
@@ -150,7 +151,7 @@ def load_preset(name: str, root: Path = Path()) -> Preset:
     if name == "paper":
         return Preset()
     file = PRESETS / f"{name}.yaml"
-    return validated(Preset, read_yaml(root / file), file)
+    return checked(Preset, read_yaml(root / file), file)
 
 
 def _registered(kind: str, words: str, name: str) -> None:

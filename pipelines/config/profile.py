@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.reading import Sections, known, read_yaml
 from safs.arms import ARMS, everywhere
-from safs.errors import SafsError, did_you_mean
+from safs.errors import SafsError, did_you_mean, shown
 from safs.search import SEARCHES
 from safs.settings import Protocol
-from safs.spec import Acceleration, BackendName, Spec
+from safs.spec import Acceleration, BackendName, Count, Distinct, Name, Spec
 
 PROFILES = Path("pipelines/profiles")
 
-PruningRatio = Annotated[float, Field(ge=0, lt=1, description="a pruning ratio in [0, 1)")]
+PruningRatio = Annotated[float, Field(gt=0, lt=1, description="a pruning ratio in (0, 1)")]
+Names = Distinct[str]
+Some = Annotated[Names, Field(min_length=1)]
+"""Names of which there must be one."""
 
 
 class Cell(Spec):
     """One pruning ratio of a pair."""
 
-    pair: str
+    pair: Name
     ratio: PruningRatio
 
 
-class ActivationStudy(Spec):
+class InCells(Spec):
+    """A study, and the cells in which it runs."""
+
+    cells: Names = ()
+
+    @model_validator(mode="after")
+    def _something_somewhere(self) -> Self:
+        for name in set(type(self).model_fields) - {"cells"}:
+            if bool(getattr(self, name)) != bool(self.cells):
+                raise ValueError(f"{name} and cells go together; one of them is empty")
+        return self
+
+
+class ActivationStudy(InCells):
     """Figure 4a: the pruned network with one operator everywhere, trained with the dense recipe.
 
     The network's default operator is the arm ``vanilla`` and need not be listed.
     """
 
-    operators: tuple[str, ...] = ()
-    cells: tuple[str, ...] = ()
+    operators: Names = ()
 
     @field_validator("operators")
     @classmethod
@@ -44,11 +59,10 @@ class ActivationStudy(Spec):
         return operators
 
 
-class AlgorithmStudy(Spec):
+class AlgorithmStudy(InCells):
     """Figure 6: stage 1 by further algorithms, at the budget of the profile's own."""
 
-    algorithms: tuple[str, ...] = ()
-    cells: tuple[str, ...] = ()
+    algorithms: Names = ()
 
     @field_validator("algorithms")
     @classmethod
@@ -83,27 +97,27 @@ class Reading(Spec):
     pair: str
     protocol: dict[str, str] = Field(default_factory=dict)
     sections: Sections = Field(default_factory=dict)
-    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+    arms: Some
 
 
 class Profile(Spec):
     """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget."""
 
-    profile: str
+    profile: Name
     title: str
     root: str
     params_file: str
     notes: tuple[str, ...] = ()
-    seed: Annotated[int, Field(ge=0)]
-    replicates: Annotated[int, Field(ge=1)]
+    seed: Count
+    replicates: Annotated[int, Field(ge=1, le=1000)]
     backend: BackendName = "auto"
     acceleration: Acceleration = Acceleration()
     protocol: Protocol = Protocol()
-    pairs: tuple[str, ...]
-    cells: dict[str, Cell]
-    arms: tuple[str, ...]
+    pairs: Some
+    cells: Annotated[dict[Name, Cell], Field(min_length=1)]
+    arms: Some
     studies: Studies = Studies()
-    readings: dict[str, Reading] = Field(default_factory=dict)
+    readings: dict[Name, Reading] = Field(default_factory=dict)
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("arms")
@@ -123,8 +137,11 @@ class Profile(Spec):
 
     @model_validator(mode="after")
     def _cells_match_pairs(self) -> Profile:
+        places: dict[Cell, str] = {}
         for name, cell in self.cells.items():
             known("pair of cell " + name, cell.pair, self.pairs)
+            if (first := places.setdefault(cell, name)) != name:
+                raise ValueError(f"cells.{name} says the same as cells.{first}; expected once")
         for pair in self.pairs:
             if not any(cell.pair == pair for cell in self.cells.values()):
                 raise ValueError(f"pair {pair!r} has no cell; add one under cells")
@@ -170,6 +187,27 @@ def every_profile(root: Path = Path()) -> list[str | None]:
     return [None, *sorted(path.parent.name for path in (root / PROFILES).glob("*/params.yaml"))]
 
 
+def in_its_place(profile: Profile, file: Path) -> None:
+    """Refuse a profile that says to be another: DVC would run that one, over its results.
+
+    Args:
+        profile: what stands in the file.
+        file: the file, relative to the repository's root.
+
+    Raises:
+        SafsError: one line with all that is wrong, and what it should be.
+    """
+    folder = file.parent
+    wanted = {"params_file": file.as_posix(), "root": Path(*[".."] * len(folder.parts)).as_posix()}
+    if folder != Path():
+        wanted["profile"] = folder.name
+    wrong = {key: value for key, value in wanted.items() if getattr(profile, key) != value}
+    if wrong:
+        texts = [f"{key}: got {shown(getattr(profile, key))}; expected {shown(value)}"
+                 for key, value in wrong.items()]  # fmt: skip
+        raise SafsError(f"{file}: {'; '.join(texts)}, as the file lies there")
+
+
 def profile_file(name: str, root: Path = Path()) -> Path:
     """The params file of a profile by name: the root's own, or one under ``pipelines/profiles``."""
     default = Path("params.yaml")
@@ -178,5 +216,5 @@ def profile_file(name: str, root: Path = Path()) -> Path:
     known = sorted(path.name for path in (root / PROFILES).iterdir() if path.is_dir())
     if name not in known:
         known = [str(read_yaml(root / default).get("profile")), *known]
-        raise SafsError(f"unknown profile {name!r}{did_you_mean(name, known)}")
+        raise SafsError(f"unknown profile {shown(name)}{did_you_mean(name, known)}")
     return PROFILES / name / "params.yaml"

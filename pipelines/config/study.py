@@ -13,9 +13,8 @@ from pathlib import Path
 from pydantic import Field
 
 from pipelines.config.pair import Pair, load_pair, load_preset
-from pipelines.config.profile import PROFILE_KEYS, Profile, Studies, profile_file
-from pipelines.config.reading import Sections, read_yaml, written_down
-from safs.checked import validated
+from pipelines.config.profile import PROFILE_KEYS, Profile, Studies, in_its_place, profile_file
+from pipelines.config.reading import Sections, checked, read_yaml, written_down
 from safs.settings import Protocol
 from safs.spec import Spec
 
@@ -35,7 +34,8 @@ def load(params_file: Path, root: Path = Path()) -> Study:
         SafsError: one line naming file, key, value and what was expected.
     """
     values = read_yaml(root / params_file)
-    profile = validated(Profile, values, params_file)
+    profile = checked(Profile, values, params_file)
+    in_its_place(profile, params_file)
     written_down(PROFILE_KEYS, values, params_file)
     readings = {name: _reading(profile, name, root) for name in profile.readings}
     return _resolved(profile, root).model_copy(update={"readings": readings})
@@ -54,8 +54,8 @@ def _resolved(profile: Profile, root: Path, sections: Sections | None = None) ->
     for name in profile.pairs:
         layers = (*preset.layers(name, root), sections or {}, profile.budget)
         pairs[name] = load_pair(name, layers, root, profile.params_file)
-    checked = validated(Protocol, protocol, profile.params_file)
-    return Study(profile=profile.model_copy(update={"protocol": checked}), pairs=pairs)
+    switches = checked(Protocol, protocol, profile.params_file)
+    return Study(profile=profile.model_copy(update={"protocol": switches}), pairs=pairs)
 
 
 def _reading(profile: Profile, name: str, root: Path) -> Study:
@@ -69,7 +69,7 @@ def _reading(profile: Profile, name: str, root: Path) -> Study:
             "title": reading.title,
             "pairs": (reading.pair,),
             "cells": {key: c for key, c in profile.cells.items() if c.pair == reading.pair},
-            "protocol": validated(Protocol, protocol, where),
+            "protocol": checked(Protocol, protocol, where),
             "arms": reading.arms,
             "studies": Studies(),
             "readings": {},

@@ -354,7 +354,7 @@ def test_only_calls_of_layers_are_replaced(fold) -> None:
 
 def test_a_diverging_run_is_seen(fold) -> None:
     network, mask = made(Branches(), 0.9)
-    wild = Recipe(lr=1e12, batch_size=32)
+    wild = Recipe(lr=1.0, batch_size=32).model_copy(update={"lr": 1e12})
     outcome = train(network, fold, wild, 3, ORDER, mask=mask, backend="auto")
     assert outcome.backend == "mixed" and "loss became" in str(outcome.failure)
 
