@@ -23,13 +23,14 @@ from safs import checked, sealed
 from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.rows import Outcome
-from safs.spec import Count, Fraction, Positive, Spec
+from safs.spec import Count, Float32, Fraction, Items, Positive, Recipe, Spec, Text
 
 SCHEMA_VERSION = 1
 
 Key = tuple[str, float, int, str]
 """Identity of a run: (pair, ratio, replicate, arm); dense has ratio 0.0."""
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Loss = Annotated[Float32, Field(ge=0)]
 Problem = tuple[tuple[str, ...], object, str]
 """Where (key path), what stands there, what was expected."""
 
@@ -38,7 +39,7 @@ class Protocol(Spec):
     """Version of the rules and the named preset (``paper``, ``as_released``)."""
 
     version: Positive
-    preset: str
+    preset: Text
 
 
 class Test(Spec):
@@ -53,8 +54,8 @@ class Test(Spec):
     images: Positive
     top1: Fraction
     top5: Fraction
-    loss: float | None
-    correct: str
+    loss: Loss | None
+    correct: Text
 
     def bits(self) -> npt.NDArray[np.bool_]:
         """Per-image correctness, shape ``(images,)``. Raises SafsError if it does not fit."""
@@ -72,13 +73,13 @@ class Validation(Spec):
     """Validation images after the last epoch."""
 
     top1: Fraction | None
-    loss: float | None
+    loss: Loss | None
 
 
 class Train(Spec):
     """Training images during the last epoch."""
 
-    loss: float | None
+    loss: Loss | None
     accuracy: Fraction | None
 
 
@@ -117,10 +118,10 @@ class Memory(Spec):
 
 
 class Device(Spec):
-    """Where it ran: ``cpu`` or ``cuda``, and the processor's name."""
+    """Where it ran, and the processor's name."""
 
-    type: str
-    name: str
+    type: Literal["cpu", "cuda"]
+    name: Text
 
 
 class LayerCount(Spec):
@@ -137,7 +138,7 @@ class Parameters(Spec):
     nonzero: Count
     prunable: Count
     activation: Count
-    layers: dict[str, LayerCount]
+    layers: dict[Text, LayerCount]
 
 
 class Macs(Spec):
@@ -153,7 +154,7 @@ class Macs(Spec):
 class Reach(Spec):
     """Classes still reachable from the input and the accuracy that this allows at most."""
 
-    connected: list[int]
+    connected: Items[Count]
     classes: Positive
     cap: Fraction
 
@@ -161,32 +162,20 @@ class Reach(Spec):
 class SlotRecord(Spec):
     """One activation slot: y = alpha f(beta x); ``null`` where a scale does not apply."""
 
-    name: str
-    operator: str
-    alpha: float | None
-    beta: float | None
-    own: dict[str, float | list[float]] = Field(default_factory=dict)
-
-
-class RecipeRecord(Spec):
-    """Hyperparameters of the final training."""
-
-    optimizer: str
-    lr: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    schedule: str
-    restart_epochs: Positive | None = None
-    batch_size: Positive
+    name: Text
+    operator: Text
+    alpha: Float32 | None
+    beta: Float32 | None
+    own: dict[Text, Float32 | Items[Float32]] = Field(default_factory=dict)
 
 
 class Digests(Spec):
     """Digests that identify inputs and result; ``weights`` is null for a failed run only."""
 
-    parameters: str
-    data: dict[str, str]
-    weights: str | None
-    identity: str
+    parameters: Text
+    data: dict[Text, Text]
+    weights: Text | None
+    identity: Text
 
 
 class Chain(Spec):
@@ -200,19 +189,19 @@ class Chain(Spec):
 
     dense: Outcome | None = None
     mask: Outcome | None = None
-    candidates: list[Outcome] = Field(default_factory=list)
-    trials: list[Outcome] = Field(default_factory=list)
+    candidates: Items[Outcome] = Field(default_factory=list)
+    trials: Items[Outcome] = Field(default_factory=list)
     final: Outcome
 
 
 class Environment(Spec):
     """What it ran on; ``git`` is the commit, null outside a repository."""
 
-    python: str
-    platform: str
-    cpu: str
-    packages: dict[str, str]
-    git: str | None
+    python: Text
+    platform: Text
+    cpu: Text
+    packages: dict[Text, Text]
+    git: Text | None
 
 
 class Record(Spec):
@@ -228,16 +217,16 @@ class Record(Spec):
 
     schema_: Annotated[int, Field(alias="schema")] = SCHEMA_VERSION
     protocol: Protocol
-    profile: str
-    pair: str
-    network: str
-    dataset: str
+    profile: Text
+    pair: Text
+    network: Text
+    dataset: Text
     ratio: Annotated[float, Field(ge=0, lt=1)]
     replicate: Count
     fold: Count
-    arm: Annotated[str, Field(alias="method")]
+    arm: Annotated[Text, Field(alias="method")]
     status: Literal["ok", "failed"]
-    reason: str | None = None
+    reason: Text | None = None
     test: Test | None = None
     validation: Validation | None = None
     train: Train | None = None
@@ -246,19 +235,19 @@ class Record(Spec):
     seconds: Times
     memory: Memory | None = None
     device: Device
-    backend: str
-    acceleration: dict[str, bool | str] = Field(default_factory=dict)
+    backend: Text
+    acceleration: dict[Text, bool | Text] = Field(default_factory=dict)
     threads: Positive
     parameters: Parameters | None = None
     macs: Macs | None = None
     connectivity: Reach | None = None
-    slots: list[SlotRecord] = Field(default_factory=list)
-    recipe: RecipeRecord | None = None
+    slots: Items[SlotRecord] = Field(default_factory=list)
+    recipe: Recipe | None = None
     digests: Digests
     chain: Chain | None = None
-    bits: dict[str, str] = Field(default_factory=dict)
+    bits: dict[Text, Text] = Field(default_factory=dict)
     environment: Environment
-    digest: str | None = None
+    digest: Text | None = None
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -293,17 +282,6 @@ def pack(correct: npt.ArrayLike) -> str:
     return base64.b64encode(bits.tobytes()).decode("ascii")
 
 
-def validate_file(path: Path) -> list[str]:
-    """Problems of a record file: one line each with file, key path, value and expectation."""
-    try:
-        checked.parsed(Record, path.read_bytes(), path)
-    except SafsError as error:
-        return str(error).splitlines()
-    except OSError as error:
-        return [f"{path}: cannot be read: {error.strerror}; expected a record (JSON)"]
-    return []
-
-
 def detail(problem: Problem) -> InitErrorDetails:
     """A problem as pydantic reports it."""
     where, value, expected = problem
@@ -316,12 +294,16 @@ def _inconsistencies(record: Record) -> Iterator[Problem]:
     yield from _digest_problems(record)
     yield from _header_problems(record)
     yield from _status_problems(record)
+    yield from _spent_problems(record)
+    yield from _slot_problems(record)
     if record.chain is not None:
         yield from _chain_problems(record, record.chain)
     if record.test is not None:
         yield from _test_problems(record.test)
     if record.parameters is not None:
         yield from _count_problems(record.parameters)
+    if record.macs is not None and record.macs.sparse > record.macs.dense:
+        yield ("macs", "sparse"), record.macs.sparse, f"at most dense = {record.macs.dense}"
     if record.connectivity is not None:
         yield from _connectivity_problems(record.connectivity)
 
@@ -336,6 +318,12 @@ def _digest_problems(record: Record) -> Iterator[Problem]:
 def _header_problems(record: Record) -> Iterator[Problem]:
     if record.schema_ != SCHEMA_VERSION:
         yield ("schema",), record.schema_, f"schema version {SCHEMA_VERSION}"
+    if record.fold > record.replicate:
+        yield ("fold",), record.fold, f"at most the replicate {record.replicate}"
+    for key, value in (("device", record.device.type), ("processor", record.device.name),
+                       ("threads", str(record.threads))):  # fmt: skip
+        if record.bits.get(key, value) != value:
+            yield ("bits", key), record.bits[key], f"{value!r}, as the record says elsewhere"
     if record.arm not in ARMS:
         close = difflib.get_close_matches(record.arm, ARMS, n=1)
         hint = f"{close[0]!r}? Known: " if close else "one of: "
@@ -397,11 +385,45 @@ def _test_problems(test: Test) -> Iterator[Problem]:
         yield ("test", "top1"), test.top1, f"{share}, the share of ones in test.correct"
 
 
+def _spent_problems(record: Record) -> Iterator[Problem]:
+    """An arm without a search, or without tuning, spends nothing on it."""
+    if record.arm not in ARMS:
+        return
+    arm = ARMS[record.arm]
+    for stage, used in (("search", arm.searched), ("tune", arm.tuned)):
+        for what in ("epochs", "trials", "seconds"):
+            value = getattr(getattr(record, what), stage)
+            if value and not used:
+                yield (what, stage), value, f"0, as arm {record.arm} has no such stage"
+
+
+def _slot_problems(record: Record) -> Iterator[Problem]:
+    scaled = record.arm not in ARMS or ARMS[record.arm].scaled
+    seen: set[str] = set()
+    for place, slot in enumerate(record.slots):
+        if slot.name in seen:
+            yield ("slots", str(place), "name"), slot.name, "each slot once"
+        seen.add(slot.name)
+        for what, value in (("alpha", slot.alpha), ("beta", slot.beta)):
+            if value not in (1, None) and not scaled:
+                where = ("slots", str(place), what)
+                yield where, value, f"1.0, as arm {record.arm} learns no scales"
+
+
 def _count_problems(counts: Parameters) -> Iterator[Problem]:
-    if counts.nonzero > counts.total:
-        yield ("parameters", "nonzero"), counts.nonzero, f"at most total = {counts.total}"
-    if counts.prunable > counts.total:
-        yield ("parameters", "prunable"), counts.prunable, f"at most total = {counts.total}"
+    """The layers' counts against each other's sums."""
+    total = sum(layer.total for layer in counts.layers.values())
+    kept = sum(layer.kept for layer in counts.layers.values())
+    if counts.prunable != total:
+        yield ("parameters", "prunable"), counts.prunable, f"{total}, the sum of the layers' totals"
+    least = total + counts.activation
+    if counts.total < least:
+        expected = f"at least {least}, the prunable and the activations' own"
+        yield ("parameters", "total"), counts.total, expected
+    most = counts.total - total + kept
+    if not kept <= counts.nonzero <= most:
+        expected = f"{kept} to {most}: what the layers keep, and what is not prunable"
+        yield ("parameters", "nonzero"), counts.nonzero, expected
     for name, layer in counts.layers.items():
         if layer.kept > layer.total:
             where = ("parameters", "layers", name, "kept")
@@ -409,6 +431,10 @@ def _count_problems(counts: Parameters) -> Iterator[Problem]:
 
 
 def _connectivity_problems(found: Reach) -> Iterator[Problem]:
+    least = min(1.0, (len(found.connected) + 1) / found.classes)
+    if found.cap < least - 1e-9:
+        expected = f"at least {least:.6g}: the share of the connected classes and one more"
+        yield ("connectivity", "cap"), found.cap, expected
     known = all(0 <= label < found.classes for label in found.connected)
     if not known or len(set(found.connected)) != len(found.connected):
         expected = f"distinct classes from 0 to {found.classes - 1}"

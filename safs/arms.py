@@ -47,6 +47,11 @@ class Arm:
     beyond_paper: bool = False
     operator: str | None = None
 
+    @property
+    def searched(self) -> bool:
+        """Trainings chose its operators."""
+        return self.operators in ("found", "found_fast", "best_single")
+
 
 _LEARNED: Any = {"scaled": True, "tuned": True}
 _CONTROL: Any = {"tuned": True, "beyond_paper": True}

@@ -6,10 +6,9 @@ Every line names the source, the key, what stands there and what was expected.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,16 +18,17 @@ from safs.errors import LONGEST_NAME, SafsError, did_you_mean, printable, shown
 from safs.files import read_text
 
 M = TypeVar("M", bound=BaseModel)
-Lines = Callable[[], Mapping[tuple[str, ...], int]]
-"""Finds the line of the key paths of a file; asked only if there is a fault."""
+KeyPath = tuple[str, ...]
+Lines = Callable[[Collection[KeyPath]], Mapping[KeyPath, int]]
+"""Finds the lines of key paths in a file, or of what is around them."""
 MAX_FAULTS = 50
 """No more faults than this are listed."""
 MAX_LINE = 1000
 """Characters of a line about a fault, the source's name apart."""
 MAX_BYTES = 8 * 2**20
 """Of a JSON file."""
-MAX_KEYS = 200_000
-"""Of all objects in a JSON file together; a record has a few hundred."""
+MAX_VALUES = 200_000
+"""Of a JSON file; a record has a few hundred, unless its activations learn much of their own."""
 MAX_DIGITS = 40
 """Characters of one number."""
 
@@ -67,38 +67,31 @@ def plain(text: str, source: object) -> Any:
     """Strict JSON as plain data, in time and memory proportional to the text.
 
     Raises:
-        SafsError: one line, if the text is no JSON, has a key twice, a number that is not finite or
-            has more than :data:`MAX_DIGITS` characters, or more than :data:`MAX_KEYS` keys.
+        SafsError: one line, if the text is no JSON, has more than :data:`MAX_VALUES` values, a key
+            twice, or a number of more than :data:`MAX_DIGITS` characters.
     """
-    keys = 0
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        raise SafsError(f"{source}: more than {MAX_VALUES} values; expected fewer")
 
     def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal keys
-        keys += len(pairs)
-        if keys > MAX_KEYS:
-            raise SafsError(f"{source}: more than {MAX_KEYS} keys; expected fewer")
         found = dict(pairs)
         if len(found) < len(pairs):
             twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
             raise SafsError(f"{source}: {_name(twice)}: key stands twice; expected each key once")
         return found
 
-    def number(kind: Callable[[str], int | float]) -> Callable[[str], int | float]:
-        def read(digits: str) -> int | float:
-            value = kind(digits) if len(digits) <= MAX_DIGITS else math.inf
-            if not abs(value) < math.inf:
-                raise SafsError(f"{source}: got {digits[:MAX_DIGITS]}; expected a finite number")
-            return value
-
-        return read
+    def number(digits: str) -> str:
+        if len(digits) > MAX_DIGITS:
+            problem = f"a number of {len(digits)} characters; expected at most {MAX_DIGITS}"
+            raise SafsError(f"{source}: got {digits[:MAX_DIGITS]}..., {problem}")
+        return digits
 
     try:
         return json.loads(
             text,
             object_pairs_hook=entries,
-            parse_int=number(int),
-            parse_float=number(float),
-            parse_constant=number(float),
+            parse_int=lambda digits: int(number(digits)),
+            parse_float=lambda digits: float(number(digits)),
         )
     except json.JSONDecodeError as error:
         where = f"{error.msg} at column {error.colno}"
@@ -111,17 +104,21 @@ def explained(
     error: ValidationError, model: type[BaseModel], source: object, lines: Lines | None = None
 ) -> str:
     """One line per fault, at most :data:`MAX_FAULTS` of them."""
-    found, known = error.errors(include_url=False), lines() if lines else None
-    texts = [f"{_at(source, f, known)}: {_line(f, model)}" for f in found[:MAX_FAULTS]]
+    found = error.errors(include_url=False)
+    paths = [tuple(map(str, fault["loc"])) for fault in found[:MAX_FAULTS]]
+    known = lines(paths) if lines else None
+    texts = [
+        f"{_at(source, path, known)}: {_line(fault, model)}"
+        for path, fault in zip(paths, found, strict=False)
+    ]
     more = [f"{source}: and {len(found) - MAX_FAULTS} more"] * (len(found) > MAX_FAULTS)
     return "\n".join([*texts, *more])
 
 
-def _at(source: object, fault: Any, known: Mapping[tuple[str, ...], int] | None) -> str:
-    """``source`` with the line of the fault, or of the nearest key around it."""
+def _at(source: object, path: KeyPath, known: Mapping[KeyPath, int] | None) -> str:
+    """``source`` with the line of the path, or of the nearest key around it."""
     if known is None:
         return str(source)
-    path = tuple(str(part) for part in fault["loc"])
     nearest = next((known[path[:n]] for n in range(len(path), 0, -1) if path[:n] in known), 1)
     return f"{source}:{nearest}"
 
@@ -133,9 +130,9 @@ def _line(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "json_invalid":
         text = f"(whole file): not JSON: {message.removeprefix('Invalid JSON: ')}"
     elif fault["type"] == "missing":
-        text = f"missing key {where!r}"
+        text = f"missing key '{where}'"
     elif fault["type"] == "extra_forbidden":
-        text = f"unknown key {where!r}{did_you_mean(fault['loc'][-1], _keys(model, fault))}"
+        text = f"unknown key '{where}'{did_you_mean(fault['loc'][-1], _keys(model, fault))}"
     elif fault["type"] == "value_error":
         text = ": ".join([where] * bool(where) + [message.removeprefix("Value error, ")])
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from safs.errors import shown
 
@@ -52,7 +52,7 @@ Text = Annotated[str, Field(max_length=32_768), AfterValidator(_printable)]
 """A text of one line; the bits of 50,000 test images take 8,336 characters."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """Fit for a file's name."""
-Items = Annotated[list[T], FailFast()]
+Items = Annotated[list[T], Field(fail_fast=True)]
 """A list of which the first wrong item is told, however many there are."""
 Distinct = Annotated[tuple[H, ...], AfterValidator(_distinct)]
 """A list in which nothing stands twice."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from bench.collection import check_mixing
+from bench.labs import agreement
 from bench.labs.schema import (
     Budget,
     CellSummary,
@@ -17,7 +18,10 @@ from bench.labs.schema import (
     environments_of,
 )
 from bench.record import Key, Parameters, Problem, Record
-from safs.errors import SafsError
+from safs.arms import ARMS
+from safs.errors import SafsError, did_you_mean
+from safs.settings import LR, MOMENTUM, WEIGHT_DECAY
+from safs.spec import Recipe
 
 TOLERANCE = 1e-9
 """Two computations of one number may differ by this much (points, shares)."""
@@ -25,27 +29,56 @@ TOLERANCE = 1e-9
 
 def problems(file: LabFile) -> list[Problem]:
     """All faults; what follows from the runs is checked only once the runs themselves agree."""
-    found = [*_pair_problems(file), *_grid_problems(file)]
+    found = [*_arm_problems(file)] or [*_pair_problems(file), *_grid_problems(file)]
     for place, run in enumerate(file.runs):
         found += _run_problems(file, run, ("runs", str(place)))
-    found = found or [*_copy_problems(file), *_mixing_problems(file)]
+    found = found or [*_copy_problems(file), *agreement.problems(file)]
+    found = found or [*_mixing_problems(file)]
     return found or [*_summary_problems(file)]
+
+
+def _arm_problems(file: LabFile) -> Iterator[Problem]:
+    unknown = next((arm for arm in file.arms if arm not in ARMS), None)
+    if unknown is not None:
+        yield ("methods",), unknown, f"an arm{did_you_mean(unknown, ARMS)}"
+    elif len(set(file.arms)) != len(file.arms) or "dense" not in file.arms:
+        yield ("methods",), file.arms, "distinct arms, dense among them"
 
 
 def _pair_problems(file: LabFile) -> Iterator[Problem]:
     wanted = set(file.arms)
-    if len(wanted) != len(file.arms) or "dense" not in wanted:
-        yield ("methods",), file.arms, "distinct arms, dense among them"
     for name, pair in file.pairs.items():
         if pair.ratios != sorted(set(pair.ratios)) or not pair.ratios:
             yield ("pairs", name, "ratios"), pair.ratios, "distinct ratios, ascending"
         if set(pair.budgets) != wanted:
             yield ("pairs", name, "budgets"), sorted(pair.budgets), "a budget for each arm"
-        for arm, budget in pair.budgets.items():
-            for stage, allowed in (("search", budget.search), ("tune", budget.tune)):
-                if (allowed.trainings == 0) != (allowed.epochs == 0):
-                    where = ("pairs", name, "budgets", arm, stage, "epochs")
-                    yield where, allowed.epochs, f"epochs for {allowed.trainings} trainings"
+        else:
+            yield from _budget_problems(pair, ("pairs", name, "budgets"))
+
+
+def _budget_problems(pair: LabPair, at: tuple[str, ...]) -> Iterator[Problem]:
+    """An arm may spend on the stages that it has, as much as others that have the same."""
+    known: dict[tuple[object, ...], tuple[int, str]] = {}
+    for arm, budget in pair.budgets.items():
+        entry = ARMS[arm]
+        for stage, used, allowed in (
+            ("search", entry.searched, budget.search), ("tune", entry.tuned, budget.tune),
+        ):  # fmt: skip
+            for what in ("trainings", "epochs"):
+                if (value := getattr(allowed, what)) and not used:
+                    yield (*at, arm, stage, what), value, f"0, as arm {arm} has no such stage"
+                if used and not value:
+                    yield (*at, arm, stage, what), value, "at least 1"
+        for where, group, number in (
+            (("final",), (arm == "dense",), budget.final),
+            (("search", "trainings"), (entry.operators,), budget.search.trainings),
+            (("search", "epochs"), (entry.searched,), budget.search.epochs),
+            (("tune", "trainings"), (entry.tuned, entry.whole_budget), budget.tune.trainings),
+            (("tune", "epochs"), (entry.tuned,), budget.tune.epochs),
+        ):
+            same, other = known.setdefault((where, *group), (number, arm))
+            if number != same:
+                yield (*at, arm, *where), number, f"{same}, as for arm {other}"
 
 
 def _grid_problems(file: LabFile) -> Iterator[Problem]:
@@ -88,6 +121,8 @@ def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[P
         if slot.own:
             own = (*at, "slots", str(number), "own")
             yield own, sorted(slot.own), "{}: a lab file has no weights"
+    if record.recipe is not None and ARMS[record.arm].tuned:
+        yield from _recipe_problems(record.recipe, (*at, "recipe"))
     pair = file.pairs.get(record.pair)
     if pair is None:
         return
@@ -97,17 +132,18 @@ def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[P
         yield from _spent_problems(run, budget, where)
 
 
+def _recipe_problems(recipe: Recipe, at: tuple[str, ...]) -> Iterator[Problem]:
+    """A tuned recipe is a point of the tuning space (Table 4); 0 is none."""
+    for what, (low, high) in (("lr", LR), ("weight_decay", WEIGHT_DECAY), ("momentum", MOMENTUM)):
+        value = getattr(recipe, what)
+        if value and not low * (1 - TOLERANCE) <= value <= high * (1 + TOLERANCE):
+            yield (*at, what), value, f"{low} to {high}, as stage 2 chooses"
+
+
 def _count_problems(
     record: Record, counts: Parameters, pair: LabPair, at: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """Sparsity: the layers' counts against the totals and against the ratio."""
-    total = sum(layer.total for layer in counts.layers.values())
-    pruned = total - sum(layer.kept for layer in counts.layers.values())
-    if counts.prunable != total:
-        yield (*at, "prunable"), counts.prunable, f"{total}, the sum of the layers' totals"
-    if counts.nonzero > counts.total - pruned:
-        expected = f"at most {counts.total - pruned}, the total without {pruned} pruned weights"
-        yield (*at, "nonzero"), counts.nonzero, expected
+    """Sparsity: the layers' counts against the ratio."""
     for name, layer in counts.layers.items():
         wanted = max(1.0, (1 - record.ratio) * layer.total)
         if pair.layerwise and abs(layer.kept - wanted) > 1:

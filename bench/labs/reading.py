@@ -1,42 +1,44 @@
 """Reading a lab file that somebody else wrote: bounded, data only, every fault with its line.
 
-Nothing is believed before it is checked: size, depth, numbers and texts are bounded while the text
-is scanned, and only then is it parsed. No fault of a file raises anything but SafsError.
+Nothing is believed before it is checked: size and number of keys are bounded before and while the
+text is parsed, so that no file takes long or much memory. No fault of a file raises anything but
+SafsError. A record alone is read in the same way.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.labs.schema import LabFile, seal
-from bench.record import validate_file
-from safs.checked import parsed
+from bench.record import Record
+from safs.checked import MAX_BYTES, KeyPath, plain, typed
 from safs.errors import SafsError
+from safs.files import read_text
 
 LABS = Path("results/labs")
 """Where reviewed files lie in the repository: ``<lab>/<profile>.json``."""
-MAX_BYTES = 8 * 2**20
-MAX_VALUES = 400_000
-MAX_DEPTH = 12
-MAX_TEXT = 32_768
-"""Characters of one text; the bits of 50,000 test images take 8,336."""
-MAX_WHOLE = 2**53
+MAX_KEYS = 10_000
+"""Of one run with all that is in it, and of everything beside the runs; so many can be wrong."""
 
-KeyLines = dict[tuple[str, ...], int]
-_TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
-_WHOLE = re.compile(r"-?[0-9]+")
+_BETWEEN = re.compile(r"[\s,:]*")
 
 
 def validate(path: Path) -> list[str]:
     """Faults of a record or a lab file, one line each; for a lab file with the line number."""
     try:
         text = _text(path)
-        if not re.match(r'\s*\{\s*"lab_file"', text):
-            return validate_file(path)
-        parse(text, str(path))
+        values = plain(text, path)
+        if isinstance(values, dict) and "lab_file" in values:
+            _lab_file(text, values, str(path))
+        else:
+            _few_keys(values, str(path))
+            typed(Record, text, path)
     except SafsError as error:
         return str(error).splitlines()
     return []
@@ -49,124 +51,93 @@ def read(path: Path) -> LabFile:
 
 def parse(text: str, source: str) -> LabFile:
     """A lab file from its text. Raises SafsError, one line per fault, each with ``source``."""
-    lines = scan(text, source)
-    file = parsed(LabFile, text, source, lines)
-    if seal(json.loads(text)) != file.digest:
+    return _lab_file(text, plain(text, source), source)
+
+
+def _lab_file(text: str, values: Any, source: str) -> LabFile:
+    parts = dict(values) if isinstance(values, dict) else {}
+    runs = parts.pop("runs", ())
+    for part in (parts, *(runs if isinstance(runs, list) else ())):
+        _few_keys(part, source)
+    file = typed(LabFile, text, source, partial(lines, text))
+    if seal(values) != file.digest:
+        line = lines(text, ())["digest",]
         raise SafsError(
-            f"{source}:{lines[('digest',)]}: digest: got {file.digest}; expected the digest of the "
-            "content: the file was changed after safs-bench wrote it"
+            f"{source}:{line}: digest: got {file.digest}; expected the digest of the content: the "
+            "file was changed after safs-bench wrote it"
         )
     return file
 
 
 def _text(path: Path) -> str:
-    """The file's text, read no further than the bound."""
-    if not path.is_file():
-        raise SafsError(f"{path}: no such file; expected a record or a lab file (JSON)")
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise SafsError(f"{path}: more than {MAX_BYTES} bytes; expected at most that")
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SafsError(f"{path}: not UTF-8 at byte {error.start}; expected JSON") from None
+        return read_text(path, MAX_BYTES)
     except OSError as error:
-        raise SafsError(f"{path}: cannot be read: {error.strerror}") from None
+        reason = f"cannot be read: {error.strerror}; expected a record or a lab file (JSON)"
+        raise SafsError(f"{path}: {reason}") from None
 
 
-class _Frame:
-    """An open object or array while scanning: the key or index that comes next."""
-
-    def __init__(self, array: bool) -> None:
-        self.array, self.index, self.key = array, 0, ""
-        self.waits_for_key = not array
-        self.seen: set[str] = set()
+def _few_keys(value: Any, source: str) -> None:
+    if _keys(value) > MAX_KEYS:
+        raise SafsError(f"{source}: more than {MAX_KEYS} keys in one part; expected fewer")
 
 
-def scan(text: str, source: str) -> KeyLines:
-    """The line of every key path; refuses what is too deep, too large, repeated or unprintable.
+def _keys(value: Any) -> int:
+    """The keys of all objects in plain data."""
+    count, waiting = 0, [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            count += len(inner)
+            inner = list(inner.values())
+        waiting += inner if isinstance(inner, list) else ()
+    return count
 
-    Text that is not JSON passes: the parser says so afterwards, in constant depth.
 
-    Raises:
-        SafsError: one line with source, line and key.
+def lines(text: str, paths: Collection[KeyPath]) -> dict[KeyPath, int]:
+    """The line of every key of a JSON object, and of those entries in it that the paths lead to.
+
+    A run, a cell, an environment or a pair is such an entry; in a lab file it has one line.
     """
-    lines: KeyLines = {(): 1}
-    stack: list[_Frame] = []
-    for line, token in _tokens(text):
-        problem = None
-        if token in "}]":
-            stack = stack[:-1]
-        elif token == ",":
-            _next(stack)
-        elif token == ":":
-            continue
-        elif stack and stack[-1].waits_for_key:
-            problem = _name(stack[-1], token)
-            lines[_path(stack)] = line
-        else:
-            lines.setdefault(_path(stack), line)
-            problem = _value_problem(token)
-            if token in "{[":
-                stack.append(_Frame(token == "["))
-        if len(stack) > MAX_DEPTH:
-            problem = f"nested deeper than {MAX_DEPTH}; expected less"
-        if len(lines) > MAX_VALUES:
-            problem = f"more than {MAX_VALUES} values; expected fewer"
-        if problem:
-            where = ".".join(ascii(part)[1:-1] for part in _path(stack)) or "(whole file)"
-            raise SafsError(f"{source}:{line}: {where}: {problem}")
-    return lines
-
-
-def _tokens(text: str) -> Iterator[tuple[int, str]]:
+    found: dict[KeyPath, int] = {}
     line, last = 1, 0
-    for found in _TOKEN.finditer(text):
-        line += text.count("\n", last, found.start())
-        last = found.start()
-        yield line, found.group()
+
+    def note(path: KeyPath, at: int) -> None:
+        nonlocal line, last
+        line, last = line + text.count("\n", last, at), at
+        found[path] = line
+
+    inside = {path[0]: {p[1] for p in paths if p[:1] == path[:1]} for path in paths if path[1:]}
+    for name, at, value in _entries(text, _skip(text, 0)):
+        note((name,), at)
+        waiting = set(inside.get(name, ()))
+        for inner, at, _ in _entries(text, value) if waiting else ():
+            if inner in waiting:
+                note((name, inner), at)
+                waiting.remove(inner)
+            if not waiting:
+                break
+    return found
 
 
-def _next(stack: list[_Frame]) -> None:
-    """After a comma: the next index of an array, the next key of an object."""
-    if stack:
-        stack[-1].index += 1
-        stack[-1].waits_for_key = not stack[-1].array
+def _entries(text: str, at: int) -> Iterator[tuple[str, int, int]]:
+    """Name, place and place of the value of every entry of the object or array at ``at``."""
+    decoder, kind, at = json.JSONDecoder(), text[at], _skip(text, at + 1)
+    for index in itertools.count():
+        if kind not in "{[" or text[at] in "}]":
+            return
+        start, name = at, index
+        if kind == "{":
+            name, at = decoder.raw_decode(text, at)
+            at = _skip(text, at)
+        yield str(name), start, at
+        _, at = decoder.raw_decode(text, at)
+        at = _skip(text, at)
 
 
-def _path(stack: list[_Frame]) -> tuple[str, ...]:
-    return tuple(str(frame.index) if frame.array else frame.key for frame in stack)
-
-
-def _name(frame: _Frame, token: str) -> str | None:
-    """Take ``token`` as the object's next key; what is wrong with it, if anything."""
-    frame.waits_for_key = False
-    frame.key = _unquoted(token)
-    if frame.key in frame.seen:
-        return "key stands twice; expected each key once"
-    frame.seen.add(frame.key)
-    return _value_problem(token)
-
-
-def _value_problem(token: str) -> str | None:
-    if token.startswith('"'):
-        text = _unquoted(token)
-        if len(text) > MAX_TEXT:
-            return f"a text of {len(text)} characters; expected at most {MAX_TEXT}"
-        if not text.isprintable():
-            return f"got {ascii(text)[:60]}; expected printable characters only"
-    elif len(token) > 40 or (_WHOLE.fullmatch(token) and abs(int(token)) > MAX_WHOLE):
-        return f"got {ascii(token)[1:31]}...; expected a number of at most {MAX_WHOLE}"
-    return None
-
-
-def _unquoted(token: str) -> str:
-    """The text of a JSON string; the token itself where it is none."""
-    try:
-        return str(json.loads(token))
-    except ValueError:
-        return token
+def _skip(text: str, at: int) -> int:
+    """The next place that is no blank, comma or colon."""
+    return _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
 
 
 def by_lab(folder: Path, profile: str) -> dict[str, LabFile]:

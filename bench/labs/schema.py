@@ -18,12 +18,11 @@ from pydantic_core import to_jsonable_python
 
 from bench.contrasts import contrasts_of
 from bench.record import Environment, Protocol, Record, detail
-from safs.spec import Count, Fraction, Positive, Spec
+from safs.spec import Count, Epochs, Fraction, Items, Name, Positive, Spec, Text
 
 VERSION = 1
 """Version of the format; a reader knows exactly one."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -32,20 +31,20 @@ class Lab(Spec):
     """Who: a short name (lower-case letters, digits, hyphens) and a line about the set-up."""
 
     name: Slug
-    description: Annotated[str, Field(max_length=300)]
+    description: Annotated[Text, Field(max_length=300)]
 
 
 class Trainings(Spec):
     """What a search may spend: ``trainings`` of ``epochs`` each."""
 
-    trainings: Count
-    epochs: Count
+    trainings: Annotated[int, Field(ge=0, le=200_000)]
+    epochs: Annotated[int, Field(ge=0, le=100_000)]
 
 
 class Budget(Spec):
     """Epochs of an arm's last training, and what its stage 1 and stage 2 may spend."""
 
-    final: Positive
+    final: Epochs
     search: Trainings
     tune: Trainings
 
@@ -63,15 +62,15 @@ class LabPair(Spec):
 
     parameters: Sha256
     layerwise: bool
-    ratios: list[Annotated[float, Field(gt=0, lt=1)]]
-    budgets: dict[str, Budget]
+    ratios: Items[Annotated[float, Field(gt=0, lt=1)]]
+    budgets: dict[Text, Budget]
 
 
 class Gain(Spec):
     """Mean paired difference of a contrast in percentage points over ``n`` replicates."""
 
     n: Count
-    mean: float | None
+    mean: Annotated[float, Field(ge=-100, le=100)] | None
 
 
 class CellSummary(Spec):
@@ -80,7 +79,7 @@ class CellSummary(Spec):
     pair: Name
     ratio: float
     sparsity: Fraction | None
-    gains: dict[str, Gain]
+    gains: dict[Text, Gain]
 
 
 class Failed(Spec):
@@ -107,13 +106,13 @@ class LabFile(Spec):
     protocol: Protocol
     seed: Count
     replicates: Positive
-    arms: Annotated[list[str], Field(alias="methods")]
+    arms: Annotated[Items[Text], Field(alias="methods")]
     dvc_lock: Sha256
-    data: dict[Name, dict[str, str]]
-    environments: list[Environment]
+    data: dict[Name, dict[Text, Text]]
+    environments: Items[Environment]
     pairs: dict[Name, LabPair]
-    cells: list[CellSummary]
-    runs: list[Run]
+    cells: Items[CellSummary]
+    runs: Items[Run]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -13,6 +13,7 @@ from bench.context import Context
 from bench.record import Record, pack
 from bench.traces import Traces, curve_frame
 from safs import sealed
+from safs.arms import ARMS
 from safs.rows import SearchTrace, TuneTrace
 
 PAIR = "lenet5_mnist5k"
@@ -73,8 +74,10 @@ def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[st
         "threads": 1,
         "parameters": _parameters(ratio),
         "macs": {"dense": 281_640, "sparse": round((1 - ratio) * 281_640)},
-        "connectivity": None if dense else {"connected": connected, "classes": 10, "cap": 0.6},
-        "slots": [_slot(name, arm, tuned) for name in SLOTS],
+        "connectivity": None
+        if dense
+        else {"connected": connected, "classes": 10, "cap": (len(connected) + 2) / 10},
+        "slots": [_slot(name, arm) for name in SLOTS],
         "recipe": _recipe(),
         "digests": _digests(arm),
         "chain": chain(arm, ratio, replicate),
@@ -117,9 +120,9 @@ def _parameters(ratio: float) -> dict[str, Any]:
     return counts | {"layers": layers}
 
 
-def _slot(name: str, arm: str, tuned: bool) -> dict[str, Any]:
+def _slot(name: str, arm: str) -> dict[str, Any]:
     operator = {"safs": "symlog", "stage1_only": "symlog", "srelu": "srelu"}.get(arm, "relu")
-    scale = 1.1 if tuned else 1.0
+    scale = 1.1 if ARMS[arm].scaled else 1.0
     own = {"t_r": [0.5, 0.6]} if arm == "srelu" else {}
     return {"name": name, "operator": operator, "alpha": scale, "beta": scale, "own": own}
 

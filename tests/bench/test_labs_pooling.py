@@ -144,10 +144,10 @@ def other_parameters(name: str, seed: int):
 
 def other_budget(name: str, seed: int):
     values = content(name, seed)
-    values["pairs"][PAIR]["budgets"]["vanilla"]["final"] = 10
+    for arm, budget in values["pairs"][PAIR]["budgets"].items():
+        budget["final"] = 20 if arm == "dense" else 10
     for run in values["runs"]:
-        if run["record"]["method"] == "vanilla":
-            run["record"]["epochs"]["final"] = 10
+        run["record"]["epochs"]["final"] = 20 if run["record"]["method"] == "dense" else 10
     return pooling.LabFile.model_validate(values | {"digest": sha("any")})
 
 

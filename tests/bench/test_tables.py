@@ -114,7 +114,7 @@ def test_connectivity_stands_beside_accuracy(whole: Collection) -> None:
     frame = tables.connectivity(whole, synthetic.context()).frame
     assert len(frame) == 9
     row = _row(frame, ratio=0.99, replicate=1)
-    assert (row["connected"], row["classes"], row["cap"]) == (5, 10, 60)
+    assert (row["connected"], row["classes"], row["cap"]) == (5, 10, 70)
     assert row["safs"] == whole.series(PAIR, 0.99, "safs")[1]
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.record import Record, validate_file
+from bench.labs.reading import validate
+from bench.record import Record
 from pipelines.engine import layout
 from safs import arms
 
@@ -122,7 +123,7 @@ def test_every_arm_has_a_valid_record(smoke: Clone) -> None:
     names |= {f"{arm}-0.9-r{r}.json" for arm in (*ARMS, *SWEPT) for r in (0, 1)}
     files = list((smoke.path / "runs/smoke/evaluate" / PAIR).iterdir())
     assert {file.name for file in files} == names
-    assert [problem for file in files for problem in validate_file(file)] == []
+    assert [problem for file in files for problem in validate(file)] == []
     done = smoke.bench("validate", *map(str, files))
     assert f"{len(files)} valid" in done.stdout
 
