@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from safs.datasets import unpickle
+from safs.datasets import batches, unpickle
 from safs.datasets.base import Arrays, Augmentation, Part, dataset
-from safs.datasets.source import DEFAULT_DIRECTORY, OfficialFiles, replacing
+from safs.datasets.source import DEFAULT_DIRECTORY, MAX_BYTES, OfficialFiles, replacing
 from safs.errors import SafsError
 
 _ARCHIVE = "cifar-10-python.tar.gz"
+_MEMBERS = 100  # the official archive has 9
 _SHAPE = (3, 32, 32)
 
 
@@ -63,25 +67,34 @@ def cifar10(part: Part, directory: Path | None, source: OfficialFiles = SOURCE) 
     """
     _unpack(source, directory or DEFAULT_DIRECTORY)
     names = [name for name in source.files if name.startswith("test") == (part == "test")]
-    batches = [_batch(source, name, directory) for name in names]
-    return Arrays(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
+    found = [_batch(source, name, directory) for name in names]
+    return Arrays(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
 
 def _unpack(source: OfficialFiles, directory: Path) -> None:
     """Take the batches out of the official archive if they are not there yet."""
     archive, folder = directory / _ARCHIVE, directory / source.folder
-    missing = [name for name in source.files if not (folder / name).is_file()]
+    missing = {
+        f"{source.folder}/{n}": folder / n
+        for n in source.files
+        if source.find(n, directory) is None
+    }
     if not missing or not archive.is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive) as tar:
-            for name in missing:
-                member = tar.extractfile(f"{source.folder}/{name}")
-                with replacing(folder / name) as temporary:
-                    temporary.write_bytes(member.read() if member else b"")
-    except (KeyError, tarfile.TarError, EOFError) as error:
+            for member in itertools.islice(tar, _MEMBERS):
+                if member.size > MAX_BYTES:
+                    raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
+                content = tar.extractfile(member) if member.isreg() else None
+                if content and (target := missing.pop(member.name, None)):
+                    with replacing(target) as temporary:
+                        temporary.write_bytes(content.read())
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise SafsError(f"{archive}: not the official archive ({error})") from None
+    if missing:
+        raise SafsError(f"{archive}: not the official archive (without {', '.join(missing)})")
 
 
 def _batch(
@@ -89,11 +102,8 @@ def _batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     where = f"{source.folder}/{name}"
     batch = unpickle.load(source.read(name, directory), where)
-    try:
-        images = np.asarray(batch["data"], np.uint8).reshape(-1, *_SHAPE)
-        labels = np.asarray(batch["labels"], np.int64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SafsError(f"{where}: not a batch of CIFAR-10 ({error!r})") from None
-    if len(images) != len(labels):
-        raise SafsError(f"{where}: {len(images)} images, {len(labels)} labels")
-    return images, labels
+    data, labels = batches.arrays(batch, where)
+    if data.dtype != np.uint8 or data.shape != (len(labels), math.prod(_SHAPE)):
+        found = f"{data.dtype} {data.shape} for {len(labels)} labels"
+        raise SafsError(f"{where}: not a batch of CIFAR-10: {found}")
+    return data.reshape(-1, *_SHAPE), labels

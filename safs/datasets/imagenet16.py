@@ -38,8 +38,9 @@ def imagenet16(part: Part, directory: Path | None, names: Sequence[str] | None =
 
     Args:
         part: ``train`` or ``test``.
-        directory: the data directory, whose folder ``imagenet16`` holds ``train_data_batch_1`` to
-            ``train_data_batch_10`` and ``val_data``, pickles or ``.npz``; None means ``data``.
+        directory: the data directory, which or whose folder ``imagenet16`` holds
+            ``train_data_batch_1`` to ``train_data_batch_10`` and ``val_data``, pickles or ``.npz``;
+            None means ``data``.
         names: names of the part's batch files without their ending; None means the official ones.
 
     Returns:
@@ -48,8 +49,10 @@ def imagenet16(part: Part, directory: Path | None, names: Sequence[str] | None =
     Raises:
         SafsError: files are missing, damaged, or hold anything but arrays.
     """
-    folder = (directory or DEFAULT_DIRECTORY) / FOLDER
+    base = directory or DEFAULT_DIRECTORY
     names = names or batches.NAMES[part]
+    direct = not (base / FOLDER).is_dir() and any(batches.find(base, name) for name in names)
+    folder = base if direct else base / FOLDER
     files = [found for name in names if (found := batches.find(folder, name))]
     if len(files) < len(names) and (files or not store.exists(folder, part)):
         missing = [name for name in names if not batches.find(folder, name)]
@@ -65,8 +68,8 @@ def imagenet16(part: Part, directory: Path | None, names: Sequence[str] | None =
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one batch file; the official labels count from 1."""
     data, labels = batches.read(path)
-    if data.size != len(labels) * np.prod(_SHAPE) or data.dtype != np.uint8:
+    if data.size != len(labels) * np.prod(_SHAPE) or data.dtype != np.uint8 or not data.size:
         raise SafsError(f"{path}: {data.dtype} {data.shape}, expected uint8 [{len(labels)}, 768]")
-    if len(labels) and not (labels.min() >= 1 and labels.max() <= CLASSES):
+    if not (labels.min() >= 1 and labels.max() <= CLASSES):
         raise SafsError(f"{path}: a label lies outside 1..{CLASSES}")
     return data.reshape(-1, *_SHAPE), labels - 1

@@ -7,6 +7,7 @@ Algorithms".
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +123,8 @@ def _idx(source: OfficialFiles, name: str, dimensions: int, directory: Path | No
     header = 4 + 4 * dimensions
     if content[:4] != bytes((0, 0, _UINT8, dimensions)) or len(content) < header:
         raise SafsError(f"{source.folder}/{name}: not an IDX file of {dimensions}-d unsigned bytes")
-    sizes = np.frombuffer(content, ">u4", dimensions, offset=4).astype(int)
-    if len(content) - header != sizes.prod():
+    sizes = np.frombuffer(content, ">u4", dimensions, offset=4).tolist()
+    if len(content) - header != math.prod(sizes):
         found = len(content) - header
-        raise SafsError(f"{source.folder}/{name}: {found} bytes, expected {sizes.prod()}")
+        raise SafsError(f"{source.folder}/{name}: {found} bytes, expected {math.prod(sizes)}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)

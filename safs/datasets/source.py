@@ -1,24 +1,30 @@
 """Official files of a data set: where they lie, whether they are what they should be.
 
-Files are looked for in torchvision's layout below the data directory and their MD5 sums compared
-with a table. What is missing is downloaded by torchvision where there is a network.
+Files are looked for in torchvision's layout below the data directory, then directly in it, and
+their MD5 sums compared with a table. What is missing is downloaded by torchvision where there is a
+network.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from safs.errors import SafsError
+from safs.files import read_bytes
 
 DEFAULT_DIRECTORY = Path("data")
+MAX_BYTES = 2**27
+"""Of a file, packed or not; MNIST's training images have 47 million bytes."""
 
 Download = Callable[[Path], object]
 
@@ -52,25 +58,30 @@ class OfficialFiles:
             SafsError: the file is missing and cannot be downloaded, or its checksum is wrong.
         """
         base = directory or DEFAULT_DIRECTORY
-        path = self._find(name, base)
+        path = self.find(name, base)
         if path is None:
             self._fetch(base)
-            path = self._find(name, base)
+            path = self.find(name, base)
         if path is None:
             raise SafsError(self._missing(base, f"{name} is not there"))
         return self._verified(name, path)
 
-    def _find(self, name: str, base: Path) -> Path | None:
-        plain = base / self.folder / name
-        packed = plain.with_name(f"{name}.gz")
-        return next((path for path in (plain, packed) if path.is_file()), None)
+    def find(self, name: str, base: Path) -> Path | None:
+        """Where a file lies: in the folder or directly in the data directory, packed or not."""
+        places = (base / self.folder, base)
+        paths = [place / file for place in places for file in (name, f"{name}.gz")]
+        return next((path for path in paths if path.is_file()), None)
 
     def _verified(self, name: str, path: Path) -> bytes:
-        raw = path.read_bytes()
-        try:
-            content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        except (OSError, EOFError) as error:
-            raise SafsError(f"{path}: not a gzip file ({error})") from None
+        raw = content = read_bytes(path, MAX_BYTES)
+        if path.suffix == ".gz":
+            try:
+                with gzip.open(io.BytesIO(raw)) as file:
+                    content = file.read(MAX_BYTES + 1)
+            except (OSError, EOFError, zlib.error) as error:
+                raise SafsError(f"{path}: not a gzip file ({error})") from None
+            if len(content) > MAX_BYTES:
+                raise SafsError(f"{path}: unpacks to more than {MAX_BYTES} bytes")
         sums = {hashlib.md5(data, usedforsecurity=False).hexdigest() for data in (raw, content)}
         if not sums & set(self.files[name]):
             expected = " or ".join(self.files[name])
@@ -88,8 +99,8 @@ class OfficialFiles:
             with _beside(base) as fresh:
                 self.download(fresh)
                 for name in self.files:
-                    found = self._find(name, fresh)
-                    if found is not None and self._find(name, base) is None:
+                    found = self.find(name, fresh)
+                    if found is not None and self.find(name, base) is None:
                         self._verified(name, found)
                         (base / self.folder).mkdir(parents=True, exist_ok=True)
                         found.replace(base / self.folder / found.name)

@@ -28,7 +28,7 @@ def load(content: bytes, source: str | Path = "pickle") -> Any:
         SafsError: the pickle names anything but arrays and containers, or is damaged.
     """
     try:
-        return _finished(_Restricted(io.BytesIO(content), encoding="latin1").load())
+        return _finished(_Restricted(io.BytesIO(content), encoding="latin1").load(), {})
     except SafsError as error:
         raise SafsError(f"{source}: {error}") from None
     except Exception as error:
@@ -150,14 +150,20 @@ def _text(value: object) -> str:
     return value
 
 
-def _finished(value: Any) -> Any:
-    """The loaded value with arrays in the place of what stood for them."""
+def _finished(value: Any, known: dict[int, Any]) -> Any:
+    """The loaded value with arrays in the place of what stood for them.
+
+    ``known`` are the finished containers by the identity of the loaded ones: one that stands in
+    several places is looked at once.
+    """
     if isinstance(value, _Array):
         return value.array
+    if id(value) in known:
+        return known[id(value)]
     if isinstance(value, dict):
-        return {_finished(key): _finished(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        if all(type(item) is int for item in value):
-            return value
-        return type(value)(_finished(item) for item in value)
-    return value
+        found: Any = {_finished(k, known): _finished(v, known) for k, v in value.items()}
+    elif isinstance(value, list | tuple) and not all(type(item) is int for item in value):
+        found = type(value)(_finished(item, known) for item in value)
+    else:
+        return value
+    return known.setdefault(id(value), found)

@@ -21,7 +21,7 @@ def read(source: MaskSource, network: nn.Module) -> dict[str, Tensor]:
 
     For a layer ``conv1`` the first of these counts: a tensor ``conv1.weight_mask`` (the buffer of
     ``torch.nn.utils.prune``), ``conv1`` (a mask), ``conv1.weight`` (a weight, whose exact zeros are
-    pruned). In a mask, what is not 0 survives.
+    pruned). In a mask, 1 survives and 0 is pruned.
 
     Args:
         source: tensors by name; a module, which stands for its state; or a file of tensors by name,
@@ -30,21 +30,36 @@ def read(source: MaskSource, network: nn.Module) -> dict[str, Tensor]:
         network: says which layers there are, and their shapes.
 
     Raises:
-        SafsError: a layer is missing or of another shape, or the file cannot be read.
+        SafsError: a layer is missing, of another shape or holds what it may not; no weight
+            survives; or the file cannot be read.
     """
     tensors = _tensors(source)
-    return {name: _layer(name, weight, tensors) for name, weight in prunable(network).items()}
+    mask = {name: _layer(name, weight, tensors) for name, weight in prunable(network).items()}
+    if not any(bool(keep.any()) for keep in mask.values()):
+        raise SafsError("given mask: no weight survives; expected at least one")
+    return mask
 
 
 def _layer(name: str, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     for key in (f"{name}.weight_mask", name, f"{name}.weight"):
         if key in tensors:
-            found = tensors[key]
-            if found.shape != weight.shape:
-                shapes = f"{tuple(found.shape)}, expected {tuple(weight.shape)}"
-                raise SafsError(f"given mask: {key} has the shape {shapes}")
-            return (found.detach() != 0).cpu()
+            return _survivors(key, tensors[key], weight, is_mask=key != f"{name}.weight")
     raise SafsError(f"given mask: nothing for layer {name!r}; found {', '.join(tensors) or 'none'}")
+
+
+def _survivors(key: str, found: object, weight: Tensor, is_mask: bool) -> Tensor:
+    """Which weights a tensor leaves: a mask says so by 0 and 1, a weight by what is not 0."""
+    if not isinstance(found, Tensor) or found.layout != torch.strided or found.is_complex():
+        raise SafsError(f"given mask: {key} is a {type(found).__name__}, expected a dense tensor")
+    if found.shape != weight.shape:
+        shapes = f"{tuple(found.shape)}, expected {tuple(weight.shape)}"
+        raise SafsError(f"given mask: {key} has the shape {shapes}")
+    found = found.detach().cpu()
+    fits = (found == 0) | (found == 1) if is_mask else found.isfinite()
+    if not bool(fits.all()):
+        wrong, expected = found[~fits][0].item(), "0 and 1" if is_mask else "finite weights"
+        raise SafsError(f"given mask: {key} holds {wrong}; expected {expected} only")
+    return found != 0
 
 
 def _tensors(source: MaskSource) -> Mapping[str, Tensor]:

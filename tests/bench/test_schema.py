@@ -72,7 +72,11 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("test/correct", "AAAA", "test.correct: got 'AAAA'; expected packed bits of the images"),
         ("test/correct", "%", "not base64"),
         ("test/imagez", 3, "unknown key 'test.imagez'; did you mean 'images'?"),
-        ("parameters/nonzero", 10**9, "parameters.nonzero: got 1000000000; expected 442 to 678: what the layers"),
+        (
+            "parameters/nonzero",
+            10**9,
+            "parameters.nonzero: got 1000000000; expected 442 to 678: what the layers",
+        ),
         ("parameters/layers/fc1/kept", 10**9, "parameters.layers.fc1.kept: got 1000000000"),
         ("connectivity/connected", [1, 1], "connectivity.connected: got [1, 1]; expected distinct"),
         ("connectivity/connected", [10], "expected distinct classes from 0 to 9"),

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,42 @@ def test_the_checksum_tables_are_torchvisions():
     assert CIFAR10_SOURCE.folder == theirs.base_folder
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_files_directly_in_the_data_directory_are_found(tmp_path, packed):
+    source = replace(FASHION_MNIST_SOURCE, files=put(tmp_path, mnist_contents(), packed=packed))
+    assert len(fashion_mnist.load("train", tmp_path, source).labels) == 36
+
+
+def test_an_idx_header_that_lies_is_refused(tmp_path):
+    for sizes in ((2**32 - 1,) * 3, (2**31, 2**31, 4), (36, 28, 29), (0, 28, 28)):
+        contents = mnist_contents()
+        name = "train-images-idx3-ubyte"
+        contents[name] = struct.pack(">BBBB3I", 0, 0, 8, 3, *sizes) + contents[name][16:]
+        source = replace(MNIST_SOURCE, files=put(tmp_path / "MNIST/raw", contents))
+        with pytest.raises(SafsError, match="bytes, expected"):
+            mnist.load("train", tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda raw: raw[: len(raw) // 2], "not a gzip file"),
+        (lambda raw: raw[:20] + b"\xff" * 40 + raw[60:], "not a gzip file"),
+        (lambda raw: gzip.compress(bytes(5000)), "unpacks to more than 4000 bytes"),
+        (lambda raw: bytes(4001), "4001 bytes; expected 1 to 4000"),
+        (lambda raw: b"", "an empty file"),
+    ],
+)
+def test_packed_files_are_unpacked_within_bounds(tmp_path, monkeypatch, damage, words):
+    monkeypatch.setattr("safs.datasets.source.MAX_BYTES", 4000)
+    put(tmp_path / "MNIST/raw", mnist_contents(train=3))
+    path = tmp_path / "MNIST/raw/train-images-idx3-ubyte.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(SafsError, match=words) as caught:
+        mnist.load("train", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 # --- CIFAR-10 ---------------------------------------------------------------------------------
 
 
@@ -251,11 +288,31 @@ def test_cifar10_from_the_official_archive(tmp_path):
     assert len(arrays.labels) == 6
 
 
+def test_cifar10_directly_in_the_data_directory(tmp_path):
+    source = replace(CIFAR10_SOURCE, files=put(tmp_path, cifar_contents(), packed=False))
+    assert len(cifar10.load("train", tmp_path, source).labels) == 30
+
+
+def test_an_archive_that_is_not_the_official_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("safs.datasets.cifar10.MAX_BYTES", 1000)
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    for size, words in ((2000, "has 2000 bytes"), (10, "without cifar-10-batches-py/data_batch_1")):
+        with tarfile.open(archive, "w:gz") as tar:
+            entry = tarfile.TarInfo("cifar-10-batches-py/other")
+            entry.size = size
+            tar.addfile(entry, io.BytesIO(bytes(size)))
+        with pytest.raises(SafsError, match=words):
+            cifar10.load("test", tmp_path)
+    archive.write_bytes(archive.read_bytes()[:40])
+    with pytest.raises(SafsError, match="not the official archive"):
+        cifar10.load("test", tmp_path)
+
+
 @pytest.mark.parametrize("content", [{}, {"data": [[1]], "labels": [1]}, [1, 2]])
 def test_a_batch_that_is_none_is_refused(tmp_path, content):
     contents = cifar_contents(lambda batch: pickle.dumps(content))
     sums = put(tmp_path / "cifar-10-batches-py", contents, packed=False)
-    with pytest.raises(SafsError, match="not a batch of CIFAR-10"):
+    with pytest.raises(SafsError, match="not a batch with data and labels"):
         cifar10.load("test", tmp_path, replace(CIFAR10_SOURCE, files=sums))
 
 
@@ -270,6 +327,25 @@ class Reduced:
 
     def __reduce__(self):
         return self.call
+
+
+def shared_lists(levels):
+    """A list in a list, each twice: 2 to the power of ``levels`` lists, were they written out."""
+    found = [1.5]
+    for _ in range(levels):
+        found = [found, found]
+    return found
+
+
+def test_shared_and_nested_containers_take_no_time():
+    assert unpickle.load(pickle.dumps(shared_lists(60)))
+    deep = b"]" + b"]" * 100_000 + b"a" * 100_000 + b"."
+    with pytest.raises(SafsError, match="not a pickle of arrays"):
+        unpickle.load(deep)
+    endless = []
+    endless.append(endless)
+    with pytest.raises(SafsError, match="not a pickle of arrays"):
+        unpickle.load(pickle.dumps(endless))
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -471,6 +547,16 @@ def test_a_conversion_that_was_killed_counts_for_nothing(tmp_path, monkeypatch):
         ({"data": np.zeros((3, 768))}, "float64"),
         ({"data": np.zeros((3, 3072), np.uint8)}, "expected uint8"),
         ({"data": Reduced(os.system, "touch owned")}, "refused: the pickle names"),
+        ({"data": np.zeros((0, 768), np.uint8), "labels": []}, "expected uint8"),
+        ({"data": [[0] * 768] * 3}, "not a batch with data and labels"),
+        ({"labels": shared_lists(30)}, "not a batch with data and labels"),
+        ({"labels": [10**30] * 3}, "not a batch with data and labels"),
+        ({"labels": [True, 2, 3]}, "not a batch with data and labels"),
+        ({"labels": [1, -2, 3]}, "a label lies outside 1..1000"),
+        ({"labels": ["1", "2", "3"]}, "not a batch with data and labels"),
+        ({"labels": np.array([1.0, 2.0, np.nan])}, "labels are float64"),
+        ({"labels": np.array([True, False, True])}, "labels are bool"),
+        ({"labels": np.array([[1], [2], [3]])}, r"labels are int64 \(3, 1\)"),
     ],
 )
 def test_wrong_batches_are_refused(tmp_path, change, complaint):
@@ -487,6 +573,55 @@ def test_an_npz_with_objects_is_refused(tmp_path):
     np.savez(tmp_path / "imagenet16/val_data.npz", data=objects, labels=[1])
     with pytest.raises(SafsError, match=r"val_data\.npz: not an \.npz file of arrays"):
         imagenet16.load("test", tmp_path)
+
+
+def npz(**members):
+    """An .npz file of raw members."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return stream.getvalue()
+
+
+def npy(array=None, shape=None, dtype="|u1"):
+    """An array as .npy; or a header alone, whatever it declares."""
+    stream = io.BytesIO()
+    if array is not None:
+        np.save(stream, array)
+    else:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not an .npz file"),
+        (b"PK\x03\x04garbage", "not an .npz file"),
+        (npz(), "not a batch with data and labels"),
+        (npz(data=b"", labels=b""), "not an .npz file"),
+        (npz(data=npy(shape=(2**40, 768)), labels=npy(np.array([1]))), "not an .npz file"),
+        (npz(data=npy(shape=(-1, 768)), labels=npy(np.array([1]))), "not an .npz file"),
+        (npz(data=npy(shape=(3, 768)), labels=npy(np.array([1]))), "not an .npz file"),
+        (npz(data=bytes(20_000), labels=npy(np.array([1]))), "20000 bytes, at most 10000"),
+        (npz(data=npy(np.zeros((1, 768))), labels=npy(np.array([1]))), "float64"),
+        (npz(data=npy(np.zeros((1, 768), np.uint8)), labels=npy(np.array([0.5]))), "float64"),
+    ],
+)
+def test_an_npz_is_what_it_declares(tmp_path, monkeypatch, content, words):
+    imagenet_batches(tmp_path / "imagenet16", npz=True)
+    monkeypatch.setattr(batches, "MAX_BYTES", 10_000)
+    (tmp_path / "imagenet16/val_data.npz").write_bytes(content)
+    with pytest.raises(SafsError, match=words) as caught:
+        imagenet16.load("test", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_imagenet16_directly_in_the_data_directory(tmp_path):
+    imagenet_batches(tmp_path)
+    assert len(imagenet16.load("train", tmp_path).labels) == 50
 
 
 # --- downsampling -----------------------------------------------------------------------------
