@@ -16,8 +16,9 @@ from pipelines.dvc.launch import preflight
 from pipelines.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
 from safs.datasets import DATASETS, base
+from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
 from safs.datasets.generated import templates
-from safs.datasets.mnist import FASHION_MNIST_SOURCE, fashion_mnist
+from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,20 @@ def test_missing_data_is_one_line_before_anything_starts(tmp_path, monkeypatch, 
     assert not (ROOT / "runs/fashion_mnist").exists()
 
 
+def test_everything_that_is_missing_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFS_DATA", str(tmp_path))
+    for source in (FASHION_MNIST_SOURCE, MNIST_SOURCE, CIFAR10_SOURCE):
+        monkeypatch.setitem(vars(source), "download", None)
+    base.load_part.cache_clear()
+    study = load(Path("pipelines/profiles/paper/params.yaml"), ROOT)
+    with pytest.raises(SafsError) as caught:
+        preflight(study)
+    folders = ("cifar-10-batches-py", "imagenet16", "MNIST/raw")
+    lines = str(caught.value).splitlines()
+    assert [f"into {tmp_path / name} (" in line or line.endswith(f"into {tmp_path / name}")
+            for name, line in zip(folders, lines, strict=True)] == [True] * 3  # fmt: skip
+
+
 def test_missing_test_images_are_found_before_anything_is_trained(data, monkeypatch):
     monkeypatch.setenv("SAFS_DATA", str(data))
     (data / "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
@@ -112,6 +127,7 @@ def with_section(name, **values):
         ("recipe", {"lr": 5.0}, r"lenet5_mnist5k: recipe: .*outside of the tuning space"),
         ("prune", {"spare": ("conv1", "con9")}, r"lenet5_mnist5k: prune\.spare: .*'con9'; did you"),
         ("prune", {"given": "masks/{replicate}.pt"}, r"prune\.given: no file masks/0\.pt"),
+        ("prune", {"given": "params.yaml"}, r"prune\.given: params\.yaml: .*cannot be read"),
     ],
 )
 def test_what_a_stage_would_stumble_over_is_refused_before_anything_is_trained(

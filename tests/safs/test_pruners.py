@@ -341,3 +341,30 @@ def test_a_checkpoint_cannot_run_code(small, tmp_path):
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(SafsError, match="cannot be read"):
         given.read(tmp_path / "evil.pt", small)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("wide", lambda mask: mask.float().fill_(torch.nan), "wide holds nan; expected 0 and 1"),
+        ("wide", lambda mask: mask.float() * 0.5, "holds 0.5; expected 0 and 1"),
+        ("wide", lambda mask: mask.int() * -1, "holds -1; expected 0 and 1"),
+        ("wide.weight", lambda mask: mask / 0.0, "holds (nan|inf); expected finite weights"),
+        ("wide", lambda mask: mask.float().to_sparse(), "expected a dense tensor"),
+        ("wide", lambda mask: mask.to(torch.complex64), "expected a dense tensor"),
+        ("wide", lambda mask: mask.tolist(), "wide is a list, expected a dense tensor"),
+    ],
+)
+def test_a_given_mask_says_yes_or_no_of_every_weight(small, key, change, words):
+    mask = prune(small, 0.5)
+    changed = {**mask, key: change(mask["wide"])}
+    if key != "wide":
+        del changed["wide"]
+    with pytest.raises(SafsError, match=f"given mask: {key}.*{words}|given mask: .*{words}"):
+        given.read(changed, small)
+
+
+def test_a_given_mask_keeps_something(small):
+    none = {name: torch.zeros_like(keep) for name, keep in prune(small, 0.5).items()}
+    with pytest.raises(SafsError, match="no weight survives"):
+        given.read(none, small)
