@@ -151,7 +151,8 @@ def test_training_code_follows_what_a_network_or_data_set_imports():
         for name in ("mnist5k", "cifar10")
     )
     assert {
-        "safs/datasets/cifar10.py", "safs/datasets/cifar10.py cifar10", "safs/datasets/source.py",
+        "safs/datasets/batches.py", "safs/datasets/cifar10.py", "safs/datasets/cifar10.py cifar10",
+        "safs/datasets/source.py",
         "safs/datasets/unpickle.py",
     } == downloaded - small  # fmt: skip
     assert "safs/networks/lenet5.py lenet5" in small
