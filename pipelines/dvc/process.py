@@ -67,6 +67,7 @@ def mend(lock: Path) -> None:
     from dvc.lock import make_lock
     from dvc.repo import Repo
     from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+    from dvc.scm import SCMError
 
     try:
         with Repo() as repo:
@@ -75,7 +76,8 @@ def mend(lock: Path) -> None:
             if not _is_object(folder / RWLOCK_FILE, json.loads):
                 (folder / RWLOCK_FILE).unlink()
     except DvcException as error:
-        raise SafsError(f"DVC: {' '.join(str(error).split())}") from None
+        hint = "; `git init` here, or clone the repository" if isinstance(error, SCMError) else ""
+        raise SafsError(f"DVC: {' '.join(str(error).split())}{hint}") from None
     if not _is_object(lock, yaml.safe_load):
         print(f"{lock}: half a file, removed; stages keep what they finished", file=sys.stderr)
         lock.unlink()
