@@ -62,9 +62,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    """Compiled, loaded and tried on a layer; without them PyTorch trains, more slowly."""
-    if importlib.util.find_spec("torch") is None:
-        return
+    """Compiled and loaded; without them PyTorch trains, more slowly."""
     from safs.kernels import build
 
     try:
@@ -87,20 +85,17 @@ def _devices() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    """Data sets that have files of their own; the default one is inside a package."""
+    """Data sets that have files of their own; the default one comes with a package."""
     from pipelines.engine.compute import data_directory
-    from safs.datasets import DATASETS, load_part
+    from safs.datasets import cifar10, imagenet16, mnist
     from safs.datasets.source import DEFAULT_DIRECTORY
 
     folder = data_directory() or DEFAULT_DIRECTORY
-    for name in ("mnist5k", "mnist", "fashion_mnist", "cifar10", "imagenet16"):
-        if name not in DATASETS:
-            continue
-        try:
-            load_part(name, "test", folder, download=False)
-            yield Finding(name, "ok", "found")
-        except (SafsError, ImportError) as error:
-            yield Finding(name, "optional", str(error).partition("\n")[0])
+    sources = (mnist.MNIST_SOURCE, mnist.FASHION_MNIST_SOURCE, cifar10.SOURCE)
+    there = [source.folder for source in sources if source.all_in(folder)]
+    there += [imagenet16.FOLDER] * (folder / imagenet16.FOLDER).is_dir()
+    seen = f"mnist5k, and in {folder}: {', '.join(there) or 'nothing'}"
+    yield Finding("data", "ok" if there else "optional", seen, "" if there else "--data-dir FOLDER")
 
 
 def _disk() -> Iterator[Finding]:

@@ -72,6 +72,10 @@ class OfficialFiles:
         paths = [place / file for place in places for file in (name, f"{name}.gz")]
         return next((path for path in paths if path.is_file()), None)
 
+    def all_in(self, base: Path) -> bool:
+        """Whether every file lies in a data directory, unread."""
+        return all(self.find(name, base) for name in self.files)
+
     def _verified(self, name: str, path: Path) -> bytes:
         raw = content = read_bytes(path, MAX_BYTES)
         if path.suffix == ".gz":

@@ -1,0 +1,86 @@
+"""A project laid out by ``init``, and what ``doctor`` finds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import doctor, project
+from pipelines.cli import main as cli
+from pipelines.dvc.dependencies import CODE
+from safs import sealed
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project") / "mine"
+    assert cli.main(["init", str(folder)]) == 0
+    return folder
+
+
+def test_a_project_has_all_that_its_stages_name_and_is_a_repository(place):
+    assert {path.name for path in place.iterdir()} >= {"params.yaml", "dvc.yaml", ".dvc", ".git"}
+    assert (place / CODE).is_file() and not list(place.rglob("*.py"))
+    assert not list(place.rglob("dvc.lock"))
+    subprocess.run(["git", "add", "--all"], cwd=place, check=True)
+    command = ["git", "ls-files"]
+    tracked = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    assert "pipelines/profiles/smoke/dvc.yaml" in tracked.stdout
+
+
+def test_every_profile_of_a_project_can_be_planned(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    assert cli.main(["profiles", "--json"]) == 0
+    names = [row["profile"] for row in json.loads(capsys.readouterr().out)]
+    assert {"quick", "smoke", "paper"} <= set(names)
+    for name in names:
+        assert cli.main(["plan", name, "--no-measure", "--json"]) == 0, name
+
+
+def test_other_code_is_noted_once(place, monkeypatch):
+    before = sealed.read(place / CODE)
+    project.note_code(place)
+    assert sealed.read(place / CODE) == before
+    monkeypatch.setattr(project.metadata, "version", lambda name: "9")
+    project.note_code(place)
+    assert sealed.read(place / CODE)["safs-bench"] == "9"
+
+
+def test_a_checkout_needs_no_note(monkeypatch):
+    root = Path(__file__).parents[2]
+    project.note_code(root)
+    assert not (root / CODE).exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").touch()
+    assert cli.main(["init", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}: not empty; a project begins in an empty folder\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_doctor_names_everything_with_its_state(monkeypatch, capsys):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert cli.main(["doctor", "--json"]) == 0
+    found = {row["thing"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"Python", "packages", "kernels", "cores", "GPUs", "data", "disk"} <= set(found)
+    assert found["packages"]["state"] == "ok" and "torch " in found["packages"]["seen"]
+
+
+def test_a_missing_package_and_a_full_disk_are_told_how_to_mend(monkeypatch, capsys):
+    present = importlib.util.find_spec
+    monkeypatch.setattr(
+        doctor.importlib.util, "find_spec", lambda name: None if name == "smac" else present(name)
+    )
+    monkeypatch.setattr(doctor, "SPACE_GIB", 10**9)
+    assert cli.main(["doctor", "--json"]) == 1
+    found = {row["thing"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["packages"]["state"] == "missing" and "smac" in found["packages"]["seen"]
+    assert found["packages"]["mend"] == "pip install 'safs-bench[run]'"
+    assert found["disk"]["state"] == "missing" and "make room" in found["disk"]["mend"]
