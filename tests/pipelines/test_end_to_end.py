@@ -87,7 +87,8 @@ class Clone:
         folder = self.path / "runs" / profile / "evaluate"
         for path in sorted(folder.rglob("*.json")):
             record = json.loads(path.read_text())
-            del record["seconds"], record["memory"], record["environment"]
+            for name in ("seconds", "memory", "environment", "digest"):
+                del record[name]
             found[path.relative_to(folder).as_posix()] = record
         return found
 
