@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 import click
 
@@ -27,7 +26,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(metadata.version("safs-bench"), prog_name="safs-bench")
+@click.version_option(package_name="safs-bench", prog_name="safs-bench")
 def program() -> None:
     """Reproduce SAFS, the search for activation functions of sparse networks.
 
