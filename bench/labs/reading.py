@@ -107,10 +107,12 @@ def lines(text: str, paths: Collection[KeyPath]) -> dict[KeyPath, int]:
         line, last = line + text.count("\n", last, at), at
         found[path] = line
 
-    inside = {path[0]: {p[1] for p in paths if p[:1] == path[:1]} for path in paths if path[1:]}
+    inside: dict[str, set[str]] = {}
+    for first, second, *_ in (path for path in paths if len(path) > 1):
+        inside.setdefault(first, set()).add(second)
     for name, at, value in _entries(text, _skip(text, 0)):
         note((name,), at)
-        waiting = set(inside.get(name, ()))
+        waiting = inside.get(name, set())
         for inner, at, _ in _entries(text, value) if waiting else ():
             if inner in waiting:
                 note((name, inner), at)
