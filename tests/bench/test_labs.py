@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +186,84 @@ def test_a_fault_is_named_with_line_and_key(damage, key, words):
     assert f'"{key.split(".")[-1]}"' in shown, (line, shown[:80])
 
 
+FIRST = 0  # a dense run
+UNTUNED = 5  # vanilla at the lowest ratio, replicate 2
+CONSISTENT = [
+    (SAFS, "connectivity/cap", 5e-324, "at least 0.7: the share of the connected classes"),
+    (SAFS, "connectivity/cap", 1.0, "0.8, as in other runs of mnist5k/6 connected classes"),
+    (SAFS, "connectivity/classes", 20, "10, as in other runs"),
+    (SAFS, "slots/1/name", "conv1", "each slot once"),
+    (SAFS, "slots/1/name", "other", "as in other runs of lenet5_mnist5k"),
+    (SAFS, "slots/1/alpha", 1e39, "less than or equal to 34028235"),
+    (UNTUNED, "slots/1/alpha", 1.5, "1.0, as arm vanilla learns no scales"),
+    (UNTUNED, "slots/1/operator", "swish", "as in other runs of lenet5_mnist5k/default"),
+    (UNTUNED, "recipe/lr", 0.2, "as in other runs of lenet5_mnist5k/the dense recipe"),
+    (FIRST, "recipe/weight_decay", 0.01, "as in other runs of lenet5_mnist5k/the dense recipe"),
+    (SAFS, "recipe/lr", 5.0, "0.0001 to 0.1, as stage 2 chooses"),
+    (SAFS, "recipe/lr", 5e-324, "0.0001 to 0.1, as stage 2 chooses"),
+    (SAFS, "recipe/momentum", 0.01, "0.1 to 0.999, as stage 2 chooses"),
+    (SAFS, "recipe/batch_size", 128, "256, as in other runs of lenet5_mnist5k"),
+    (SAFS, "recipe/restart_epochs", 2**53, "less than or equal to 100000"),
+    (SAFS, "recipe/restart_epochs", 5, "restart_epochs is for warm_restarts only"),
+    (SAFS, "recipe/schedule", "cosinus", "'linear', 'cosine'"),
+    (SAFS, "fold", 1, "2, as in other runs of mnist5k/replicate 2"),
+    (SAFS, "fold", 3, "at most the replicate 2"),
+    (SAFS, "network", "vgg16", "'lenet5', as in other runs of lenet5_mnist5k"),
+    (SAFS, "parameters/total", 50_000, "44418, as in other runs"),
+    (SAFS, "parameters/activation", 300, "at least 44490"),
+    (SAFS, "seconds/final", 1e300, "less than or equal to 1000000000"),
+    (UNTUNED, "seconds/search", 1.0, "0, as arm vanilla has no such stage"),
+    (UNTUNED, "trials/tune", 1, "0, as arm vanilla has no such stage"),
+    (SAFS, "test/loss", -1.0, "greater than or equal to 0"),
+    (SAFS, "validation/loss", 1e300, "less than or equal to 34028235"),
+    (SAFS, "macs", {"dense": 10, "sparse": 11}, "at most dense = 10"),
+    (SAFS, "bits", {"threads": "7"}, "'1', as the record says elsewhere"),
+    (SAFS, "device/type", "tpu", "'cpu' or 'cuda'"),
+    (SAFS, "threads", 2**60, "less than or equal to 9007199254740992"),
+]
+
+
+@pytest.mark.parametrize(("place", "path", "value", "words"), CONSISTENT)
+def test_what_the_rest_of_the_file_determines_is_held_against_it(place, path, value, words):
+    values = content()
+    inside, *names = record(values, place), *path.split("/")
+    for name in names[:-1]:
+        inside = inside[int(name) if name.isdigit() else name]
+    inside[names[-1]] = value
+    found = faults(values)
+    assert any(f"record.{path.split('/')[0]}" in line and words in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("arm", "stage", "value", "words"),
+    [
+        ("vanilla", "search", {"trainings": 3, "epochs": 3}, "0, as arm vanilla has no such stage"),
+        ("safs", "tune", {"trainings": 0, "epochs": 0}, "at least 1"),
+        ("safs", "search", {"trainings": 2**53, "epochs": 4}, "less than or equal to 200000"),
+        ("srelu", "final", 2**53, "less than or equal to 100000"),
+        ("srelu", "final", 21, "20, as for arm vanilla"),
+    ],
+)
+def test_budgets_are_those_of_their_arms(arm, stage, value, words):
+    values = content()
+    values["pairs"][PAIR]["budgets"][arm][stage] = value
+    assert any(words in line and f"budgets.{arm}.{stage}" in line for line in faults(values))
+
+
+@pytest.mark.parametrize(
+    "methods", [["dense", "vanila", "srelu", "safs"], ["dense", "safs", "safs"], ["safs"]]
+)
+def test_arms_are_known_and_distinct(methods):
+    assert any(": methods: got" in line for line in faults(content() | {"methods": methods}))
+
+
+def test_folds_are_the_replicates_modulo_one_number():
+    values = content()
+    for run in values["runs"]:
+        run["record"]["fold"] = {0: 0, 1: 0, 2: 1}[run["record"]["replicate"]]
+    assert any("replicate modulo a number of folds" in line for line in faults(values))
+
+
 def test_a_failed_search_may_spend_less_but_no_more():
     values = content(failing=True)
     run = values["runs"][SAFS]
@@ -221,6 +302,68 @@ def test_hostile_text_is_one_clear_line(text, words, monkeypatch):
         parse(text, "x")
     assert words in str(caught.value).splitlines()[0]
     assert str(caught.value).isascii() and "\x1b" not in str(caught.value)
+
+
+HOSTILE = {
+    "escapes": '{"lab_file": 1, "' + '\\"' * 100_000,
+    "escapes to the bound": '{"' + '\\"' * 4_000_000,
+    "keys of a lab file": '{"lab_file": 1' + "".join(f', "k{n}": 1' for n in range(150_000)) + "}",
+    "keys of a record": '{"schema": 1' + "".join(f', "k{n}": 1' for n in range(150_000)) + "}",
+    "too many keys": '{"lab_file": 1' + "".join(f', "k{n}": 1' for n in range(300_000)) + "}",
+    "wrong runs": '{"lab_file": 1, "runs": [' + "1," * 150_000 + "1]}",
+    "empty runs": '{"lab_file": 1, "runs": [' + "{}," * 90_000 + "{}]}",
+    "budgets": '{"lab_file": 1, "pairs": {' + ",".join(f'"p{n}": {{}}' for n in range(9000)) + "}}",
+    "a long text": '{"lab_file": 1, "x": "' + "a" * 8_000_000 + '"}',
+    "a long key": '{"lab_file": 1, "' + "a" * 8_000_000 + '": 1}',
+    "depth": '{"lab_file": 1, "x": ' + "[" * 190_000,
+    "closed depth": '{"lab_file": 1, "x": ' + "[" * 900 + "]" * 900 + "}",
+    "digits": '{"schema": ' + "9" * 1_000_000 + "}",
+    "decimals": '{"ratio": 0.' + "9" * 1_000_000 + "}",
+    "a key twice": '{"schema": 1, "schema": 1}',
+    "no object": "[]",
+    "a number": "1",
+    "too much": " " * 8_400_000,
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_file_takes_long_or_many_lines(text, tmp_path):
+    path = tmp_path / "hostile.json"
+    path.write_text(text)
+    started = time.process_time()
+    found = validate(path)
+    assert time.process_time() - started < 3
+    assert 0 < len(found) <= MAX_FAULTS + 1
+    assert all(line.startswith(str(path)) and line.isprintable() for line in found)
+    assert all(len(line) < 2000 for line in found)
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/proc/self/status"), tmp_path):
+        assert len(validate(path)) == 1 and str(path) in validate(path)[0]
+
+
+def test_what_a_terminal_would_not_print_is_escaped(tmp_path):
+    path = tmp_path / "record.json"
+    values = synthetic.content("safs", 0.9, 0) | {"\x1b[2J\u202e": 1, "network": "\x1b]0;x\x07"}
+    path.write_text(json.dumps(values))
+    found = validate(path)
+    assert len(found) == 2 and all(line.isprintable() for line in found)
+    assert r"unknown key '\x1b[2J\u202e'" in found[1] and r"got '\x1b]0;x\x07'" in found[0]
+
+
+def test_a_lab_file_is_known_by_its_keys_in_any_order(tmp_path):
+    path = tmp_path / "lab.json"
+    values = json.loads(render(content()))
+    path.write_text(json.dumps(values, sort_keys=True, indent=1))
+    assert validate(path) == []
+    values["seed"] += 1
+    path.write_text(json.dumps(values, sort_keys=True, indent=1))
+    (line,) = validate(path)
+    number = int(re.match(r".*json:(\d+): digest: got", line)[1])
+    assert '"digest"' in path.read_text().splitlines()[number - 1]
 
 
 def test_many_faults_are_cut_short():
