@@ -74,7 +74,7 @@ class Recipe(Spec):
     """
 
     optimizer: OptimizerName = "sgd"
-    lr: Annotated[float, Field(gt=0, le=1000)]
+    lr: Annotated[float, Field(gt=0, le=1e6)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.0
     schedule: ScheduleName = "constant"

@@ -124,7 +124,7 @@ def test_a_wrong_value_of_a_profile_is_named(root, key, value, words):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("recipe/lr", 1e30, "recipe.lr: got 1e+30; expected less than or equal to 1000"),
+        ("recipe/lr", 1e30, "recipe.lr: got 1e+30; expected less than or equal to 1000000"),
         ("recipe/lr", float("inf"), "recipe.lr: got inf; expected a finite number"),
         ("recipe/lr", "0.1", "recipe.lr: got '0.1'; expected a valid number"),
         ("recipe/batch_size", 10**9, "recipe.batch_size: got 1000000000; expected less than"),
