@@ -51,6 +51,9 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
             yield "record.parameters.activation", (*pair, record.arm), counts.activation
     if macs := record.macs:
         yield "record.macs.dense", pair, macs.dense
+    if chain := record.chain:
+        dense = chain.final if record.arm == "dense" else chain.dense
+        yield "record.chain.dense", (*pair, f"replicate {record.replicate}"), dense
     if reach := record.connectivity:
         yield "record.connectivity.classes", pair, reach.classes
         connected = f"{len(reach.connected)} connected classes"
@@ -66,6 +69,8 @@ def _facts_of_search(run: Run) -> Iterator[Fact]:
         yield "record.trials.search", group, record.trials.search
         yield "record.epochs.search", group, record.epochs.search
         yield "failed.search", group, run.failed.search
+        if record.chain:
+            yield "record.chain.candidates", group, record.chain.candidates
     if record.status == "ok" and arm.operators != "random":
         yield "record.slots", group, [slot.operator for slot in record.slots]
 

@@ -90,6 +90,15 @@ def _trials(values):
     record(values)["chain"]["trials"] += 5 * ["0" * 32]
 
 
+def _dense_link(values):
+    dense = next(r["record"] for r in values["runs"] if r["record"]["method"] == "dense")
+    dense["chain"]["final"] = "0" * 32
+
+
+def _candidate_link(values):
+    record(values)["chain"]["candidates"][3] = "0" * 32
+
+
 def _repeated(values):
     values["runs"].append(values["runs"][SAFS])
 
@@ -155,6 +164,8 @@ FAULTS = [
     (_final, "epochs.final", "the budget of 20 epochs"),
     (_search, "epochs.search", "84: 21 trainings of 4 epochs"),
     (_trials, "trials.tune", "the budget of 20 trainings"),
+    (_dense_link, "record.chain.dense", "as in other runs of lenet5_mnist5k/replicate 0"),
+    (_candidate_link, "record.chain.candidates", "as in other runs of"),
     (_repeated, "record.replicate", "each run once"),
     (_left_out, "runs", f"no run {PAIR}/0.99/2/safs"),
     (_same_weights, "digests.weights", "no other replicate has"),

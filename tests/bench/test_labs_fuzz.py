@@ -66,7 +66,7 @@ def is_lab_file(text: str) -> bool:
 
 def again(record: Record) -> Record:
     """The record as the reader of records alone takes it."""
-    return parsed(Record, record.text(), "record.json")
+    return parsed(Record, record.model_dump_json(by_alias=True), "record.json")
 
 
 # Text
