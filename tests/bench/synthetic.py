@@ -91,9 +91,10 @@ def chain(arm: str, ratio: float, replicate: int, **changed: Any) -> dict[str, A
     def links(count: int, *key: object) -> list[str]:
         return [sealed.digest([*key, replicate, i])[:32] for i in range(count)]
 
-    told = {"final": links(1, arm, ratio)[0]}
+    dense = links(1)[0]
+    told = {"final": dense if arm == "dense" else links(1, arm, ratio)[0]}
     if arm != "dense":
-        told |= {"dense": links(1)[0], "mask": links(1, ratio)[0]}
+        told |= {"dense": dense, "mask": links(1, ratio)[0]}
         told["candidates"] = links(21 if arm in SEARCHED else 0, ratio)
         told["trials"] = links(20 if arm in TUNED else 0, arm, ratio)
     return told | changed

@@ -17,10 +17,11 @@ from synthetic_labs import content, lab, sha
 
 from bench import report
 from bench.collection import Collection
-from bench.labs import reading
+from bench.labs import agreement, reading
 from bench.labs.reading import by_lab, by_name, parse, validate
-from bench.labs.schema import render, seal
+from bench.labs.schema import LabFile, Run, render, seal
 from bench.labs.view import view
+from bench.record import Record
 from bench.tables import comparisons as compare
 from safs import checked
 from safs.checked import MAX_FAULTS
@@ -95,10 +96,6 @@ def _dense_link(values):
     dense["chain"]["final"] = "0" * 32
 
 
-def _candidate_link(values):
-    record(values)["chain"]["candidates"][3] = "0" * 32
-
-
 def _repeated(values):
     values["runs"].append(values["runs"][SAFS])
 
@@ -165,7 +162,6 @@ FAULTS = [
     (_search, "epochs.search", "84: 21 trainings of 4 epochs"),
     (_trials, "trials.tune", "the budget of 20 trainings"),
     (_dense_link, "record.chain.dense", "as in other runs of lenet5_mnist5k/replicate 0"),
-    (_candidate_link, "record.chain.candidates", "as in other runs of"),
     (_repeated, "record.replicate", "each run once"),
     (_left_out, "runs", f"no run {PAIR}/0.99/2/safs"),
     (_same_weights, "digests.weights", "no other replicate has"),
@@ -181,6 +177,21 @@ FAULTS = [
     (_unknown, "lab.descriptoin", "did you mean 'description'"),
     (_name, "lab.name", "pattern"),
 ]
+
+
+def test_arms_of_one_search_have_its_candidates():
+    def file(*candidates):
+        contents = [synthetic.content(arm, 0.99, 0) for arm in ("stage1_only", "safs")]
+        for one, link in zip(contents, candidates, strict=True):
+            one["chain"]["candidates"][3] = link * 32
+            one["slots"] = contents[0]["slots"]
+        records = [Record.model_validate(one) for one in contents]
+        runs = [Run(failed={"search": 0, "tune": 0}, record=record) for record in records]
+        return LabFile.model_construct(runs=runs)
+
+    assert [key for key, *_ in agreement.problems(file("0", "0"))] == []
+    (problem,) = agreement.problems(file("0", "1"))
+    assert problem[0] == ("runs", "1", "record", "chain", "candidates")
 
 
 @pytest.mark.parametrize(
