@@ -142,8 +142,9 @@ def _print_results(study: Study, as_json: bool = False) -> int:
 
     runs, source = shown(study)
     about, place = context(study), results(study)
-    files = f"{source}\ntables       {place / 'tables'}\nreport       {place / 'report.html'}"
-    tell(rows(runs, about), as_json, lambda: Group(summary(runs, about), files))
+    files = [path for path in (place / "tables", place / "report.html") if path.exists()]
+    lines = "\n".join([source, *(f"{path.stem:12} {path}" for path in files)])
+    tell(rows(runs, about), as_json, lambda: Group(summary(runs, about), lines))
     return 0 if (runs.frame["status"] == "ok").any() else 1
 
 
