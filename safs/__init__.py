@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 # By name and not by statement, so that what a training depends on is not all of this.
+# A name that ends its module's stands for the module.
 _PUBLIC = {
     "Budget": "safs.api.report",
     "OPERATORS": "safs.operators",
@@ -18,6 +19,7 @@ _PUBLIC = {
     "SEARCHES": "safs.search",
     "SafsError": "safs.errors",
     "Augmentation": "safs.datasets.base",
+    "adopt": "safs.api.adopt",
     "load": "safs.api.tune",
     "operator": "safs.operators",
     "search_and_tune": "safs.api.tune",
@@ -28,7 +30,8 @@ _PUBLIC = {
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'safs' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    module = import_module(_PUBLIC[name])
+    return module if _PUBLIC[name].endswith(f".{name}") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

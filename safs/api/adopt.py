@@ -3,204 +3,254 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils import prune as torch_prune
+from torch import Tensor, nn
 
 from safs import slots
+from safs.api.activations import own_operators
+from safs.api.modules import plain_copy, unwrapped
 from safs.errors import SafsError
-from safs.networks import prunable
-from safs.operators import OPERATORS
-
-# An operator equals an activation if the two agree here, near 0 and far from it.
-_GRID = torch.cat([torch.linspace(-8, 8, 129), torch.tensor([-50.0, 50.0])])
-_TOLERANCE = 1e-6
+from safs.networks.base import LAYERS
+from safs.slots import Found
+from safs.watch import Watch, watch
 
 
-def adopt(model: nn.Module, example: Tensor, default: str | None = None) -> fx.GraphModule:
+@dataclass(frozen=True)
+class Dense:
+    """A layer that is not pruned: how many weights it has, and why."""
+
+    weights: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A network with slots, and what of the module was not taken.
+
+    Attributes:
+        network: a copy of the module, in whose slots its own activations are.
+        left: activations that are no slots, by name, and why.
+        dense: layers that cannot be pruned, by name.
+    """
+
+    network: nn.Module
+    left: dict[str, str]
+    dense: dict[str, Dense]
+
+    def notices(self) -> Iterator[str]:
+        """A line for each reason for which something is left as it is."""
+        left = self.left.items()
+        dense = ((name, layer.why) for name, layer in self.dense.items())
+        for what, told in (("no slot", left), ("left dense", dense)):
+            names: dict[str, list[str]] = {}
+            for name, why in told:
+                names.setdefault(why, []).append(name)
+            yield from (f"{what}: {', '.join(n)}: {why}" for why, n in names.items())
+
+
+def adopt(model: nn.Module, example: Tensor, default: str | None = None) -> nn.Module:
+    """The network of :func:`take`."""
+    return take(model, example, default).network
+
+
+def take(model: nn.Module, example: Tensor, default: str | None = None) -> Adopted:
     """A copy of ``model`` with a slot for each use of an activation, which holds that activation.
 
-    Pruning of ``torch.nn.utils.prune`` becomes plain zeros in the copy; the model stays as it is.
+    The copy is a graph of torch.fx, or where that cannot be made, the module itself with slots in
+    the place of its activation modules. Pruning of ``torch.nn.utils.prune`` becomes plain zeros in
+    the copy; the model and the example stay as they are.
 
     Args:
-        model: any module that torch.fx can trace, with float32 weights.
+        model: any classifier, with float32 weights. Wrappers (``torch.compile``,
+            ``DataParallel``) are taken off; arguments after the first have their defaults.
         example: an input batch.
         default: the operator for activations that no registered operator equals; None refuses
             them. The copy then computes something else than the model.
 
     Raises:
-        SafsError: the model cannot be traced or behaves differently in training in a way that a
-            trace does not show, an activation is not known, a layer cannot be pruned, or the copy
-            computes something else.
+        SafsError: the model does not take the example or returns no logits, is random in
+            evaluation, has an activation that is not known or none at all, a layer that cannot be
+            pruned, or computes something else with slots.
     """
-    plain = _plain(model)
-    _check_layers(plain)
-    network = slots.trace(plain.eval())
-    own = own_operators(network, default)
-    unknown = {name: call for name, (operator, call) in own.items() if operator is None}
-    operators = [operator or str(default) for operator, _ in own.values()]
-    slots.install(network, example, operators)
-    _check_equal(plain, network, example, unknown)
-    plain.train(model.training)
-    return network.train(model.training)
+    plain, pruned = plain_copy(unwrapped(model))
+    training = plain.training
+    wanted = _outputs(plain, example)
+    seen, _ = watch(plain.eval(), example.clone())
+    _check_seen(plain, seen)
+    try:
+        network, found = _traced(plain, example, seen)
+        _fill(network, found, example, wanted, default)
+    except Unfit as reason:
+        network, found = _replaced(plain, example, reason)
+        _fill(network, found, example, wanted, default)
+    _check_count(network, example, len(seen.calls))
+    dense = _name_weights(network, seen.weights, pruned)
+    return Adopted(network.train(training), found.left, dense)
 
 
-Activation = Callable[[Tensor], Tensor]
+class Unfit(SafsError):
+    """Why a network with slots cannot stand for the module."""
 
 
-@torch.no_grad()
-def _check_equal(
-    model: nn.Module, network: fx.GraphModule, example: Tensor, unknown: Mapping[str, Activation]
+# -- with slots --
+
+
+def _traced(plain: nn.Module, example: Tensor, seen: Watch) -> tuple[nn.Module, Found]:
+    """The module as a graph; modules that call no activation stay whole in it."""
+    calling = [f"{call.place}." for call in seen.calls]
+    names = [name for name, _ in plain.named_modules() if name]
+    whole = {name for name in names if not any(c.startswith(f"{name}.") for c in calling)}
+    try:
+        network = slots.trace(copy.deepcopy(plain).eval(), whole)
+        slots.follow_mode(network, slots.trace(copy.deepcopy(plain).train(), whole).graph)
+        return network, slots.find(network, example.clone())
+    except Exception as error:
+        raise Unfit(str(error).partition("\n")[0]) from error
+
+
+def _replaced(plain: nn.Module, example: Tensor, reason: Unfit) -> tuple[nn.Module, Found]:
+    """The module whose activation modules are sites; if there are none, ``reason`` holds."""
+    network = copy.deepcopy(plain)
+    found = slots.find_modules(network, example.clone())
+    if not found.sites:
+        why = "; ".join(f"{name}: {reason}" for name, reason in found.left.items())
+        raise SafsError(f"{reason}; without a graph only activation modules are replaced, {why}")
+    return network, found
+
+
+def _fill(
+    network: nn.Module,
+    found: Found,
+    example: Tensor,
+    wanted: tuple[Tensor, Tensor],
+    default: str | None,
 ) -> None:
-    """Refuse a copy that computes something else, with ``unknown`` activations as they were.
-
-    In training mode what is drawn at random is drawn alike, on copies whose statistics may move.
-    """
-    whose = type(model).__name__
-    for training in (False, True):
-        copies = copy.deepcopy((model, network))
-        for name, call in unknown.items():
-            slots.slots(copies[1])[name].forward = call  # type: ignore[method-assign,assignment]
-        outputs = []
-        for module in copies:
-            with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
-                torch.manual_seed(0)
-                outputs.append(module.train(training)(example.clone()))
-        wanted, found = outputs
-        if torch.allclose(wanted, found, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
-            continue
-        if training:
-            raise SafsError(
-                f"{whose} asks for self.training in its forward, which a trace freezes; use "
-                "modules that do so themselves (nn.Dropout for functional.dropout)"
-            )
-        raise SafsError(
-            f"{whose} computes something else once its activations are slots: does one act in "
-            "place on a tensor that is read again? Use its form that returns the result"
-        )
+    """Put slots in; with the module's own activations in them, outputs must be as wanted."""
+    if not found.sites:
+        why = "; ".join(f"{name}: {reason}" for name, reason in found.left.items())
+        raise SafsError(f"no activation can be replaced: {why}")
+    own = own_operators(found.sites, default)
+    slots.put(network, found.sites, [operator or str(default) for operator in own.values()])
+    probe = copy.deepcopy(network)
+    for site in found.sites:
+        if own[site.name] is None and site.activation is not None:
+            slot: nn.Module = slots.slots(probe)[site.name]
+            slot.forward = partial(site.activation)
+    _check_equal(_outputs(probe, example), wanted)
 
 
-def own_operators(
-    network: fx.GraphModule, default: str | None = None
-) -> dict[str, tuple[str | None, Activation]]:
-    """The operator that equals each activation, and the activation itself, by slot name.
+# -- checks --
+
+
+def _outputs(model: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
+    """What a copy of a module makes of the example in evaluation and training, drawing alike.
 
     Raises:
-        SafsError: no operator equals an activation, and ``default`` names none to start with.
+        SafsError: it does not take the example, or returns no logits.
     """
-    modules = dict(network.named_modules())
-    sites = slots.sites(network)
-    values = _operator_values()
-    found = {node.name: (_equal(_value(node, modules), values), _call(node, modules))
-             for node in sites}  # fmt: skip
-    unknown = [node for node in sites if found[node.name][0] is None]
-    if unknown and default is None:
-        what = ", ".join(f"{node.name} ({_describe(node, modules)})" for node in unknown)
+    probe = copy.deepcopy(model)
+    return _output(probe.eval(), example), _output(probe.train(), example)
+
+
+def _output(model: nn.Module, example: Tensor) -> Tensor:
+    whose, mode = type(model).__name__, "training" if model.training else "evaluation"
+    try:
+        with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
+            torch.manual_seed(0)
+            output = model(example.clone())
+    except Exception as error:
+        shape, reason = list(example.shape), " ".join(str(error).split()) or type(error).__name__
+        raise SafsError(f"{whose} does not take inputs of the shape {shape}: {reason}") from error
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        found = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        hint = "; build it without auxiliary outputs" if model.training else ""
+        raise SafsError(f"{whose} returns {found} in {mode}, expected logits [N, classes]{hint}")
+    return output.detach()
+
+
+def _check_seen(plain: nn.Module, seen: Watch) -> None:
+    whose = type(plain).__name__
+    if seen.random is not None:
+        place, name = seen.random
         raise SafsError(
-            f"no operator equals the activation of {what}; register it (safs.operator), or name "
-            "the operator that such sites start with (default=...)"
+            f"{whose} is random in evaluation: {name} draws numbers in {place or 'its forward'} "
+            "(functional.dropout needs training=self.training, nn.Dropout does not)"
         )
-    if default is not None:
-        OPERATORS[default]  # an unknown name is an error here, not later
-    return found
+    if not seen.calls:
+        raise SafsError(f"{whose} has no activation to replace")
+    if not seen.weights:
+        raise SafsError(f"{whose} has no convolution or linear layer to prune")
 
 
-def _plain(model: nn.Module) -> nn.Module:
-    """A deep copy without the hooks of torch.nn.utils.prune."""
-    if any(isinstance(module, slots.Slot) for module in model.modules()):
-        raise SafsError(f"{type(model).__name__} has slots already; give the original module")
-    for module, hook in _pruned(model):
-        if hook._tensor_name != "weight":
-            raise SafsError(f"torch.nn.utils.prune acts on {hook._tensor_name!r}; weights only")
-        # What the hook computes is not a leaf of autograd, and only leaves can be copied.
-        module.weight = module.weight.detach()
-    plain = copy.deepcopy(model)
-    for module, _ in _pruned(plain):
-        torch_prune.remove(module, "weight")
-    return plain
+def _check_equal(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> None:
+    evaluation, training = (
+        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()), equal_nan=True)
+        for a, b in zip(found, wanted, strict=True)
+    )
+    if not evaluation:
+        raise Unfit(
+            "the module computes something else once its activations are slots: does one act in "
+            "place on a tensor that is read again? Use its form that returns the result"
+        )
+    if not training:
+        raise Unfit(
+            "the module asks for self.training in its forward, which a trace freezes; use "
+            "modules that do so themselves (nn.Dropout for functional.dropout)"
+        )
 
 
-def _pruned(model: nn.Module) -> list[tuple[Any, Any]]:
-    return [
-        (module, hook)
-        for module in model.modules()
-        for hook in module._forward_pre_hooks.values()
-        if isinstance(hook, torch_prune.BasePruningMethod)
-    ]
+def _check_count(network: nn.Module, example: Tensor, wanted: int) -> None:
+    """Slots and activations that were left must be as many as the module called."""
+    uses = 0
+
+    def count(*_: object) -> None:
+        nonlocal uses
+        uses += 1
+
+    hooks = [slot.register_forward_hook(count) for slot in slots.slots(network).values()]
+    seen, _ = watch(network.eval(), example.clone())
+    for hook in hooks:
+        hook.remove()
+    left = sum(not str(call.place).startswith("slots.") for call in seen.calls)
+    if uses + left != wanted:
+        raise SafsError(f"of {wanted} activations {uses} are slots and {left} are left")
 
 
-def _operator_values() -> dict[str, Tensor]:
-    """Every operator on the grid at its published parameters; those without any come first."""
-    entries = sorted(OPERATORS.values(), key=lambda entry: bool(entry.own))
-    return {
-        entry.name: entry.function(
-            _GRID.clone()[:, None], **{k: torch.tensor([float(v)]) for k, v in entry.own.items()}
-        ).detach()
-        for entry in entries
-    }
+# -- weights --
 
 
-def _equal(value: Tensor | None, values: dict[str, Tensor]) -> str | None:
-    if value is None:
-        return None
-    for name, other in values.items():
-        if torch.allclose(value, other, rtol=_TOLERANCE, atol=_TOLERANCE):
-            return name
-    return None
+def _name_weights(
+    network: nn.Module, used: Mapping[str, bool], pruned: Sequence[str]
+) -> dict[str, Dense]:
+    """Note in a network which weights are pruned; returns the others, by layer.
 
-
-def _call(node: fx.Node, modules: dict[str, nn.Module]) -> Activation:
-    """The activation of a site as a function of its input alone."""
-    if node.op == "call_module":
-        return modules[str(node.target)].forward
-    function: Any = node.target if callable(node.target) else getattr(Tensor, node.target)
-    return lambda x: function(x, *node.args[1:], **node.kwargs)
-
-
-def _value(node: fx.Node, modules: dict[str, nn.Module]) -> Tensor | None:
-    """An activation on the grid, ``[G, 1]``; None where it depends on more than its input."""
-    rest = (*node.args[1:], *node.kwargs.values())
-    if not node.args or any(isinstance(item, fx.Node) for item in rest):
-        return None
-    if node.op == "call_module":
-        modules = {str(node.target): copy.deepcopy(modules[str(node.target)]).cpu().eval()}
-    try:
-        with torch.no_grad():
-            return _call(node, modules)(_GRID.clone()[:, None])
-    except RuntimeError:
-        return None
-
-
-def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    if node.op == "call_module":
-        return str(modules[str(node.target)])
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def _check_layers(network: nn.Module) -> None:
-    for problem in _problems(network):
-        raise SafsError(problem)
-
-
-def _problems(network: nn.Module) -> Iterator[str]:
-    """What the training loop and the masks could not deal with."""
-    try:
-        weights = prunable(network)
-    except AttributeError as error:
-        yield f"a layer's weight is computed from others; remove its parametrisation: {error}"
-        return
-    if not weights:
-        yield "no convolution or linear layer to prune"
-    owners: dict[int, str] = {}
-    for name, weight in weights.items():
-        if not weight.requires_grad:
-            yield f"the weights of layer {name!r} are frozen (requires_grad is False)"
-        other = owners.setdefault(id(weight), name)
-        if other != name:
-            yield f"layers {other!r} and {name!r} share their weights; one mask cannot fit both"
+    Raises:
+        SafsError: there is none, one is frozen, or ``torch.nn.utils.prune`` acts on a parameter
+            that is no such weight.
+    """
+    layers = {f"{n}.weight" for n, m in network.named_modules() if isinstance(m, LAYERS)}
+    weights: list[str] = []
+    dense: dict[str, Dense] = {}
     for name, parameter in network.named_parameters():
-        if parameter.dtype != torch.float32:
-            yield f"{name} is {parameter.dtype}, expected torch.float32"
+        if used.get(name) is False:
+            why = "its zeros do not stay, another weight is made of it"
+            dense[name] = Dense(parameter.numel(), why)
+        elif name in used and not parameter.requires_grad:
+            raise SafsError(f"the weights of layer {name!r} are frozen (requires_grad is False)")
+        elif name in used:
+            weights.append(name)
+        elif name in layers:
+            dense[name] = Dense(parameter.numel(), "no forward pass uses it")
+    if not weights:
+        why = "; ".join(f"{name}: {layer.why}" for name, layer in dense.items())
+        raise SafsError(f"no layer can be pruned: {why}")
+    for name in pruned:
+        if name not in weights:
+            why = dense[name].why if name in dense else "it is no weight of a layer"
+            raise SafsError(f"torch.nn.utils.prune acts on {name!r}: {why}")
+    network.meta = {**getattr(network, "meta", {}), "weights": tuple(weights)}  # type: ignore[assignment]
+    return {name.removesuffix(".weight"): layer for name, layer in dense.items()}

@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from safs.datasets.base import Augmentation
 from safs.errors import SafsError
 from safs.training.data import Fold, Images
 
 Data = tuple[Any, Any] | Iterable[tuple[Any, Any]]
-"""``(x, y)`` as tensors or arrays, or batches of such pairs (a ``DataLoader``)."""
+"""``(x, y)`` as tensors or arrays, or batches of such pairs (a ``DataLoader``), or single ones."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Inputs(Images):
     """Floating-point inputs ``[N, ...]`` of any shape, which the network takes as they are."""
 
     def normalised(self, index: Tensor | slice) -> Tensor:
-        """The chosen inputs; whoever made them has normalised them already."""
-        return self.pixels[index]
+        """A copy of the chosen inputs; whoever made them has normalised them already."""
+        chosen = self.pixels[index]
+        return chosen.clone() if isinstance(index, slice) else chosen
 
 
 def gather(data: Data, name: str, device: torch.device) -> Inputs:
@@ -32,7 +35,8 @@ def gather(data: Data, name: str, device: torch.device) -> Inputs:
     A loader is read once, so what it draws at random (augmentation, order) is drawn once.
 
     Args:
-        data: a pair of tensors or arrays, or an iterable of such pairs.
+        data: a pair of tensors or arrays, or an iterable of such pairs, batches or single inputs
+            with their class.
         name: what to call it in an error, e.g. ``"train"``.
         device: where the network is.
 
@@ -76,12 +80,8 @@ def checked(fold: Fold, network: nn.Module, batch_size: int) -> Fold:
     """
     training_mode = network.training
     with torch.no_grad():
-        output = network.eval()(fold.train.normalised(slice(0, 2)))
+        classes = network.eval()(fold.train.normalised(slice(0, 2))).shape[1]
     network.train(training_mode)
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise SafsError(f"the module returns {shape}, expected logits [N, classes]")
-    classes = output.shape[1]
     labels = torch.cat([fold.train.labels, fold.validation.labels])
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
@@ -95,12 +95,39 @@ def checked(fold: Fold, network: nn.Module, batch_size: int) -> Fold:
 
 def _pair(data: Data, name: str) -> tuple[Tensor, Tensor]:
     if isinstance(data, tuple | list) and len(data) == 2 and hasattr(data[0], "dtype"):
-        return torch.as_tensor(data[0]).detach(), torch.as_tensor(data[1]).detach()
-    try:
-        batches = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in data]
-    except (TypeError, ValueError, RuntimeError) as error:
-        expected = "expected (x, y), or batches of inputs and labels"
-        raise SafsError(f"{name}: {expected}; {error}") from error
+        batches = [data]
+    else:
+        batches = list(_read(data, name))
     if not batches:
         raise SafsError(f"{name}: no data")
-    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+    try:
+        pairs = [_batch(_tensor(x), _tensor(y)) for x, y in batches]
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        expected = "expected (x, y), or batches of inputs and labels"
+        raise SafsError(f"{name}: {expected}; {reason}") from error
+    shapes = sorted({tuple(x.shape[1:]) for x, _ in pairs})
+    if len(shapes) > 1:
+        raise SafsError(f"{name}: inputs of several shapes, {shapes[0]} and {shapes[1]}")
+    return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def _read(data: Data, name: str) -> Iterable[Any]:
+    """What a loader or a data set gives, item by item."""
+    if isinstance(data, Dataset) and hasattr(data, "__len__"):
+        return (data[index] for index in range(len(data)))
+    if not isinstance(data, Iterable):
+        found = type(data).__name__
+        raise SafsError(f"{name}: got a {found}, expected (x, y), or batches of inputs and labels")
+    return data
+
+
+def _tensor(value: Any) -> Tensor:
+    if isinstance(value, np.ndarray):
+        value = np.ascontiguousarray(value)  # torch takes no negative strides
+    return torch.as_tensor(value).detach()
+
+
+def _batch(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """A single input with its class becomes a batch of one."""
+    return (x[None], y[None]) if y.dim() == 0 else (x, y)

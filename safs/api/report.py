@@ -23,14 +23,28 @@ class Budget(Spec):
     tune_epochs: Epochs = 80
 
 
+class DenseTold(Row):
+    """A layer that was left dense: how many weights it has, and why."""
+
+    weights: int
+    why: str
+
+
 class PruningTold(Row):
-    """How the mask was made, the fraction of weights that it prunes, and each layer's counts."""
+    """How the mask was made and what it does.
+
+    Attributes:
+        sparsity: the fraction of all weights that is pruned, those that were left dense included.
+        layers: weights and surviving ones of each pruned layer.
+        dense: the layers that were left dense.
+    """
 
     ratio: float | None
     method: str
     scope: str | None
     sparsity: float
     layers: dict[str, dict[str, int]]
+    dense: dict[str, DenseTold]
 
 
 class DataTold(Row):
@@ -66,22 +80,26 @@ class TuningTold(Row):
 
 
 class Report(Row):
-    """Everything that a run found, in plain numbers; schema 2 has the rows of :mod:`safs.rows`.
+    """Everything that a run found, in plain numbers, with the rows of :mod:`safs.rows`.
+
+    Schema 3 names what was left as it was: ``left_out`` and ``pruning.dense``.
 
     Attributes:
         default: the module's own operators, in the order of use.
+        left_out: activations that are no slots, by name, and why.
         slots: name, operator, alpha, beta and own parameters of each slot of the result.
         scaled, recipe: of the best trial.
         size: parameters and multiply-accumulates (:mod:`safs.pruning.compression`).
         bits: what another run must share to give the same bits.
     """
 
-    schema_: Literal[2] = Field(default=2, alias="schema")
+    schema_: Literal[3] = Field(default=3, alias="schema")
     seed: int
     pruning: PruningTold
     budget: Budget
     data: DataTold
     default: list[str]
+    left_out: dict[str, str]
     slots: list[dict[str, Any]]
     scaled: bool
     recipe: Recipe

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from safs import masks, seeds, slots
+from safs.api.adopt import Adopted
 from safs.api.report import (
     Accuracies,
     Budget,
     DataTold,
+    DenseTold,
     PruningTold,
     Report,
     SearchTold,
@@ -23,6 +25,7 @@ from safs.api.report import (
 )
 from safs.backends.device import bit_identity
 from safs.errors import SafsError
+from safs.masks import Mask
 from safs.method.stage1 import Searched, fitness, stage1
 from safs.method.stage2 import cheapest, stage2, trial
 from safs.pruning import compression
@@ -57,12 +60,18 @@ class Settings:
 
 @dataclass
 class TwoStages:
-    """Both stages on one pruned network and one fold."""
+    """Both stages on one adopted network with its mask, and one fold."""
 
-    pruned: Pruned
+    adopted: Adopted
+    mask: Mask
     fold: Fold
     settings: Settings
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def pruned(self) -> Pruned:
+        """What every training starts from."""
+        return Pruned(self.adopted.network, self.mask)
 
     def run(self) -> tuple[nn.Module, Report]:
         """The best trial's network, in evaluation mode, and the report.
@@ -83,11 +92,7 @@ class TwoStages:
         shape = tuple(self.fold.train.pixels.shape[1:])
         return network, Report(
             seed=s.seed,
-            pruning=PruningTold(
-                **s.pruning,
-                sparsity=masks.sparsity(self.pruned.mask),
-                layers=masks.counts(self.pruned.mask),
-            ),
+            pruning=self._pruning_told(),
             budget=s.budget,
             data=DataTold(
                 train=len(self.fold.train),
@@ -96,17 +101,29 @@ class TwoStages:
                 shape=list(shape),
             ),
             default=list(default),
+            left_out=self.adopted.left,
             slots=[{"name": n, **slot.describe()} for n, slot in slots.slots(network).items()],
             scaled=bool(trials[best].scaled),
             recipe=trials[best].config,
             validation=Accuracies(**before, **after),
             search=SearchTold(algorithm=s.algorithm, evaluations=searched.rows),
             tuning=TuningTold(best=best, trials=tuple(trials)),
-            size=_size(network, self.pruned.mask, shape),
+            size=_size(network, self.mask, shape),
             bits={
                 **bit_identity(self.fold.train.labels.device, s.backend),
                 "threads": str(torch.get_num_threads()),
             },
+        )
+
+    def _pruning_told(self) -> PruningTold:
+        dense = {n: DenseTold(weights=d.weights, why=d.why) for n, d in self.adopted.dense.items()}
+        masked = sum(keep.numel() for keep in self.mask.values())
+        share = masked / (masked + sum(told.weights for told in dense.values()))
+        return PruningTold(
+            **self.settings.pruning,
+            sparsity=masks.sparsity(self.mask) * share,
+            layers=masks.counts(self.mask),
+            dense=dense,
         )
 
     def _search(self, default: Chromosome) -> Searched:
@@ -164,7 +181,7 @@ class TwoStages:
             recipe,
             epochs,
             BatchOrder(self.settings.seed, 0, phase),
-            mask=self.pruned.mask,
+            mask=self.mask,
             backend=self.settings.backend,
         )
         if outcome.notice is not None and outcome.notice not in self.notices:

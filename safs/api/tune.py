@@ -6,39 +6,44 @@ of one's own. Test data has no place here: nothing in this file takes any.
 
 from __future__ import annotations
 
-import json
+import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import nn
 
 from safs import masks, seeds, slots
-from safs.api import adopt
-from safs.api.export import WEIGHTS, save_state
+from safs.api import adopt, saved
+from safs.api.adopt import Adopted
 from safs.api.inputs import Data, checked
 from safs.api.inputs import fold as make_fold
+from safs.api.modules import unwrapped
 from safs.api.report import Budget, Report
 from safs.api.study import Settings, TwoStages
 from safs.backends.device import repeatable
 from safs.datasets.base import Augmentation
-from safs.errors import SafsError
-from safs.files import write_json
+from safs.errors import SafsError, UnknownName
 from safs.masks import Mask
+from safs.operators import OPERATORS
 from safs.pruning import given as given_masks
+from safs.pruning import scopes
 from safs.pruning.prune import prune, scoring_batch
+from safs.pruning.pruners import PRUNERS
+from safs.search import SEARCHES
 from safs.settings import CANDIDATES
 from safs.spec import BackendName, Recipe
 from safs.training.data import Fold
-from safs.training.start import Pruned
 
 __all__ = ["PLAIN", "Budget", "Result", "load", "search_and_tune"]
 
-REPORT = "report.json"
+LOG = logging.getLogger("safs")
 PLAIN = Recipe(lr=0.01, momentum=0.9, schedule="cosine", batch_size=128)
 """The plain recipe unless another is given."""
 
@@ -63,11 +68,7 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``report.json``; :func:`load` reads them."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        save_state(self.module, place / WEIGHTS)
-        write_json(place / REPORT, self.report.to_plain())
-        return place
+        return saved.write(Path(folder), self.module, self.report)
 
 
 def search_and_tune(
@@ -95,15 +96,20 @@ def search_and_tune(
     the model's own operators and the plain recipe. The weights of the best trial are returned, the
     earliest among equals, so the result is on validation data never worse than plain fine-tuning.
 
+    Of the model every activation becomes a slot, and every weight of a convolution, matrix product
+    or recurrent layer is pruned. What is left as it is stands in the report (``left_out``,
+    ``pruning.dense``) and in a logged line each: gates, activations inside torch's own layers,
+    weights that others are computed from. Embeddings, norms and biases are never pruned.
+
     The same seed gives the same result on the same processor and number of threads if Python was
     started with ``PYTHONHASHSEED=0``, which SMAC needs. On CUDA, PyTorch's deterministic algorithms
     are on meanwhile and TF32 is off; afterwards the caller's settings hold again.
 
     Args:
-        model: any module with one input and logits ``[N, classes]`` that torch.fx can trace; it
-            stays as it is. Training runs on its device.
-        train: ``(x, y)`` with floats ``[N, ...]`` and classes ``[N]``, or a ``DataLoader``, which
-            is read once into memory: augmentation in it is drawn once.
+        model: any module that makes logits ``[N, classes]`` of one input and that torch.fx can
+            trace, or whose activations are modules; it stays as it is. Training runs on its device.
+        train: ``(x, y)`` with floats ``[N, ...]`` and classes ``[N]``, or a ``DataLoader`` or
+            ``Dataset``, which is read once into memory: augmentation in it is drawn once.
         validation: the same, for choosing among trials; none of it may be in ``train``.
         ratio: fraction of the weights to prune. None: the model is sparse already (zeros, or the
             buffers of ``torch.nn.utils.prune``), or ``mask`` says what survives.
@@ -122,24 +128,31 @@ def search_and_tune(
         seed: of everything that is drawn.
 
     Raises:
-        SafsError: bad input, a module that cannot be traced, or every trial diverged.
+        SafsError: bad input, a module that cannot be adopted (:func:`safs.api.adopt.take`), or
+            every trial diverged.
     """
     _warn_of_hash_seed()
+    budget, augmentation = budget or Budget(), augmentation or Augmentation()
+    _check_types(budget=(budget, Budget), recipe=(recipe, Recipe), seed=(seed, int),
+                 augmentation=(augmentation, Augmentation))  # fmt: skip
+    _check_names(method, scope, operators, algorithm, default, backend)
+    if ratio is not None:
+        scopes.kept(1, ratio)  # refuses what is no ratio
     device = _device(model)
-    drawn = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with drawn, repeatable(device):
+    with _own_settings(device), repeatable(device):
         torch.manual_seed(seeds.integer(seed, "order", 0))  # what a shuffling loader draws from
-        fold = make_fold(train, validation, augmentation or Augmentation(), device)
-        dense = adopt.adopt(model, fold.train.normalised(slice(0, 2)), default)
-        fold = checked(fold, dense, recipe.batch_size)
+        fold = make_fold(train, validation, augmentation, device)
+        adopted = adopt.take(model, fold.train.normalised(slice(0, 2)), default)
+        fold = checked(fold, adopted.network, recipe.batch_size)
+        for notice in adopted.notices():
+            LOG.warning(notice)
         scored = mask is None and ratio is not None
         how = {"method": method, "scope": scope} if scored else {"method": "given", "scope": None}
         settings = Settings(
-            budget or Budget(), recipe, tuple(operators), algorithm, backend, seed,
-            {"ratio": ratio, **how},
-        )  # fmt: skip
-        kept = _mask(model, dense, fold, ratio, method, scope, mask, seed)
-        network, report = TwoStages(Pruned(dense, kept), fold, settings).run()
+            budget, recipe, tuple(operators), algorithm, backend, seed, {"ratio": ratio, **how}
+        )
+        kept = _mask(model, adopted, fold, ratio, method, scope, mask, seed)
+        network, report = TwoStages(adopted, kept, fold, settings).run()
     return Result(network, kept, report)
 
 
@@ -151,34 +164,32 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
         model: a fresh instance of the module that was tuned; it stays as it is.
 
     Raises:
-        SafsError: there is nothing to read, or it belongs to another module.
+        SafsError: a file is missing, damaged or of another version, or belongs to another module.
     """
-    from safetensors.torch import load_file
-
-    report_file, weights = Path(folder) / REPORT, Path(folder) / WEIGHTS
-    for file in (report_file, weights):
-        if not file.is_file():
-            raise SafsError(f"{file}: no such file; Result.save writes it")
-    report = json.loads(report_file.read_text())
-    example = torch.zeros(2, *report["data"]["shape"], device=_device(model))
-    network = adopt.adopt(model, example, default=report["slots"][0]["operator"])
-    names = [slot["name"] for slot in report["slots"]]
-    if list(slots.slots(network)) != names:
-        found = ", ".join(slots.slots(network))
-        raise SafsError(f"{folder}: saved for slots {', '.join(names)}; the module has {found}")
-    chromosome = [slot["operator"] for slot in report["slots"]]
-    slots.fill(network, chromosome, scaled=report["scaled"])
-    try:
-        network.load_state_dict(load_file(weights))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise SafsError(f"{folder}: the weights are of another module: {reason}") from error
+    place = Path(folder)
+    report = saved.read_report(place)
+    state = saved.read_weights(place, report)
+    device = _device(model)
+    with _own_settings(device):
+        example = torch.zeros(2, *report.data.shape, device=device)
+        network = adopt.adopt(model, example, default=report.slots[0]["operator"])
+        names = [slot["name"] for slot in report.slots]
+        if list(slots.slots(network)) != names:
+            found = ", ".join(slots.slots(network))
+            raise SafsError(f"{folder}: saved for slots {', '.join(names)}; the module has {found}")
+        chromosome = [slot["operator"] for slot in report.slots]
+        slots.fill(network, chromosome, scaled=report.scaled)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise SafsError(f"{folder}: the weights are of another module: {reason}") from error
     return network.eval()
 
 
 def _mask(
     model: nn.Module,
-    dense: nn.Module,
+    adopted: Adopted,
     fold: Fold,
     ratio: float | None,
     method: str,
@@ -186,11 +197,9 @@ def _mask(
     mask: given_masks.MaskSource | None,
     seed: int,
 ) -> Mask:
+    dense = adopted.network
     if mask is None and ratio is None:
-        mask = model
-        found = given_masks.read(mask, dense)
-        if masks.sparsity(found) == 0:
-            raise SafsError("no weight of the module is 0; give a ratio, or a mask")
+        return _zeros(model, adopted)
     if mask is not None:
         return prune(dense, ratio, "given", given=mask)
     batch = scoring_batch(fold.train, _SCORING_IMAGES, seed, 0)
@@ -206,8 +215,65 @@ def _mask(
     )
 
 
+def _zeros(model: nn.Module, adopted: Adopted) -> Mask:
+    """The mask of a module that is sparse already; none of its zeros may be lost."""
+    mask = given_masks.read(unwrapped(model), adopted.network)
+    if masks.sparsity(mask) == 0:
+        raise SafsError("no weight of the module is 0; give a ratio, or a mask")
+    parameters = dict(adopted.network.named_parameters())
+    for name, layer in adopted.dense.items():
+        weight = parameters.get(f"{name}.weight", parameters.get(name))
+        if weight is not None and bool((weight == 0).any()):
+            raise SafsError(f"the zeros of {name!r} would not stay ({layer.why}); give a ratio")
+    return mask
+
+
+@contextmanager
+def _own_settings(device: torch.device) -> Iterator[None]:
+    """Random numbers, default dtype and gradient mode of the caller's are put aside."""
+    dtype = torch.get_default_dtype()
+    drawn = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    torch.set_default_dtype(torch.float32)
+    try:
+        with drawn, torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def _check_types(**arguments: tuple[object, type]) -> None:
+    for name, (value, kind) in arguments.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            found = " ".join(repr(value).split())
+            raise SafsError(f"{name}: got {found}, expected {kind.__name__}")
+
+
+def _check_names(
+    method: str,
+    scope: str,
+    operators: Sequence[str],
+    algorithm: str,
+    default: str | None,
+    backend: str,
+) -> None:
+    if isinstance(operators, str) or not operators:
+        raise SafsError(f"operators: got {operators!r}, expected names of operators")
+    named: list[tuple[str, object, Iterable[str]]] = [
+        ("pruning method", method, PRUNERS),
+        ("pruning scope", scope, scopes.SCOPES),
+        ("search algorithm", algorithm, SEARCHES),
+        ("backend", backend, get_args(BackendName)),
+        *(("operator", name, OPERATORS) for name in operators),
+    ]
+    if default is not None:
+        named.append(("operator", default, OPERATORS))
+    for kind, name, known in named:
+        if name not in tuple(known):
+            raise UnknownName(kind, name, known)
+
+
 def _device(model: nn.Module) -> torch.device:
-    parameter = next(model.parameters(), None)
+    parameter = next(unwrapped(model).parameters(), None)
     if parameter is None:
         raise SafsError(f"{type(model).__name__} has no parameters")
     return parameter.device

@@ -68,8 +68,8 @@ class DenseBackend:
             loss = functional.cross_entropy(output, labels)
         loss.backward()
         for weight, keep in self.masked:
-            assert weight.grad is not None
-            weight.grad.mul_(keep)
+            if weight.grad is not None:  # a batch may leave a layer out
+                weight.grad.mul_(keep)
         trained = [p for p in self.weights if p.grad is not None]
         before = [p.detach().clone() for p in trained]
         self.optimizer.step()

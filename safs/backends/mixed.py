@@ -19,8 +19,9 @@ from safs.spec import Recipe
 from safs.training.data import BatchOrder, Fold, Images
 from safs.training.evaluation import Score
 
-# By forward pass, so that a subclass with one of its own is left alone: dimensions of one input.
-_RANK: dict[Any, int] = {nn.Conv2d.forward: 3, nn.Linear.forward: 1}
+# By kind, so that a subclass, which may compute something else, is left alone: dimensions of one
+# input.
+_RANK: dict[type[nn.Module], int] = {nn.Conv2d: 3, nn.Linear: 1}
 _DENSEST = {nn.Conv2d: 1 / 3, nn.Linear: 1 / 8}
 _LANES = 8  # images that the kernels compute together, even where fewer are there
 
@@ -112,6 +113,8 @@ def _known(network: nn.Module, fold: Fold, mask: Mask, batch: int) -> dict[str, 
     """The layers to run on the kernels, by name and by shape of their input."""
     found: dict[str, Layers] = {}
     for name, shapes in _inputs(network, fold.train.normalised(slice(0, 2))).items():
+        if name not in mask:
+            continue
         module, keep = network.get_submodule(name), mask[name].numpy()
         if not _pays(module, float(keep.mean()), batch):
             continue
@@ -138,9 +141,9 @@ def _inputs(network: nn.Module, example: Tensor) -> dict[str, list[tuple[int, ..
         return note
 
     hooks = [
-        module.register_forward_pre_hook(watch(name, _RANK[module.forward.__func__]))
+        module.register_forward_pre_hook(watch(name, _RANK[type(module)]))
         for name, module in network.named_modules()
-        if getattr(module.forward, "__func__", None) in _RANK
+        if type(module) in _RANK
     ]
     training = network.training
     with torch.random.fork_rng(devices=[]), torch.no_grad():

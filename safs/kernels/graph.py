@@ -270,9 +270,9 @@ class _Reader:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
             self._once(str(node.target), module)
-            for kind, reader in _MODULES.items():
-                if isinstance(module, kind):
-                    return reader(self, node, str(node.target), module)
+            reader = _MODULES.get(type(module))  # a subclass may compute something else
+            if reader is not None:
+                return reader(self, node, str(node.target), module)
             raise Unsupported(f"sparse kernels: layer {node.target} is a {type(module).__name__}")
         function = _FUNCTIONS.get(node.target)
         if function is None:

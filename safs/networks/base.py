@@ -30,6 +30,8 @@ class Network:
 
 
 NETWORKS: Registry[Network] = Registry("network")
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""The layers whose weights are pruned."""
 
 
 def network(
@@ -73,8 +75,12 @@ def build(
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that pruning acts on, by layer name: every convolution and linear layer.
 
-    First and last layer included; biases and batch norm are never pruned.
+    First and last layer included; biases and batch norm are never pruned. A network that was
+    adopted (:mod:`safs.api.adopt`) names its weights itself, in ``meta["weights"]``: a parameter
+    ``conv.weight`` is that of the layer ``conv``, any other goes by its own name.
     """
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
+    named = getattr(model, "meta", {}).get("weights")
+    if named is not None:
+        return {name.removesuffix(".weight"): model.get_parameter(name) for name in named}
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
     return {name: layer.get_parameter("weight") for name, layer in layers.items()}

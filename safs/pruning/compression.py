@@ -44,7 +44,8 @@ class Compression:
         nonzero: of these, the ones that are not pruned.
         activation: learned parameters of the slots, which the dense network has not: two per slot
             with alpha and beta, four per channel with SReLU.
-        macs, sparse_macs: multiply-accumulates of convolutions and linear layers for one image.
+        macs, sparse_macs: multiply-accumulates of convolutions and linear layers for one image;
+            what else has weights (recurrent layers, attention's projections) counts as none.
         layers: one entry per prunable layer.
     """
 
@@ -62,8 +63,8 @@ class Compression:
 
     @property
     def speedup(self) -> float:
-        """Theoretical speedup: dense over sparse multiply-accumulates."""
-        return self.macs / self.sparse_macs
+        """Theoretical speedup: dense over sparse multiply-accumulates; 1 where none is left."""
+        return self.macs / self.sparse_macs if self.sparse_macs else 1.0
 
 
 def account(
@@ -115,25 +116,37 @@ def _uses(
 ) -> dict[str, Tensor]:
     """How often one image uses each weight, int64, broadcast against the layer's weight.
 
-    Shapes come from a forward pass on the meta device, which computes nothing. A layer that is used
-    twice counts twice.
+    Shapes come from a forward pass on the meta device, which computes nothing, or on the CPU where
+    the network needs values. A layer that is used twice counts twice.
     """
-    probe = copy.deepcopy(network).to("meta").eval()
+    try:
+        return _uses_on("meta", network, shape, count_padding)
+    except (RuntimeError, NotImplementedError):
+        return _uses_on("cpu", network, shape, count_padding)
+
+
+def _uses_on(
+    device: str, network: nn.Module, shape: tuple[int, int, int], count_padding: bool
+) -> dict[str, Tensor]:
+    probe = copy.deepcopy(network).to(device).eval()
     modules = dict(probe.named_modules())
     uses = {name: torch.zeros((), dtype=torch.int64) for name in prunable(network)}
 
     def count(name: str, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(layer, nn.Linear):
             uses[name] = uses[name] + output.numel() // layer.out_features
+        elif layer.transposed:
+            uses[name] = uses[name] + prod(inputs[0].shape[2:])
         else:
             uses[name] = uses[name] + _taps(layer, inputs[0], output, count_padding)
 
     for name in uses:
-        modules[name].register_forward_hook(
-            lambda layer, inputs, output, name=name: count(name, layer, inputs, output)
-        )
+        if isinstance(modules.get(name), nn.Linear | nn.modules.conv._ConvNd):
+            modules[name].register_forward_hook(
+                lambda layer, inputs, output, name=name: count(name, layer, inputs, output)
+            )
     with torch.no_grad():
-        probe(torch.zeros(1, *shape, device="meta"))
+        probe(torch.zeros(1, *shape, device=device))
     return uses
 
 

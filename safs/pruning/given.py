@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ def read(source: MaskSource, network: nn.Module) -> dict[str, Tensor]:
 
     For a layer ``conv1`` the first of these counts: a tensor ``conv1.weight_mask`` (the buffer of
     ``torch.nn.utils.prune``), ``conv1`` (a mask), ``conv1.weight`` (a weight, whose exact zeros are
-    pruned). In a mask, 1 survives and 0 is pruned.
+    pruned). In a mask, 1 survives and 0 is pruned. For a weight of another name, as an LSTM's
+    ``rnn.weight_hh_l0``, they are ``rnn.weight_hh_l0_mask`` and ``rnn.weight_hh_l0``.
 
     Args:
         source: tensors by name; a module, which stands for its state; or a file of tensors by name,
@@ -34,16 +35,22 @@ def read(source: MaskSource, network: nn.Module) -> dict[str, Tensor]:
             survives; or the file cannot be read.
     """
     tensors = _tensors(source)
-    mask = {name: _layer(name, weight, tensors) for name, weight in prunable(network).items()}
+    weights = {name for name, _ in network.named_parameters()}
+    mask = {
+        name: _layer(name, weight, tensors, weights) for name, weight in prunable(network).items()
+    }
     if not any(bool(keep.any()) for keep in mask.values()):
         raise SafsError("given mask: no weight survives; expected at least one")
     return mask
 
 
-def _layer(name: str, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    for key in (f"{name}.weight_mask", name, f"{name}.weight"):
+def _layer(
+    name: str, weight: Tensor, tensors: Mapping[str, Tensor], weights: Collection[str]
+) -> Tensor:
+    for key in (f"{name}.weight_mask", f"{name}_mask", name, f"{name}.weight"):
         if key in tensors:
-            return _survivors(key, tensors[key], weight, is_mask=key != f"{name}.weight")
+            is_mask = key.endswith("_mask") or (key == name and name not in weights)
+            return _survivors(key, tensors[key], weight, is_mask=is_mask)
     raise SafsError(f"given mask: nothing for layer {name!r}; found {', '.join(tensors) or 'none'}")
 
 

@@ -150,9 +150,10 @@ def positive_copy(
         activation: what stands in every slot; it keeps positive numbers positive and 0 at 0.
     """
     probe = copy.deepcopy(network).cpu().double().eval()
-    for name, module in probe.named_modules():
+    for name, weight in prunable(probe).items():
         if name in weights:
-            module.get_parameter("weight").copy_(weights[name].double())
+            weight.copy_(weights[name].double())
+    for module in probe.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.reset_parameters()
         if isinstance(getattr(module, "bias", None), Tensor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,8 +18,9 @@ SCOPES: Registry[Callable[[nn.Module, Scores, float], Mask]] = Registry("pruning
 
 def kept(total: int, ratio: float) -> int:
     """Surviving weights of a layer: ``total - round(ratio * total)``, half to even, at least 1."""
-    if not 0 <= ratio < 1:
-        raise SafsError(f"pruning ratio {ratio!r}: expected a number in [0, 1)")
+    if isinstance(ratio, bool) or not isinstance(ratio, Real) or not 0 <= ratio < 1:
+        found = " ".join(repr(ratio).split())
+        raise SafsError(f"pruning ratio {found}: expected a number in [0, 1)")
     return max(1, total - round(ratio * total))
 
 
@@ -60,7 +62,11 @@ def _in_order_of_use(network: nn.Module, layers: list[str]) -> list[str]:
     """Layers as the traced graph calls them; as they are registered where there is no graph."""
     if not isinstance(network, fx.GraphModule):
         return layers
-    called = [str(node.target) for node in network.graph.nodes if node.op == "call_module"]
+    called = [
+        str(node.target).removesuffix(".weight")
+        for node in network.graph.nodes
+        if node.op in ("call_module", "get_attr")
+    ]
     return [name for name in called if name in layers] or layers
 
 
