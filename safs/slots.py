@@ -403,7 +403,9 @@ def _module_site(model: nn.Module, call: Call) -> Site:
             setattr(model.get_submodule(parent), name, Use(slot))
 
     what = str(old) if call.alone else call.name
-    return Site(call.place.replace(".", "_"), what, (*call.shape, 0, 0)[1], old, replace)
+    return Site(
+        call.place.replace(".", "_") or call.name, what, (*call.shape, 0, 0)[1], old, replace
+    )
 
 
 def _owner(model: nn.Module, call: Call) -> str:

@@ -183,12 +183,13 @@ class Watch(TorchFunctionMode):
         data = [origin for origin in origins if origin.data]
         weights = frozenset[str]().union(*(o.weights for o in origins if not o.data))
         before = frozenset[Call]().union(*(o.carried | o.before for o in origins))
+        if name in _LAYERS or (name in _MATRIX_PRODUCTS and data and weights):
+            self._use(origins)
+            return _Origin(bool(data), before=before)
         if not data:
             exact = name in _KEEPS_ZEROS and all(o.exact for o in origins)
             return _Origin(False, frozenset(), before, weights, exact)
-        if name in _NORMS or name in _LAYERS or (name in _MATRIX_PRODUCTS and weights):
-            if name not in _NORMS:
-                self._use(origins)
+        if name in _NORMS:
             return _Origin(True, before=before)
         if name in _PRODUCTS:
             _find_gates(data)

@@ -29,8 +29,9 @@ def own_operators(sites: Iterable[Site], default: str | None = None) -> dict[str
     found = {site.name: (_equal(_value(site), values), site.what) for site in sites}
     unknown = [f"{name} ({what})" for name, (operator, what) in found.items() if operator is None]
     if unknown and default is None:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise SafsError(
-            f"no operator equals the activation of {', '.join(unknown)}; register it "
+            f"no operator equals the activation of {', '.join(unknown[:3])}{more}; register it "
             "(safs.operator), or name the operator that such sites start with (default=...)"
         )
     return {name: operator for name, (operator, _) in found.items()}

@@ -118,7 +118,7 @@ def _replaced(plain: nn.Module, example: Tensor, reason: Unfit) -> tuple[nn.Modu
     found = slots.find_modules(network, example.clone())
     if not found.sites:
         why = "; ".join(f"{name}: {reason}" for name, reason in found.left.items())
-        raise SafsError(f"{reason}; without a graph only activation modules are replaced, {why}")
+        raise SafsError(f"{reason}; without a graph only modules become slots (nn.ReLU), {why}")
     return network, found
 
 

@@ -136,6 +136,8 @@ def search_and_tune(
     _check_types(budget=(budget, Budget), recipe=(recipe, Recipe), seed=(seed, int),
                  augmentation=(augmentation, Augmentation))  # fmt: skip
     _check_names(method, scope, operators, algorithm, default, backend)
+    if seed < 0:
+        raise SafsError(f"seed: got {seed}, expected a number of at least 0")
     if ratio is not None:
         scopes.kept(1, ratio)  # refuses what is no ratio
     device = _device(model)
@@ -171,7 +173,8 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
     state = saved.read_weights(place, report)
     device = _device(model)
     with _own_settings(device):
-        example = torch.zeros(2, *report.data.shape, device=device)
+        torch.manual_seed(0)
+        example = torch.randn(2, *report.data.shape, device=device)
         network = adopt.adopt(model, example, default=report.slots[0]["operator"])
         names = [slot["name"] for slot in report.slots]
         if list(slots.slots(network)) != names:
