@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from safs.api.activations import own_operators
 from safs.api.modules import plain_copy, unwrapped
 from safs.errors import SafsError
 from safs.networks.base import LAYERS
-from safs.slots import Found
+from safs.slots import Activation, Found
 from safs.watch import Watch, watch
 
 
@@ -139,8 +138,13 @@ def _fill(
     for site in found.sites:
         if own[site.name] is None and site.activation is not None:
             slot: nn.Module = slots.slots(probe)[site.name]
-            slot.forward = partial(site.activation)
+            slot.forward = _out_of_place(site.activation)
     _check_equal(_outputs(probe, example), wanted)
+
+
+def _out_of_place(activation: Activation) -> Activation:
+    """As a slot calls its operator: a slot never changes its input."""
+    return lambda x: activation(x.clone())
 
 
 # -- checks --
