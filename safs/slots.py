@@ -2,7 +2,7 @@
 
 :func:`install` traces a module with torch.fx and gives every *use* of an activation a slot of its
 own, also where a network shares one activation module between several uses (torchvision's ResNet).
-:func:`replace` does without a graph, for modules that torch.fx cannot trace.
+:func:`find_modules` does without a graph, for modules that torch.fx cannot trace.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -223,7 +224,10 @@ def find_modules(model: nn.Module, example: Tensor) -> Found:
     training = model.training
     seen, _ = watch(model.eval(), example)
     model.train(training)
-    calls = {(call.place, call.name, call.gates): call for call in seen.calls}
+    calls: dict[tuple[str, str], Call] = {}
+    for call in seen.calls:  # where one use gates, all are left
+        if call.gates or (call.place, call.name) not in calls:
+            calls[call.place, call.name] = call
     return _sorted(
         (_left(call, _owner(model, call), _replaceable(model, call)), _module_site(model, call))
         for call in calls.values()
@@ -348,7 +352,7 @@ def _node_site(network: fx.GraphModule, call: Call, modules: dict[str, nn.Module
         network.graph.erase_node(node)
 
     what = _describe(node, modules) if call.alone else call.name
-    return Site(node.name, what, (*call.shape, 0, 0)[1], _function(node, modules), replace)
+    return Site(node.name, what, (*call.shape, 0, 0)[1], _function(network, node), replace)
 
 
 def _source(node: fx.Node) -> fx.Node:
@@ -356,17 +360,20 @@ def _source(node: fx.Node) -> fx.Node:
     return next(iter(node.all_input_nodes))
 
 
-def _function(node: fx.Node, modules: dict[str, nn.Module]) -> Activation | None:
-    """The activation of a node as a function of its input alone."""
+def _function(network: fx.GraphModule, node: fx.Node) -> Activation | None:
+    """The activation of a node as a function of its input, with parameters as they are."""
     if node.op == "call_module":
-        return modules[str(node.target)]
-    if len(node.all_input_nodes) != 1:
+        return network.get_submodule(str(node.target))
+    source, *others = node.all_input_nodes or [node]
+    if any(other.op != "get_attr" for other in others):
         return None
+    own = {other: attrgetter(str(other.target))(network) for other in others}
     function: Any = node.target if callable(node.target) else getattr(Tensor, str(node.target))
     args, kwargs = node.args, node.kwargs  # the node loses them when a slot takes its place
 
     def call(x: Tensor) -> Tensor:
-        result: Tensor = function(*map_arg(args, lambda _: x), **map_arg(kwargs, lambda _: x))
+        given = {source: x} | own
+        result: Tensor = function(*map_arg(args, given.get), **map_arg(kwargs, given.get))
         return result
 
     return call
@@ -418,7 +425,7 @@ def _replaceable(model: nn.Module, call: Call) -> bool:
     if not call.alone or not call.place:
         return False
     path = call.place.split(".")[:-1]
-    around = [model.get_submodule(".".join(path[:n])) for n in range(len(path) + 1)]
+    around = (model.get_submodule(".".join(path[:n])) for n in range(len(path) + 1))
     containers = nn.Sequential | nn.ModuleList | nn.ModuleDict
-    return not any(type(m).__module__.startswith("torch.nn.") and not isinstance(m, containers)
-                   for m in around)  # fmt: skip
+    torchs = (m for m in around if type(m).__module__.startswith("torch.nn."))
+    return all(isinstance(m, containers) for m in torchs)

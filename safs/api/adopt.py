@@ -91,6 +91,10 @@ def take(model: nn.Module, example: Tensor, default: str | None = None) -> Adopt
     return Adopted(network.train(training), found.left, dense)
 
 
+def _told(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items())
+
+
 class Unfit(SafsError):
     """Why a network with slots cannot stand for the module."""
 
@@ -116,8 +120,9 @@ def _replaced(plain: nn.Module, example: Tensor, reason: Unfit) -> tuple[nn.Modu
     network = copy.deepcopy(plain)
     found = slots.find_modules(network, example.clone())
     if not found.sites:
-        why = "; ".join(f"{name}: {reason}" for name, reason in found.left.items())
-        raise SafsError(f"{reason}; without a graph only modules become slots (nn.ReLU), {why}")
+        raise SafsError(
+            f"{reason}; without a graph only modules become slots (nn.ReLU), {_told(found.left)}"
+        )
     return network, found
 
 
@@ -130,8 +135,7 @@ def _fill(
 ) -> None:
     """Put slots in; with the module's own activations in them, outputs must be as wanted."""
     if not found.sites:
-        why = "; ".join(f"{name}: {reason}" for name, reason in found.left.items())
-        raise SafsError(f"no activation can be replaced: {why}")
+        raise SafsError(f"no activation can be replaced, {_told(found.left)}")
     own = own_operators(found.sites, default)
     slots.put(network, found.sites, [operator or str(default) for operator in own.values()])
     probe = copy.deepcopy(network)
@@ -171,7 +175,7 @@ def _output(model: nn.Module, example: Tensor) -> Tensor:
         raise SafsError(f"{whose} does not take inputs of the shape {shape}: {reason}") from error
     if not isinstance(output, Tensor) or output.dim() != 2:
         found = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-        hint = "; build it without auxiliary outputs" if model.training else ""
+        hint = "; build it without auxiliary outputs (aux_logits=False)" if model.training else ""
         raise SafsError(f"{whose} returns {found} in {mode}, expected logits [N, classes]{hint}")
     return output.detach()
 
@@ -250,8 +254,7 @@ def _name_weights(
         elif name in layers:
             dense[name] = Dense(parameter.numel(), "no forward pass uses it")
     if not weights:
-        why = "; ".join(f"{name}: {layer.why}" for name, layer in dense.items())
-        raise SafsError(f"no layer can be pruned: {why}")
+        raise SafsError(f"no layer can be pruned, {_told({n: d.why for n, d in dense.items()})}")
     for name in pruned:
         if name not in weights:
             why = dense[name].why if name in dense else "it is no weight of a layer"

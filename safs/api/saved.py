@@ -35,12 +35,19 @@ class Saved(Report):
 
 
 def write(place: Path, network: nn.Module, report: Report) -> Path:
-    """Both files, each whole or absent; a report of one saving never meets weights of another."""
-    with replacing(place / WEIGHTS) as temporary:
-        save_state(network, temporary)
+    """Both files, each whole or absent; a report of one saving never meets weights of another.
+
+    Raises:
+        SafsError: the folder cannot be written to.
+    """
     plain = report.to_plain()
-    digests = {"weights": _sha256(place / WEIGHTS), "report": _canonical(plain)}
-    write_json(place / REPORT, {**plain, "sha256": digests})
+    try:
+        with replacing(place / WEIGHTS) as temporary:
+            save_state(network, temporary)
+        weights = hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest()
+        write_json(place / REPORT, {**plain, "sha256": {"weights": weights, "report": _of(plain)}})
+    except OSError as error:
+        raise SafsError(f"{place}: cannot be written: {error.strerror or error}") from error
     return place
 
 
@@ -53,17 +60,19 @@ def read_report(place: Path) -> Saved:
     file = place / REPORT
     try:
         content: Any = json.loads(_bytes(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SafsError(f"{file}: damaged, this is no whole JSON file: {error}") from None
+    if not isinstance(content, dict):
+        raise SafsError(f"{file}: damaged: a {type(content).__name__}, expected a JSON object")
     wanted = Report.model_fields["schema_"].default
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != wanted:
-        found = f"schema {schema}, expected {wanted}"
-        raise SafsError(f"{file}: of another version ({found}); save the result again")
-    report = checked.parsed(Saved, json.dumps(content), file)
-    if _canonical({k: v for k, v in content.items() if k != "sha256"}) != report.sha256.report:
+    if content.get("schema") != wanted:
+        found = f"schema {content.get('schema')!r}, expected {wanted}"
+        raise SafsError(f"{file}: of another version ({found}); make and save the result again")
+    digests = content.get("sha256")
+    plain = {key: value for key, value in content.items() if key != "sha256"}
+    if not isinstance(digests, dict) or digests.get("report") != _of(plain):
         raise SafsError(f"{file}: damaged or edited: its content is not the one that was saved")
-    return report
+    return checked.validated(Saved, content, file)
 
 
 def read_weights(place: Path, report: Saved) -> dict[str, Tensor]:
@@ -89,11 +98,7 @@ def _bytes(file: Path) -> bytes:
         raise SafsError(f"{file}: {reason}; Result.save writes it") from None
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _canonical(plain: dict[str, Any]) -> str:
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _of(plain: dict[str, Any]) -> str:
+    """The digest of plain data, as canonical JSON."""
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

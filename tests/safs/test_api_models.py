@@ -181,7 +181,7 @@ def test_a_weight_that_others_are_made_of_is_left_dense_by_name(caplog):
 @pytest.mark.parametrize("name", ["conv.weight", "attend.in_proj_weight", "steps.weight_hh_l0"])
 def test_the_zeros_of_a_network_that_is_sparse_already_stay(name):
     parts = {"attend": nn.MultiheadAttention(8, 2, batch_first=True), "steps": nn.LSTM(8, 8)}
-    model = Net(attention, **parts)
+    model = Net(attention, conv=nn.ConvTranspose2d(3, 8, 3), **parts)
     module, _, parameter = name.rpartition(".")
     torch_prune.random_unstructured(model.get_submodule(module), parameter, amount=0.5)
     zeros = getattr(model.get_submodule(module), parameter) == 0
@@ -237,6 +237,17 @@ def test_functions_are_slots_like_modules():
     network = adopt.adopt(model, x, default="elu")
     found = [slot.operator for slot in slots.slots(network).values()]
     assert found == ["elu", "relu", "relu", "elu"]
+
+
+def test_an_activation_may_have_parameters_of_its_own():
+    slope = nn.Parameter(torch.tensor([0.25]))
+    model = Net(lambda net, x: net.head(functional.prelu(net.conv(x), net.slope).mean((2, 3))),
+                slope=slope)  # fmt: skip
+    network, x = adopt.adopt(model, images()[0]), images()[0]
+    assert [slot.operator for slot in slots.slots(network).values()] == ["prelu"]
+    assert torch.allclose(network(x), model(x), atol=1e-6)
+    slope.data.fill_(0.5)
+    assert adopt.adopt(model, x, default="relu") is not None
 
 
 def test_a_default_does_not_switch_off_the_comparison():
@@ -368,12 +379,18 @@ def test_damaged_and_older_files_are_named(tmp_path):
 
     result.save(tmp_path)
     content = report.read_text()
-    for text in (content[:100], ""):
+    for text in (content[:100], "", "[" * 100_000, "[]"):
         report.write_text(text)
         fails(r"report\.json: damaged")
-    for change in ({"schema": 2}, {"slots": None}, {"seed": 1}):
+    for change, message in (
+        ({"schema": 2}, "of another version"),
+        ({"seed": 1}, "damaged or edited"),
+        ({"sha256": None}, "damaged or edited"),
+    ):
         report.write_text(json.dumps(json.loads(content) | change))
-        fails(r"report\.json")
+        fails(rf"report\.json: {message}")
     weights.write_bytes(weights.read_bytes()[:-4])
     fails(r"model\.safetensors: damaged")
     assert not safs.load(tmp_path, plain()).training
+    with pytest.raises(SafsError, match=r"report\.json: cannot be written"):
+        result.save(report)
