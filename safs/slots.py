@@ -245,7 +245,7 @@ def put(network: nn.Module, sites: Iterable[Site], operators: str | Sequence[str
     places = list(sites)
     names = [operators] * len(places) if isinstance(operators, str) else operators
     device = next(network.parameters()).device
-    network.add_module("slots", nn.Module())
+    network.add_module("slots", Slots())
     for site, operator in zip(places, names, strict=True):
         slot = Slot(operator, site.channels).to(device)
         network.get_submodule("slots").add_module(site.name, slot)
@@ -386,6 +386,13 @@ def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
 
 
 # -- without a graph --
+
+
+class Slots(nn.Module):
+    """Holds the slots of a network; where that is a sequence, it is a step that does nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
 class Use(nn.Module):

@@ -78,8 +78,10 @@ def take(model: nn.Module, example: Tensor, default: str | None = None) -> Adopt
     plain, pruned = plain_copy(unwrapped(model))
     training = plain.training
     wanted = _outputs(plain, example)
-    seen, _ = watch(plain.eval(), example.clone())
+    seen, again = watch(plain.eval(), example.clone())
     _check_seen(plain, seen)
+    if not _alike(again, wanted[0]):
+        raise SafsError(f"{type(plain).__name__} is random in evaluation: two passes of it differ")
     try:
         network, found = _traced(plain, example, seen)
         _fill(network, found, example, wanted, default)
@@ -195,20 +197,20 @@ def _check_seen(plain: nn.Module, seen: Watch) -> None:
 
 
 def _check_equal(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> None:
-    evaluation, training = (
-        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()), equal_nan=True)
-        for a, b in zip(found, wanted, strict=True)
-    )
-    if not evaluation:
+    if not _alike(found[0], wanted[0]):
         raise Unfit(
             "the module computes something else once its activations are slots: does one act in "
             "place on a tensor that is read again? Use its form that returns the result"
         )
-    if not training:
+    if not _alike(found[1], wanted[1]):
         raise Unfit(
             "the module asks for self.training in its forward, which a trace freezes; use "
             "modules that do so themselves (nn.Dropout for functional.dropout)"
         )
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()), equal_nan=True)
 
 
 def _check_count(network: nn.Module, example: Tensor, wanted: int) -> None:

@@ -124,7 +124,7 @@ def _read(data: Data, name: str) -> Iterable[Any]:
 
 def _tensor(value: Any) -> Tensor:
     if isinstance(value, np.ndarray):
-        value = np.ascontiguousarray(value)  # torch takes no negative strides
+        value = np.require(value, requirements=["C", "W"])  # torch takes no negative strides
     return torch.as_tensor(value).detach()
 
 

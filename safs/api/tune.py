@@ -140,6 +140,7 @@ def search_and_tune(
         raise SafsError(f"seed: got {seed}, expected a number of at least 0")
     if ratio is not None:
         scopes.kept(1, ratio)  # refuses what is no ratio
+        ratio = float(ratio)
     device = _device(model)
     with _own_settings(device), repeatable(device):
         torch.manual_seed(seeds.integer(seed, "order", 0))  # what a shuffling loader draws from

@@ -289,6 +289,9 @@ def test_modes_of_functions_and_of_stochastic_depth_are_kept():
 
 
 def test_chance_in_evaluation_is_refused_as_such():
+    noisy = Net(lambda net, x: pooled(net, x + np.random.default_rng().random()))
+    with pytest.raises(SafsError, match="random in evaluation: two passes of it differ"):
+        adopt.adopt(noisy, images()[0])
     model = Net(
         lambda net, x: net.head(functional.dropout(functional.relu(net.conv(x)).mean((2, 3))))
     )
@@ -313,6 +316,14 @@ def test_modules_are_replaced_where_there_is_no_graph(tmp_path):
     called = Net(lambda net, x: pooled(net, x) if float(x.sum()) < np.inf else x)
     with pytest.raises(SafsError, match=r"cannot trace Net.*only modules become slots.*relu"):
         adopt.adopt(called, images()[0])
+
+
+def test_a_sequence_with_a_hook_of_its_own_keeps_it():
+    model, x = plain(), images()[0]
+    model.register_forward_pre_hook(lambda _, args: (args[0] * 2,))
+    network = adopt.adopt(model, x)
+    assert [slot.operator for slot in slots.slots(network).values()] == ["relu"]
+    assert torch.equal(network(x), model(x))
 
 
 def test_constants_and_optional_arguments_keep_their_values():
