@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
 
@@ -339,21 +340,22 @@ def test_wrappers_are_taken_off(wrap):
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("make", "message"),
     [
-        (Net(lambda net, x: (pooled(net, x), x)), "returns a tuple in evaluation"),
-        (Net(lambda net, x: net.conv(x).relu()), r"returns \[2, 8, 4, 4\] in evaluation"),
-        (Net(lambda net, x: (pooled(net, x),) if net.training else pooled(net, x)),
+        (lambda: Net(lambda net, x: (pooled(net, x), x)), "returns a tuple in evaluation"),
+        (lambda: Net(lambda net, x: net.conv(x).relu()), r"returns \[2, 8, 4, 4\] in evaluation"),
+        (lambda: Net(lambda net, x: (pooled(net, x),) if net.training else pooled(net, x)),
          "returns a tuple in training"),
-        (plain(last=torch.nn.utils.weight_norm(nn.Linear(8, 3))), "layer '4' is computed"),
-        (plain(last=torch.nn.utils.parametrizations.orthogonal(nn.Linear(8, 3))), "is computed"),
-        (plain(last=nn.LazyLinear(3)), "has lazy layers"),
-        (torch.jit.script(plain()), "give the original module"),
-        ({"state": 1}, "got a dict, expected a torch.nn.Module"),
+        (lambda: plain(last=torch.nn.utils.weight_norm(nn.Linear(8, 3))), "layer '4' is computed"),
+        (lambda: plain(last=parametrizations.orthogonal(nn.Linear(8, 3))), "is computed"),
+        (lambda: plain(last=nn.LazyLinear(3)), "has lazy layers"),
+        (lambda: torch.jit.script(plain()), "give the original module"),
+        (lambda: {"state": 1}, "got a dict, expected a torch.nn.Module"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
-def test_models_that_cannot_be_taken_end_in_one_line(model, message):
+def test_models_that_cannot_be_taken_end_in_one_line(make, message):
+    model = make()
     with pytest.raises(SafsError, match=message) as caught:
         tune(model)
     assert "\n" not in str(caught.value)
