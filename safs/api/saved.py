@@ -1,37 +1,25 @@
-"""A result as files: weights, and a report that knows the digests of both."""
+"""A result as files: weights, and a sealed report that knows their digest."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from safs import checked
+from safs import checked, sealed
 from safs.api.export import WEIGHTS, save_state
 from safs.api.report import Report
 from safs.errors import SafsError
-from safs.files import replacing, write_json
+from safs.files import replacing
 
 REPORT = "report.json"
 
 
-class Digests(BaseModel):
-    """SHA-256 of the file of weights, and of the report as canonical JSON without these."""
-
-    model_config = ConfigDict(extra="forbid")
+class Saved(Report):
+    """A report in its file: with the digest of the weights' file, and of its own content."""
 
     weights: str
-    report: str
-
-
-class Saved(Report):
-    """A report in its file."""
-
-    sha256: Digests
+    digest: str
 
 
 def write(place: Path, network: nn.Module, report: Report) -> Path:
@@ -40,12 +28,11 @@ def write(place: Path, network: nn.Module, report: Report) -> Path:
     Raises:
         SafsError: the folder cannot be written to.
     """
-    plain = report.to_plain()
     try:
         with replacing(place / WEIGHTS) as temporary:
             save_state(network, temporary)
-        weights = hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest()
-        write_json(place / REPORT, {**plain, "sha256": {"weights": weights, "report": _of(plain)}})
+        weights = sealed.file_digest(place / WEIGHTS)
+        sealed.write(place / REPORT, {**report.to_plain(), "weights": weights})
     except OSError as error:
         raise SafsError(f"{place}: cannot be written: {error.strerror or error}") from error
     return place
@@ -59,20 +46,14 @@ def read_report(place: Path) -> Saved:
     """
     file = place / REPORT
     try:
-        content: Any = json.loads(_bytes(file))
-    except (ValueError, RecursionError) as error:
-        raise SafsError(f"{file}: damaged, this is no whole JSON file: {error}") from None
-    if not isinstance(content, dict):
-        raise SafsError(f"{file}: damaged: a {type(content).__name__}, expected a JSON object")
-    wanted = Report.model_fields["schema_"].default
-    if content.get("schema") != wanted:
-        found = f"schema {content.get('schema')!r}, expected {wanted}"
-        raise SafsError(f"{file}: of another version ({found}); make and save the result again")
-    digests = content.get("sha256")
-    plain = {key: value for key, value in content.items() if key != "sha256"}
-    if not isinstance(digests, dict) or digests.get("report") != _of(plain):
-        raise SafsError(f"{file}: damaged or edited: its content is not the one that was saved")
-    return checked.validated(Saved, content, file)
+        schema = sealed.read_object(file).get("schema")
+        wanted = Report.model_fields["schema_"].default
+        if schema != wanted:
+            found = f"schema {schema!r}, expected {wanted}"
+            raise SafsError(f"{file}: of another version ({found}); make and save the result again")
+        return checked.validated(Saved, sealed.read(file), file)
+    except OSError as error:
+        raise _unread(file, error) from None
 
 
 def read_weights(place: Path, report: Saved) -> dict[str, Tensor]:
@@ -81,24 +62,17 @@ def read_weights(place: Path, report: Saved) -> dict[str, Tensor]:
     Raises:
         SafsError: it is missing or damaged.
     """
-    from safetensors.torch import load
+    from safetensors.torch import load_file
 
     file = place / WEIGHTS
-    content = _bytes(file)
-    if hashlib.sha256(content).hexdigest() != report.sha256.weights:
-        raise SafsError(f"{file}: damaged: its content is not the one that was saved")
-    return load(content)
-
-
-def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        whole = sealed.file_digest(file) == report.weights
     except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise SafsError(f"{file}: {reason}; Result.save writes it") from None
+        raise _unread(file, error) from None
+    if not whole:
+        raise SafsError(f"{file}: damaged or edited: not the weights that were saved")
+    return load_file(file)
 
 
-def _of(plain: dict[str, Any]) -> str:
-    """The digest of plain data, as canonical JSON."""
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _unread(file: Path, error: OSError) -> SafsError:
+    return SafsError(f"{file}: {(error.strerror or str(error)).lower()}; Result.save writes it")

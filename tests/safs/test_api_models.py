@@ -394,11 +394,11 @@ def test_damaged_and_older_files_are_named(tmp_path):
     content = report.read_text()
     for text in (content[:100], "", "[" * 100_000, "[]"):
         report.write_text(text)
-        fails(r"report\.json: damaged")
+        fails(r"report\.json: (not JSON|got a list)")
     for change, message in (
         ({"schema": 2}, "of another version"),
-        ({"seed": 1}, "damaged or edited"),
-        ({"sha256": None}, "damaged or edited"),
+        ({"seed": 1}, "its content does not fit its digest"),
+        ({"digest": None}, "its content does not fit its digest"),
     ):
         report.write_text(json.dumps(json.loads(content) | change))
         fails(rf"report\.json: {message}")
