@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from safs import checked, sealed
 from safs.arms import ARMS
 from safs.errors import SafsError
+from safs.files import json_text, write_text
 from safs.rows import Outcome
 from safs.spec import Count, Float32, Fraction, Items, Positive, Recipe, Spec, Text
 
@@ -262,8 +263,8 @@ class Record(Spec):
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
         record = checked.read(cls, path)
-        if record.digest is None:
-            raise SafsError(f"{path.name}: digest: missing; this edition writes records with one")
+        if path.read_text(encoding="utf-8") != record.text():
+            raise SafsError(f"{path.name}: digest: not what was written: damaged, edited or older")
         return record
 
     @property
@@ -271,9 +272,13 @@ class Record(Spec):
         """Identity of the run."""
         return (self.pair, self.ratio, self.replicate, self.arm)
 
+    def text(self) -> str:
+        """The record as sealed JSON (:mod:`safs.sealed`)."""
+        return json_text(sealed.seal(self.model_dump(mode="json", by_alias=True)))
+
     def write(self, path: Path) -> None:
-        """Write the record atomically to ``path``, under the digest of its content."""
-        sealed.write(path, self.model_dump(mode="json", by_alias=True))
+        """Write the record atomically to ``path``."""
+        write_text(path, self.text())
 
 
 def pack(correct: npt.ArrayLike) -> str:

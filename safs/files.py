@@ -77,8 +77,13 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: object) -> Path:
+    """Plain data as :func:`json_text`."""
+    return write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
     """Plain data as sorted, indented JSON; NaN and infinity are errors."""
-    return write_text(path, json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n")
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
 def copy(source: Path, target: Path) -> None:

@@ -62,6 +62,18 @@ def test_every_edit_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "old, new",
+    [("0.30000000000000004", "0.30000000000000005"), ("3", "3.0"), ("\n", " "), ("\\u03b1", "α")],
+)
+def test_another_text_of_the_same_content_is_seen(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "object.json"
+    sealed.write(path, CONTENT)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(SafsError, match="does not fit its digest"):
+        sealed.read(path)
+
+
+@pytest.mark.parametrize(
     "damage", [b"", b"{", b"[]", b'{"digest": NaN}', b"\xff\xfe", b"null", b"[" * 100_000, b"{}"]
 )
 def test_what_is_no_sealed_object_is_refused_in_a_line(tmp_path: Path, damage: bytes) -> None:
