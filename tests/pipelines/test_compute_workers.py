@@ -328,7 +328,7 @@ def test_a_stage_itself_never_imports_torch(place):
         "import sys; from pathlib import Path\n"
         "from pipelines.config.study import load; from pipelines.stages import pretrain\n"
         "root = Path(sys.argv[1])\n"
-        "study = load(root / 'pipelines/profiles/smoke/params.yaml', root)\n"
+        "study = load(Path('pipelines/profiles/smoke/params.yaml'), root)\n"
         "pretrain.run(study, 'lenet5_generated')\n"
         "assert 'distributed' in sys.modules and 'torch' not in sys.modules\n"
     )

@@ -104,7 +104,10 @@ def test_a_data_set_of_single_images_and_arrays_with_negative_strides_are_read()
         ({"operators": "relu"}, "operators: got 'relu'"),
         ({"seed": -1}, "seed: got -1"),
         ({"budget": {"moves": 1}}, "expected Budget"),
-        ({"mask": {"0": torch.full((8, 3, 3, 3), np.nan)}}, "given mask: 0 has a NaN"),
+        (
+            {"mask": {"0": torch.full((8, 3, 3, 3), np.nan)}},
+            "given mask: 0 holds nan; expected 0",
+        ),
         ({"mask": {"0": torch.zeros(8, 3, 3, 3), "4": torch.zeros(3, 8)}}, "no weight survives"),
     ],
 )
