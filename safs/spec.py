@@ -50,7 +50,7 @@ Trainings = Annotated[int, Field(ge=1, le=100_000)]
 """How many trainings a search may spend."""
 Text = Annotated[str, Field(max_length=32_768), AfterValidator(_printable)]
 """A text of one line; the bits of 50,000 test images take 8,336 characters."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]{0,63}$")]
 """Fit for a file's name."""
 Items = Annotated[list[T], Field(fail_fast=True)]
 """A list of which the first wrong item is told, however many there are."""
