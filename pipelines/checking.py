@@ -7,7 +7,7 @@ In ``runs/`` that are the digests of records and artefacts, and the chain of eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,32 +25,37 @@ SUMS = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Checked:
-    """Files of one kind: how many are here and how many are missing, and what is wrong."""
+    """Files of one kind: how many are here, whole and missing, and a line for each fault."""
 
     kind: str
     here: int
+    whole: int
     missing: int
     faults: tuple[str, ...]
 
     @property
     def text(self) -> str:
         """For instance ``111 records, 110 whole, 2 missing``."""
-        whole = self.here - len({fault.partition(":")[0] for fault in self.faults})
         missing = f", {self.missing} missing" if self.missing else ""
-        return f"{self.here} {self.kind}, {whole} whole{missing}"
+        return f"{self.here} {self.kind}, {self.whole} whole{missing}"
 
 
 def check(study: Study) -> list[Checked]:
     """Records, artefacts and published files of a profile and its readings."""
     runs = list(every_run(study))
-    here = [run for run in runs if run.path.exists()]
-    records = [fault for run in here for fault in _record_faults(run)]
-    others = sorted(_artefacts(study))
+    records = [list(_record_faults(run)) for run in runs if run.path.exists()]
+    others = [list(_artefact_faults(path)) for path in _artefacts(study)]
     return [
-        Checked("records", len(here), len(runs) - len(here), tuple(records)),
-        Checked("artefacts", len(others), 0, tuple(_faults(others))),
+        _counted("records", records, missing=len(runs) - len(records)),
+        _counted("artefacts", others),
         _published(study),
     ]
+
+
+def _counted(kind: str, faults: Sequence[Sequence[str]], missing: int = 0) -> Checked:
+    """What the faults of each file come to."""
+    whole = sum(not of_one for of_one in faults)
+    return Checked(kind, len(faults), whole, missing, tuple(f for each in faults for f in each))
 
 
 def sums(study: Study) -> str:
@@ -73,15 +78,11 @@ def _record_faults(run: Expected) -> Iterator[str]:
             yield f"{run.path}: is of run {record.key}; expected {run.key}"
             return
         told = record.chain.model_dump() if record.chain else {}
-        for link, found in Behind(record.profile, *_of(run)).chain().items():
+        for link, found in Behind.of(record).chain().items():
             if told.get(link, ()) != found:
                 yield f"{run.path}: chain.{link}: not what the artefact in runs/ says"
     except (SafsError, OSError) as error:
         yield f"{run.path}: {' '.join(str(error).split())}"
-
-
-def _of(run: Expected) -> tuple[str, float, str, int]:
-    return run.pair, run.ratio, run.arm, run.replicate
 
 
 def _artefacts(study: Study) -> Iterator[Path]:
@@ -93,26 +94,28 @@ def _artefacts(study: Study) -> Iterator[Path]:
             yield path
 
 
-def _faults(paths: Iterable[Path]) -> Iterator[str]:
-    for path in paths:
-        try:
-            artefacts.whole(path)
-        except SafsError as error:
-            yield str(error)
+def _artefact_faults(path: Path) -> Iterator[str]:
+    try:
+        artefacts.whole(path)
+    except SafsError as error:
+        yield str(error)
 
 
 def _published(study: Study) -> Checked:
     """The files of ``results/``, against the list; records that it names, where they are here."""
     place = results(study)
-    files = set(_files(place))
-    listed = _listed(place / SUMS)
-    faults = [f"{place / SUMS}: no such file; `safs-bench run` writes it"] * (not listed)
-    faults += [f"{path}: not in {SUMS}" for path in sorted(files - set(listed)) if listed]
-    for path, told in listed.items():
-        if path.is_file() and file_digest(path) != told:
-            faults.append(f"{path}: not what {place / SUMS} says")
+    files, sums = _files(place), place / SUMS
+    listed = _listed(sums)
+    if not listed:
+        faults = [f"{sums}: no such file; `safs-bench run` writes it"] * bool(files)
+        return Checked("published files", len(files), 0, 0, tuple(faults))
+    strays = [path for path in files if path not in listed]
+    changed = [p for p, told in listed.items() if p.is_file() and file_digest(p) != told]
     missing = [path for path in listed if place in path.parents and not path.exists()]
-    return Checked("published files", len(files), len(missing), tuple(faults))
+    faults = [f"{path}: not in {SUMS}" for path in strays]
+    faults += [f"{path}: not what {sums} says" for path in changed]
+    whole = set(files) - {*strays, *changed}
+    return Checked("published files", len(files), len(whole), len(missing), tuple(faults))
 
 
 def _listed(sums: Path) -> dict[Path, str]:

@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Python, packages, kernels, devices, data, disk and repository; in about a second or two."""
+    """Python, packages, kernels, devices, data, disk and repository."""
     parts: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python, _packages, _kernels, _devices, _data, _disk, _repository,
     )  # fmt: skip

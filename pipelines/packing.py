@@ -78,7 +78,6 @@ def budget(pair: Pair, arm: str) -> Budget:
 def failed(record: Record) -> Failed:
     """Trainings behind a record that failed, counted in the traces of its searches."""
     counts = {"search": 0, "tune": 0}
-    behind = Behind(record.profile, record.pair, record.ratio, record.arm, record.replicate)
-    for purpose, (_, trace) in behind.searches().items():
+    for purpose, (_, trace) in Behind.of(record).searches().items():
         counts[purpose] = sum(row.status == "failed" for row in trace.rows)
     return Failed(**counts)

@@ -59,9 +59,8 @@ def note_code(folder: Path = Path()) -> None:
         if path.is_file() and path.suffix in (".py", ".cpp", ".h")
     )
     digests = {path.relative_to(ROOT).as_posix(): sealed.file_digest(path) for path in files}
-    content = {"safs-bench": metadata.version("safs-bench"), "files": sealed.digest(digests)}
-    if not target.exists() or sealed.read(target) != sealed.seal(content):
-        sealed.write(target, content)
+    version = metadata.version("safs-bench")
+    sealed.write(target, {"safs-bench": version, "files": sealed.digest(digests)})
 
 
 def _do(*command: str, at: Path) -> None:

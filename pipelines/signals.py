@@ -27,7 +27,7 @@ def end_with_parent(how: signal.Signals) -> None:
 
 
 def interrupt_when_asked() -> None:
-    """Take SIGTERM for Ctrl-C; where that is ignored, as in a job of a shell, it stays so."""
+    """Take SIGTERM for Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cli.common import FILE, json_option
+from pipelines.cli.common import FILE, json_option, study_of, tell_tables
 
 if TYPE_CHECKING:
     from bench.context import PairInfo
@@ -27,7 +27,6 @@ def export_lab(name: str, profile: str | None, to: Path | None, description: str
     """
     from bench.labs.reading import LABS, parse
     from bench.labs.schema import render
-    from pipelines.cli.common import study_of
     from pipelines.packing import content
     from safs.files import write_text
 
@@ -50,7 +49,6 @@ def compare(files: tuple[Path, ...], folder: Path | None, as_json: bool) -> None
     """
     from bench.labs.reading import by_name
     from bench.labs.view import view
-    from pipelines.cli.common import tell_tables
 
     labs = by_name(files)
     shown = view(labs, known({pair for lab in labs.values() for pair in lab.pairs}))

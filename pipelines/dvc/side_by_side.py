@@ -50,7 +50,8 @@ def run(
         order, steps = plan(target, only)
     except DvcException as error:
         raise SafsError(f"{target}: {' '.join(str(error).split())}") from None
-    environment = {**environment, PLAIN_PROGRESS: "1"}
+    if jobs > 1:
+        environment = {**environment, PLAIN_PROGRESS: "1"}
     failed = carry_out(steps, jobs, lambda stage: _repro(stage, environment, keep))
     in_order(Path(target).with_name("dvc.lock"), order)
     for stage in failed:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.engine import artefacts, layout
 from safs.rows import SearchTrace, Trace, Trained, TuneTrace
 from safs.sealed import Json
+
+if TYPE_CHECKING:
+    from bench.record import Record
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,11 @@ class Behind:
     ratio: float
     arm: str
     replicate: int
+
+    @classmethod
+    def of(cls, record: Record) -> Behind:
+        """What a record rests on."""
+        return cls(record.profile, record.pair, record.ratio, record.arm, record.replicate)
 
     @property
     def final(self) -> Path:

@@ -288,11 +288,16 @@ def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
     text = lost.read_bytes()
     lost.unlink()
     records, _, files = checking.check(published)
+    assert (records.whole, files.whole) == (records.here - 1, files.here - 1)
     assert records.faults == (f"{record}: chain.candidates: not what the artefact in runs/ says",)
     assert files.missing == 1 and [f for f in files.faults if str(stray) in f]
     stray.unlink()
     record.write_bytes(whole)
     lost.write_bytes(text)
+    Path("results/smoke", checking.SUMS).unlink()
+    *_, files = checking.check(published)
+    assert files.whole == 0 and files.faults[0].endswith("`safs-bench run` writes it")
+    sums.run(published)
 
 
 def test_the_activation_study_fills_every_slot_with_one_operator(done):
