@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -235,10 +235,24 @@ class Plan:
         self.evaluation = [*self.forward, last]
         self._run("head", "cross_entropy", self.head, z.pixel)
         self._bias_gradient(head, sums, 1)
-        for layer in reversed(self.read.layers):
+        for layer in self._backward_order():
             if type(layer) in self._BACKWARD:
                 self._BACKWARD[type(layer)](self, layer)
                 self._release(layer)
+
+    def _backward_order(self) -> Iterator[graph.GraphLayer]:
+        """The layers from the last to the first, each convolution right behind its stage.
+
+        The gradient of a convolution's output holds the block in work only: it is used up before an
+        operation that needs the whole batch.
+        """
+        staged = {x.conv for x in self.read.layers if isinstance(x, graph.Stage)}
+        for layer in reversed(self.read.layers):
+            if layer in staged:
+                continue
+            yield layer
+            if isinstance(layer, graph.Stage) and layer.conv:
+                yield layer.conv
 
     def _input(self, layer: graph.Input) -> None:
         x = self._map(layer.out)
@@ -314,7 +328,7 @@ class Plan:
         """The layers that add to a map's gradient, in the order of the backward pass."""
         base = value.base or value
         found: list[Any] = []
-        for layer in reversed(self.read.layers):
+        for layer in self._backward_order():
             if isinstance(layer, graph.Stage):
                 ends = [] if layer.conv else [layer.z]
                 ends += [layer.residual] if layer.residual else []

@@ -111,7 +111,8 @@ def test_own_parameters_at_and_beyond_their_bounds(operator: str, values) -> Non
     (slot,) = slots.slots(made).values()
     for parameter, value in zip(slot.own.values(), values, strict=True):
         parameter.data.fill_(value)
-    assert_same_gradients(made, random_mask(made, 0.3), SHAPE, tolerance=3e-5)
+    mask = random_mask(made, 0.3)
+    assert_same_gradients(made, mask, SHAPE, count=24, batch=24, tolerance=3e-5)
 
 
 class Residual(nn.Module):
