@@ -210,8 +210,9 @@ class Record(Spec):
 
     A record with ``status`` ok has ``test``, ``parameters``, ``recipe`` and ``digests.weights``
     and, unless it is dense, ``connectivity``; one with ``status`` failed has ``reason`` and no
-    ``test``. ``bits`` is what another run must share to repeat the final training bit for bit:
-    processor, PyTorch and, where they trained, the kernels' source, compiler and flags.
+    ``test``. ``bits`` is what another run must share to repeat the final training bit for bit; with
+    ``portable``, where the kernels did all the training that it rests on, any processor will do.
+    ``compiler`` built the kernels.
     ``acceleration`` are the ways of faster arithmetic that were on, each of which rounds otherwise.
     ``digest`` is that of the file that a record stands in (:mod:`safs.sealed`).
     """
@@ -237,6 +238,8 @@ class Record(Spec):
     memory: Memory | None = None
     device: Device
     backend: Text
+    portable: bool | None = None
+    compiler: Text | None = None
     acceleration: dict[Text, bool | Text] = Field(default_factory=dict)
     threads: Positive
     parameters: Parameters | None = None

@@ -62,6 +62,7 @@ class Trained(Row):
         slots: name, operator, alpha, beta and own parameters of each slot, in the order of use.
         memory: the most that it used, in bytes, and of what; None where unknown.
         bits: what decides the bits of the result.
+        where: what it ran on (:func:`safs.backends.device.whereabouts`).
     """
 
     failure: str | None
@@ -73,6 +74,7 @@ class Trained(Row):
     slots: tuple[dict[str, Any], ...] = ()
     memory: dict[str, int | str] | None = None
     bits: dict[str, str] = Field(default_factory=dict)
+    where: dict[str, str] = Field(default_factory=dict)
 
     @property
     def epochs(self) -> int:

@@ -70,6 +70,14 @@ class Behind:
             "final": self._outcome(),
         }
 
+    @property
+    def portable(self) -> bool:
+        """Whether the kernels did all the training that it rests on: any machine gets its bits."""
+        here = artefacts.read(self.final)["result"]["backend"] == "sparse"
+        rows = [row for _, trace in self.searches().values() for row in trace.rows]
+        searched = all(row.backend == "sparse" for row in rows)
+        return here and searched and (self.dense is None or self.dense.portable)
+
     def _outcome(self) -> str:
         artefact = artefacts.read(self.final)
         return Trained.model_validate(artefact["result"]).outcome(artefact["weights"])

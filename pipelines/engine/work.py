@@ -101,13 +101,14 @@ class Work:
 
     @property
     def backend(self) -> BackendName:
-        """Who trains: the profile's choice for masked networks, PyTorch for dense ones."""
-        return "dense" if self.ratio is None else self.study.profile.backend
+        """Who trains: the profile's choice."""
+        return self.study.profile.backend
 
     @cached_property
     def bits(self) -> dict[str, str]:
         """What decides the bits of a result on the workers."""
-        found = self.pool.run(training.bits, self.backend)
+        where = (self.pair.network, self.pair.dataset.name, self.pair.search.operators)
+        found = self.pool.run(training.bits, self.backend, *where)
         if found["device"] == "cpu" and compute.gpus_wanted(self.pool.where):
             self.progress.notice("PyTorch sees none of this host's GPUs: training on the CPU")
         return found
@@ -322,7 +323,13 @@ class Work:
     def _untrained(self, failure: str) -> Trained:
         """The result of a training that did not take place."""
         return Trained(
-            failure=failure, seconds=0.0, backend="none", history=(), kept=0, bits=self.bits
+            failure=failure,
+            seconds=0.0,
+            backend="none",
+            history=(),
+            kept=0,
+            bits=self.bits,
+            where=self.pool.run(training.place),
         )
 
     def start(self, replicate: int) -> PrunedStart:

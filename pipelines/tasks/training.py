@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import compute
 from pipelines.engine.jobs import Files, Job
-from pipelines.tasks.shared import WEIGHTS, images_of, own_device, save, starting_point
+from pipelines.tasks.shared import WEIGHTS, empty, images_of, own_device, save, starting_point
 from safs import sealed
 from safs.rows import Trained
-from safs.spec import BackendName
+from safs.spec import BackendName, NetworkSpec
 
 if TYPE_CHECKING:
     from safs.slots import Slot
@@ -23,14 +24,32 @@ _CHECKPOINT_SECONDS = 20.0
 _ANNOUNCE_SECONDS = 0.5
 
 
-def bits(backend: BackendName) -> dict[str, str]:
-    """What decides the bits of a result on this worker, in plain strings.
+def bits(
+    backend: BackendName, network: NetworkSpec, dataset: str, operators: Sequence[str]
+) -> dict[str, str]:
+    """What decides the bits of trainings on this worker.
 
-    PyTorch's version is a class of PyTorch's: a stage that received it would import all of PyTorch.
+    Args:
+        backend: what was asked for.
+        network, dataset: what trains.
+        operators: that the network's slots may get beside their own.
     """
+    from safs import kernels
     from safs.backends.device import bit_identity
+    from safs.datasets import DATASETS
 
-    return {key: str(value) for key, value in bit_identity(own_device(), backend).items()}
+    device = own_device()
+    if backend == "dense" or device.type != "cpu":
+        return bit_identity(device, "dense")
+    reason = kernels.why_not(empty(network, dataset), DATASETS[dataset].shape, operators)
+    return bit_identity(device, "mixed" if reason else "sparse")
+
+
+def place() -> dict[str, str]:
+    """What this worker is (:func:`safs.backends.device.whereabouts`)."""
+    from safs.backends.device import whereabouts
+
+    return whereabouts(own_device(), "none")
 
 
 def train(job: Job, files: Files, topic: str) -> Trained:
@@ -41,7 +60,7 @@ def train(job: Job, files: Files, topic: str) -> Trained:
         files: where inputs and scratch are.
         topic: where finished epochs are announced.
     """
-    from safs.backends.device import peak_memory, reset_peak
+    from safs.backends.device import bit_identity, peak_memory, reset_peak, whereabouts
     from safs.slots import slots
     from safs.training.data import BatchOrder
     from safs.training.loop import train as run
@@ -76,7 +95,8 @@ def train(job: Job, files: Files, topic: str) -> Trained:
                 {"name": name, **_described(slot, outcome.failure)}
                 for name, slot in slots(network).items()
             ),
-            "bits": bits(job.backend),
+            "bits": bit_identity(device, outcome.backend),
+            "where": whereabouts(device, outcome.backend),
         }
     )
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from safs import masks, seeds, slots
@@ -67,6 +66,7 @@ class TwoStages:
     fold: Fold
     settings: Settings
     notices: list[str] = field(default_factory=list)
+    backends: set[str] = field(default_factory=set)
 
     @property
     def pruned(self) -> Pruned:
@@ -109,10 +109,7 @@ class TwoStages:
             search=SearchTold(algorithm=s.algorithm, evaluations=searched.rows),
             tuning=TuningTold(best=best, trials=tuple(trials)),
             size=_size(network, self.mask, shape),
-            bits={
-                **bit_identity(self.fold.train.labels.device, s.backend),
-                "threads": str(torch.get_num_threads()),
-            },
+            bits=bit_identity(self.fold.train.labels.device, self._backend()),
         )
 
     def _pruning_told(self) -> PruningTold:
@@ -184,10 +181,15 @@ class TwoStages:
             mask=self.mask,
             backend=self.settings.backend,
         )
+        self.backends.add(outcome.backend)
         if outcome.notice is not None and outcome.notice not in self.notices:
             self.notices.append(outcome.notice)
             LOG.warning(outcome.notice)
         return outcome.told()
+
+    def _backend(self) -> str:
+        """What did the steps of all trainings together."""
+        return next(iter(self.backends)) if len(self.backends) == 1 else "mixed"
 
     def _accuracy(self, network: nn.Module) -> float:
         return evaluation.score(network, self.fold.validation).top1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from safs.training.data import Images
-from safs.training.evaluation import Score
+from safs.training.scores import Score
 
 State = dict[str, Any]
 
@@ -22,6 +22,7 @@ class EpochSums:
         flow: sum over steps of ``lr * ||g||^2``.
         flow_step: sum over steps of ``-g . delta``.
         flow_released: mean absolute gradient of the last batch.
+        failed_step: 1-based step whose loss was the first that was not finite; None for none.
     """
 
     loss: float
@@ -31,6 +32,7 @@ class EpochSums:
     flow_released: float
     steps: int
     images: int
+    failed_step: int | None = None
 
 
 class Backend(Protocol):

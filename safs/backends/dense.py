@@ -14,9 +14,9 @@ from safs.backends.base import EpochSums, State
 from safs.masks import Mask
 from safs.networks import prunable
 from safs.spec import Acceleration, Recipe
-from safs.training import optimizers
+from safs.training import optimizers, scores
 from safs.training.data import BatchOrder, Fold, Images
-from safs.training.evaluation import Score, score
+from safs.training.scores import Score
 
 
 class DenseBackend:
@@ -82,6 +82,7 @@ class DenseBackend:
             absolute = torch.stack([gradient.abs().sum() for gradient in gradients]).sum()
             totals.flow_released = absolute.double() / self.free
             totals.loss += loss.detach() * len(labels)
+            totals.finite.append(loss.detach().isfinite())
             totals.correct += (output.detach().argmax(1) == labels).sum()
         totals.steps += 1
         totals.images += len(labels)
@@ -93,7 +94,7 @@ class DenseBackend:
     def score(self, images: Images) -> Score:
         """Evaluate the network as it is, in float32 whatever its steps are computed in."""
         set_tf32(False)
-        found = score(self.network, images)
+        found = scores.by_torch(self.network, images)
         set_tf32(self.faster.options.tf32)
         return found
 
@@ -118,8 +119,10 @@ class _Totals:
         self.loss, self.correct = zero, zero.clone()
         self.flow, self.flow_step, self.flow_released = zero.clone(), zero.clone(), zero.clone()
         self.steps = self.images = 0
+        self.finite: list[Tensor] = []
 
     def sums(self) -> EpochSums:
+        finite = torch.stack(self.finite).cpu()
         return EpochSums(
             loss=float(self.loss),
             correct=int(self.correct),
@@ -128,4 +131,5 @@ class _Totals:
             flow_released=float(self.flow_released),
             steps=self.steps,
             images=self.images,
+            failed_step=None if finite.all() else int(finite.int().argmin()) + 1,
         )

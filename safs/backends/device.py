@@ -11,9 +11,11 @@ from importlib import metadata
 
 import torch
 
+from safs import kernels
 from safs.errors import SafsError
 from safs.processor import cpu_name
-from safs.spec import BackendName
+
+_LIBRARIES = ("numpy", "torch", "torchvision")
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -81,29 +83,34 @@ def clock(device: torch.device) -> Callable[[], float]:
     return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
-def bit_identity(device: torch.device, backend: BackendName = "dense") -> dict[str, str]:
+def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
     """What two runs must share to agree bit for bit: it goes into the digests of scratch work.
+
+    The libraries count for what they draw at random. Where PyTorch does the arithmetic, so do the
+    processor and what PyTorch makes of it.
 
     Args:
         device: where training runs.
-        backend: what was asked for; the kernels' compiler and source count where they may run.
+        backend: what does the steps (:attr:`safs.training.loop.Outcome.backend`).
     """
-    identity = {
-        "device": device.type,
-        "processor": name(device),
-        "isa": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "torchvision": metadata.version("torchvision"),  # some networks are its
-        "threads": "1",
-    }
-    if backend != "dense" and device.type == "cpu":
-        from safs import kernels
-
-        try:
-            identity |= {f"kernels {key}": value for key, value in kernels.identity().items()}
-        except kernels.Unsupported as reason:
-            identity["kernels"] = str(reason)
+    identity = {"device": device.type} | {name: metadata.version(name) for name in _LIBRARIES}
+    if backend != "dense":
+        identity["kernels"] = kernels.source_digest()
+    if backend != "sparse":
+        identity |= {
+            "processor": name(device),
+            "isa": torch.backends.cpu.get_cpu_capability(),
+            "threads": str(torch.get_num_threads()),
+        }
     return identity
+
+
+def whereabouts(device: torch.device, backend: str) -> dict[str, str]:
+    """What a training ran on: device, threads and, where the kernels took part, their compiler."""
+    found = {"device": device.type, "name": name(device), "threads": str(torch.get_num_threads())}
+    if backend in ("sparse", "mixed"):
+        found["compiler"] = kernels.built()["compiler"]
+    return found
 
 
 def reset_peak(device: torch.device) -> int:

@@ -17,7 +17,7 @@ from safs.masks import Mask
 from safs.networks import prunable
 from safs.spec import Recipe
 from safs.training.data import BatchOrder, Fold, Images
-from safs.training.evaluation import Score
+from safs.training.scores import Score
 
 # By kind, so that a subclass, which may compute something else, is left alone: dimensions of one
 # input.

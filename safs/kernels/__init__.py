@@ -18,10 +18,10 @@ that they do know can still run here, one by one, while torch runs the network a
 (:class:`safs.kernels.layer.KernelLayer`, :mod:`safs.backends.mixed`): each call copies its images
 into the layout of the kernels and back.
 
-The learning rate is an argument of each epoch, so that schedules stay in torch; the rest of the
+The learning rate is an argument of each epoch, so that schedules stay outside; the rest of the
 optimiser comes from the recipe. ``state`` and ``load`` hold everything else of a training that can
-be resumed bit for bit. One thread; the same inputs give the same bits on the same machine, and
-:func:`identity` names what "the same machine" means.
+be resumed bit for bit. The same inputs give the same bits on every machine, whatever compiler built
+the library: every rounding is written in the source. What may differ is the payload of a NaN.
 
 Where the arithmetic is known to differ from torch beyond rounding: the bias of a convolution in
 front of batch norm has gradient exactly 0 here and rounding noise there, and the running statistics
@@ -30,6 +30,15 @@ of channels that no output depends on are not kept up.
 
 from safs.backends.base import EpochSums
 from safs.kernels.binding import SparseNetwork, compile
-from safs.kernels.build import Unsupported, identity
+from safs.kernels.build import Unsupported, built, source_digest
+from safs.kernels.plan import why_not
 
-__all__ = ["EpochSums", "SparseNetwork", "Unsupported", "compile", "identity"]
+__all__ = [
+    "EpochSums",
+    "SparseNetwork",
+    "Unsupported",
+    "built",
+    "compile",
+    "source_digest",
+    "why_not",
+]

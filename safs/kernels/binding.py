@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ def compile(
     recipe: Recipe,
     input_shape: tuple[int, int, int],
     batch_size: int,
+    threads: int | None = None,
 ) -> SparseNetwork:
     """Prepare a masked network for sparse training.
 
@@ -43,12 +45,15 @@ def compile(
         recipe: optimiser and its settings; the learning rate comes with every epoch.
         input_shape: ``(channels, height, width)`` of the images.
         batch_size: images per step.
+        threads: that share the images of a step, by default those that torch may use. Their number
+            changes no bit, and each needs memory of its own for the images in work.
 
     Raises:
         safs.kernels.Unsupported: no compiler, or something that the kernels do not know.
     """
     check(network, mask)
-    return SparseNetwork(Plan(network, mask, recipe, input_shape, batch_size))
+    threads = torch.get_num_threads() if threads is None else threads
+    return SparseNetwork(Plan(network, mask, recipe, input_shape, batch_size, threads))
 
 
 class SparseNetwork:
@@ -92,7 +97,7 @@ class SparseNetwork:
             buffers["steps"] += sums.steps
         return EpochSums(
             sums.loss, int(sums.correct), sums.flow, sums.flow_step, sums.flow_released,
-            sums.steps, sums.images,
+            sums.steps, sums.images, None if math.isfinite(sums.loss) else sums.steps,
         )  # fmt: skip
 
     def logits(self, images: Images) -> np.ndarray:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -19,11 +20,15 @@ from safs.errors import SafsError
 from safs.processor import cpu_flags, cpu_name
 
 SOURCES = Path(__file__).parent / "src"
+_TARGET = ("-march=x86-64-v3",) if platform.machine() == "x86_64" else ()
 FLAGS = (
-    "-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
-    "-ffp-contract=fast", "-fPIC", "-shared",
+    "-std=c++17", "-O3", *_TARGET, "-fno-math-errno", "-fno-trapping-math",
+    "-ffp-contract=off", "-fPIC", "-shared", "-pthread",
 )  # fmt: skip
-"""No flag lets the compiler assume that numbers are finite or reorder a sum."""
+"""No flag lets the compiler assume that numbers are finite, reorder a sum or fuse a product with
+one: which are fused is written in the source, so every compiler and processor gives the same bits.
+"""
+_NEEDED = {"avx2", "fma"}
 
 
 class Unsupported(SafsError):
@@ -37,6 +42,7 @@ def library() -> ctypes.CDLL:
     Raises:
         Unsupported: there is no compiler, or it refuses the source.
     """
+    _check_processor()
     target = _cache() / f"kernels-{_digest()}.so"
     if not _whole(target):
         _compile(target)
@@ -46,14 +52,9 @@ def library() -> ctypes.CDLL:
         raise Unsupported(f"sparse kernels: {target} cannot be loaded ({error})") from None
 
 
-def identity() -> dict[str, str]:
-    """What decides the bits of a result: compiler, flags, source and processor."""
-    return {
-        "compiler": _version(),
-        "flags": " ".join(FLAGS),
-        "source": source_digest(),
-        "processor": processor(),
-    }
+def built() -> dict[str, str]:
+    """What the library here was made by and from. Of it only the source decides any bits."""
+    return {"compiler": _version(), "flags": " ".join(FLAGS), "source": source_digest()}
 
 
 @functools.cache
@@ -65,13 +66,16 @@ def source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def processor() -> str:
-    """Name of the processor and what it can do: the compiler's ``-march=native`` depends on it."""
-    return f"{cpu_name()} {hashlib.sha256(cpu_flags().encode()).hexdigest()[:8]}"
+def _check_processor() -> None:
+    """An x86-64 processor without AVX2 would end the process at the first kernel."""
+    known = cpu_flags().split()
+    if _TARGET and len(known) > 1 and (missing := _NEEDED.difference(known)):
+        lacks = " and ".join(sorted(missing)).upper()
+        raise Unsupported(f"sparse kernels: {cpu_name()} has no {lacks}")
 
 
 def _digest() -> str:
-    return hashlib.sha256("\0".join(identity().values()).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(built().values()).encode()).hexdigest()[:16]
 
 
 def _cache() -> Path:

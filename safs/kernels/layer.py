@@ -138,20 +138,20 @@ def _prepare(conv: Conv, shape: Shape, keep: np.ndarray, batch: int) -> tuple[An
     keys, count = ("sums", "forward", "backward"), len(found)
     struct = c.Single(
         forward=c.Convolution(
-            lists["forward"].struct, x.struct, z.struct, pointer(copies["forward"]), None, None,
-            0, out_height, out_width * n, out,
+            lists["forward"].struct, x.struct, z.struct, pointer(copies["forward"]), None,
+            c.Partial(), 0, out_height, out_width * n, out,
         ),
         backward=c.Convolution(
-            lists["backward"].struct, z.struct, gx.struct, pointer(copies["backward"]), None, None,
-            0, height, width * n, channels,
+            lists["backward"].struct, z.struct, gx.struct, pointer(copies["backward"]), None,
+            c.Partial(), 0, height, width * n, channels,
         ),
         gradient=c.WeightGradient(
-            lists["sums"].struct, x.struct, z.struct, pointer(copies["sums"]), out_height,
-            out_width * n, passes,
+            lists["sums"].struct, x.struct, z.struct, pointer(copies["sums"]), count + 8,
+            out_height, out_width * n, passes,
         ),
         weights=c.Weights(
             None, None, *(pointer(copies[key]) for key in keys),
-            *(pointer(order[key]) for key in keys), *[count] * 4,
+            *(pointer(order[key]) for key in keys), *[count] * 4, count + 8,
         ),
     )  # fmt: skip
     inner, outer = _places(x, shape, conv.step), _places(z, conv.z.shape, 1)

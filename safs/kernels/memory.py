@@ -119,7 +119,8 @@ class Parameter:
 
 class FeatureMap:
     """Memory of a feature map; see maps.h. Channels lie an odd number of cache lines apart unless
-    ``tight``, so that one pixel of many channels does not fall into one cache set."""
+    ``tight``, so that one pixel of many channels does not fall into one cache set. One that is not
+    ``whole`` holds the ``images`` of one block, once for each thread."""
 
     def __init__(
         self,
@@ -130,6 +131,7 @@ class FeatureMap:
         whole: bool,
         pad: int = 0,
         tight: bool = False,
+        threads: int = 1,
     ) -> None:
         channels, height, width = shape
         self.row, self.pixel = (width + 2 * pad) * n, n
@@ -138,9 +140,11 @@ class FeatureMap:
             plane = (-(-plane // 16) | 1) * 16
         self.channel = plane
         block = channels * plane
-        self.memory = arena.floats(max(1, -(-images // n)) * block)
+        size = max(1, -(-images // n)) * block
+        self.memory = arena.floats(size * (1 if whole else threads))
         start = self.memory.ctypes.data + 4 * (pad * self.row + pad * n)
-        self.struct = c.Map(start, block, plane, self.row, whole, n.bit_length() - 1)
+        per_thread = 0 if whole else size
+        self.struct = c.Map(start, block, plane, self.row, whole, n.bit_length() - 1, per_thread)
 
     @property
     def strides(self) -> tuple[int, int, int]:

@@ -24,6 +24,7 @@ from safs.spec import Recipe
 CODES = c.SOURCE.cases("operators.h")
 OPERATIONS = c.SOURCE.enumeration("Code")
 _KINDS = c.SOURCE.enumeration("Kind")
+_TOGETHER = c.SOURCE.sizes["TOGETHER"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Plan:
         recipe: Recipe,
         shape: tuple[int, int, int],
         batch_size: int,
+        threads: int,
     ) -> None:
         self.library = c.library()
         self.network, self.batch = network, batch_size
@@ -72,10 +74,11 @@ class Plan:
         self.gradients: dict[Value, FeatureMap] = {}
         self.written: set[Value] = set()
         self.z_maps: dict[graph.Conv, tuple[FeatureMap, FeatureMap]] = {}
-        self.starts: dict[graph.Conv, tuple[np.ndarray | None, np.ndarray | None]] = {}
+        self.starts: dict[graph.Conv, tuple[Any, np.ndarray | None]] = {}
         self.lists: dict[graph.Conv, dict[str, survivors.Sorted]] = {}
         self.copies: dict[graph.Conv, dict[str, np.ndarray]] = {}
         self.passes: dict[graph.Conv, int] = {}
+        self.dense_of: dict[graph.Conv, tuple[dict[str, survivors.DenseList], Any]] = {}
         self.others: dict[Any, tuple[Any, int]] = {}
         self.stages: dict[graph.Stage, Any] = {}
         self.norms: dict[graph.Stage, Any] = {}
@@ -84,10 +87,11 @@ class Plan:
         self.backward: list[ProgramStep] = []
         self.evaluation: list[ProgramStep] = []
         self.weights: list[Any] = []
+        self.dense: list[Any] = []
         self.biases: list[Any] = []
         self.slots: list[Any] = []
         self._mark_needed()
-        self._choose_layout()
+        self._choose_layout(threads)
         self._emit()
         self._finish(recipe)
 
@@ -115,8 +119,9 @@ class Plan:
                 layer.x.require(layer.y.need)
                 layer.s.require(layer.y.need)
 
-    def _choose_layout(self) -> None:
-        """Borders that readers want, and which maps lie tight because they are flattened."""
+    def _choose_layout(self, threads: int) -> None:
+        """Borders that readers want, which maps lie tight because they are flattened, and how many
+        groups of images have sums of their own."""
         self.tight: set[Value] = set()
         for layer in self.read.layers:
             if not isinstance(layer, graph.Conv):
@@ -129,7 +134,10 @@ class Plan:
         if any(value.pad for value in self.tight):
             raise Unsupported("sparse kernels: a map is both flattened and padded")
         self.most = max(self._images(s) for s in self._shapes())
-        self.capacity = -(-self.batch // self.most) * self.most
+        blocks = -(-self.batch // self.most)
+        self.capacity = blocks * self.most
+        self.groups = min(_GROUPS, blocks)
+        self.threads = min(threads, self.groups)
         maps = [x.y.shape for x in self.read.layers if not isinstance(x, _INPUTS) and x.y]
         # A channel takes up to 32 floats more than its pixels, for each block of at least 8 images.
         sizes = [channels * (height * width + 4) for channels, height, width in maps]
@@ -159,13 +167,18 @@ class Plan:
     def _doubles(self, *shape: int) -> np.ndarray:
         return self._keep(np.zeros(shape))
 
+    def _partial(self, *shape: int) -> Any:
+        """Sums that every group of images has of its own."""
+        sums = self._doubles(self.groups, *shape)
+        return c.Partial(pointer(sums), sums[0].size)
+
     def _channels(self, chosen: np.ndarray) -> Any:
         index = self._keep(np.nonzero(chosen)[0].astype(np.int32))
         return c.Channels(pointer(index), len(index))
 
     def _new(self, shape: tuple[int, int, int], n: int, whole: bool, **options: Any) -> FeatureMap:
         images = self.capacity if whole else self.most
-        made = FeatureMap(self.arena, shape, n, images, whole, **options)
+        made = FeatureMap(self.arena, shape, n, images, whole, threads=self.threads, **options)
         return self._keep(made)
 
     def _map(self, value: Value) -> FeatureMap:
@@ -188,7 +201,7 @@ class Plan:
             whole = self._keep_zero(value)
             self.gradients[value] = FeatureMap(
                 self.arena if whole else self.recycler, value.shape, self._images(value.shape),
-                images, self.normed, tight=value in self.tight,
+                images, self.normed, tight=value in self.tight, threads=self.threads,
             )  # fmt: skip
         return self.gradients[value]
 
@@ -228,9 +241,9 @@ class Plan:
         for layer in self.read.layers:
             self._FORWARD[type(layer)](self, layer)
         head = self.read.head
-        sums = self._doubles(head.z.shape[0] + 2)
+        sums = self._partial(head.z.shape[0] + 2)
         z, gz = self.z_maps[head]
-        self.head = c.Head(z.struct, gz.struct, head.z.shape[0], pointer(sums))
+        self.head = c.Head(z.struct, gz.struct, head.z.shape[0], sums)
         last = ProgramStep("head", self._operation("logits", self.head, z.pixel))
         self.evaluation = [*self.forward, last]
         self._run("head", "cross_entropy", self.head, z.pixel)
@@ -268,22 +281,72 @@ class Plan:
         self.z_maps[layer] = z, gz
         weight = self._tensor(f"{layer.name}.weight", keep=self.mask[layer.name])
         stage = self._stage_of(layer)
-        varying = self._varying(layer, stage)
-        lists = self._lists(layer, varying)
-        self._layer_weights(layer, weight, lists)
         bias = None
         if layer.module.bias is not None:
             bias = self._tensor(f"{layer.name}.bias")
-        statistics, initial = None, bias.value if bias else None
+        statistics, initial = c.Partial(), bias.value if bias else None
         if stage is not None and stage.norm:
-            statistics = self._doubles(out, 2)
+            statistics = self._partial(out, 2)
             initial = self._floats(out)
         self.starts[layer] = (statistics, initial)
+        if self._is_dense(layer):
+            self._dense_forward(layer, weight)
+        else:
+            self._sparse_forward(layer, weight, stage)
+
+    def _is_dense(self, layer: graph.Conv) -> bool:
+        """Whether every weight takes part, and every output reads the same pixels."""
+        plain = layer.groups == 1 and layer.step == 1
+        return plain and bool(self.mask[layer.name].all()) and bool(layer.z.need.all())
+
+    def _sparse_forward(
+        self, layer: graph.Conv, weight: Parameter, stage: graph.Stage | None
+    ) -> None:
+        lists = self._lists(layer, self._varying(layer, stage))
+        self._layer_weights(layer, weight, lists)
+        x, (z, _), (statistics, initial) = (
+            self._map(layer.x),
+            self.z_maps[layer],
+            self.starts[layer],
+        )
+        out, out_height, out_width = layer.z.shape
         arguments = c.Convolution(
             lists["forward"].struct, x.struct, z.struct, pointer(self.copies[layer]["forward"]),
-            pointer(initial), pointer(statistics), 0, out_height, out_width * z.pixel, out,
+            pointer(initial), statistics, 0, out_height, out_width * z.pixel, out,
         )  # fmt: skip
         self._run(layer.name, "convolution", arguments, z.pixel, self._work(layer))
+
+    def _dense_forward(self, layer: graph.Conv, weight: Parameter) -> None:
+        x, (z, gz), (statistics, initial) = (
+            self._map(layer.x), self.z_maps[layer], self.starts[layer],
+        )  # fmt: skip
+        out, height, width = layer.z.shape
+        lists = survivors.dense_lists(
+            self.entries[layer], x, gz, (layer.x.shape, layer.z.shape), self._wants_gradient(layer)
+        )
+        forward, backward = self._packed(lists["forward"]), self._packed(lists.get("backward"))
+        stride = -(-out // 4) * -(-len(lists["forward"].place) // 3) * 12 + 4
+        sums = self._floats(self.groups, stride)
+        ends = (pointer(weight.value), pointer(weight.gradient), pointer(sums))
+        self.dense.append(c.DenseWeights(*ends, stride, forward, backward))
+        self.dense_of[layer] = lists, self.dense[-1]
+        arguments = c.Dense(
+            x.struct, z.struct, pointer(lists["forward"].offset), forward.weight, pointer(initial),
+            statistics, 0, height, width * z.pixel, out, forward.entries, forward.per_block,
+            lists["forward"].chunk,
+        )  # fmt: skip
+        self._run(layer.name, "dense", arguments, z.pixel, self._work(layer))
+
+    def _packed(self, found: survivors.DenseList | None) -> Any:
+        """Room for the weights of a dense list; nothing for none."""
+        if found is None:
+            return c.Packed()
+        self._keep(found)
+        room = self._floats(-(-found.outputs // _TOGETHER) * _TOGETHER * len(found.place))
+        return c.Packed(
+            pointer(room), pointer(found.place), found.step, found.outputs, len(found.place),
+            found.per_block,
+        )  # fmt: skip
 
     def _stage_of(self, layer: graph.Conv) -> graph.Stage | None:
         for other in self.read.layers:
@@ -301,7 +364,7 @@ class Plan:
 
     def _lists(self, layer: graph.Conv, varying: np.ndarray) -> dict[str, survivors.Sorted]:
         read = None
-        if not isinstance(self._producer(layer.x), graph.Input):
+        if self._wants_gradient(layer):
             read = np.flatnonzero(self._gradient_channels(layer))
         lists, passes = survivors.lists(
             self.entries[layer], self._map(layer.x), self.z_maps[layer][1],
@@ -311,6 +374,9 @@ class Plan:
         self.lists[layer] = lists
         self._keep((lists, [s.arrays for s in lists.values()]))
         return lists
+
+    def _wants_gradient(self, layer: graph.Conv) -> bool:
+        return not isinstance(self._producer(layer.x), graph.Input)
 
     def _producer(self, value: Value) -> Any:
         """The layer that writes a map; phase planes of the images count as images."""
@@ -357,6 +423,8 @@ class Plan:
         self, layer: graph.Conv, weight: Parameter, lists: Mapping[str, survivors.Sorted]
     ) -> None:
         copies = {name: self._floats(len(found.order) + 8) for name, found in lists.items()}
+        stride = len(lists["sums"].order) + 8
+        copies["sums"] = self._floats(self.groups, stride)
         self.copies[layer] = copies
         none = np.zeros(0, np.int32)
         order = {name: lists[name].order if name in lists else none for name in _LISTS}
@@ -365,18 +433,24 @@ class Plan:
                 pointer(weight.value), pointer(weight.gradient), pointer(copies["sums"]),
                 pointer(copies["forward"]), pointer(copies.get("backward")),
                 *(pointer(order[name]) for name in _LISTS), len(weight.value),
-                *(len(order[name]) for name in _LISTS),
+                *(len(order[name]) for name in _LISTS), stride,
             )
         )  # fmt: skip
         self._keep(order)
 
     def _convolution_back(self, layer: graph.Conv) -> None:
+        if layer in self.dense_of:
+            self._dense_back(layer)
+        else:
+            self._sparse_back(layer)
+
+    def _sparse_back(self, layer: graph.Conv) -> None:
         (_, gz), x, lists = self.z_maps[layer], self._map(layer.x), self.lists[layer]
         (channels, height, width), (_, out_height, out_width) = layer.x.shape, layer.z.shape
         row = out_width * gz.pixel
         arguments = c.WeightGradient(
             lists["sums"].struct, x.struct, gz.struct, pointer(self.copies[layer]["sums"]),
-            out_height, row, self.passes[layer],
+            self.copies[layer]["sums"].shape[1], out_height, row, self.passes[layer],
         )  # fmt: skip
         self._back(layer.name, "weight_gradient", arguments, gz.pixel, self._work(layer))
         if "backward" not in lists:
@@ -385,10 +459,31 @@ class Plan:
         gx = self._gradient(layer.x)
         transposed = c.Convolution(
             lists["backward"].struct, gz.struct, gx.struct,
-            pointer(self.copies[layer]["backward"]), None, None, accumulate, height,
+            pointer(self.copies[layer]["backward"]), None, c.Partial(), accumulate, height,
             width * gx.pixel, channels,
         )  # fmt: skip
         self._back(layer.name, "convolution", transposed, gx.pixel, self._work(layer))
+
+    def _dense_back(self, layer: graph.Conv) -> None:
+        (_, gz), x, (lists, weights) = self.z_maps[layer], self._map(layer.x), self.dense_of[layer]
+        (channels, height, width), (out, out_height, out_width) = layer.x.shape, layer.z.shape
+        entries = weights.forward.entries
+        passes = survivors.rows_per_pass(out_height, 1, out_width * gz.pixel * 4)
+        gradient = c.DenseGradient(
+            x.struct, gz.struct, pointer(lists["forward"].offset), weights.sums, weights.stride,
+            out_height, out_width * gz.pixel, passes, out, entries,
+        )  # fmt: skip
+        self._back(layer.name, "dense_gradient", gradient, gz.pixel, self._work(layer))
+        if "backward" not in lists:
+            return
+        accumulate = self._writes(layer.x, np.ones(channels, bool))
+        gx, back = self._gradient(layer.x), weights.backward
+        transposed = c.Dense(
+            gz.struct, gx.struct, pointer(lists["backward"].offset), back.weight, None,
+            c.Partial(), accumulate, height, width * gx.pixel, channels, back.entries,
+            back.per_block, lists["backward"].chunk,
+        )  # fmt: skip
+        self._back(layer.name, "dense", transposed, gx.pixel, self._work(layer))
 
     def _work(self, layer: graph.Conv) -> int:
         """Multiply-adds per image that the mathematics asks for."""
@@ -422,7 +517,7 @@ class Plan:
         a, b, ga, gb, gc = (self._floats(channels) for _ in range(5))
         a[:] = 1
         s.a, s.b, s.ga, s.gb, s.gc = map(pointer, (a, b, ga, gb, gc))
-        s.sums = pointer(self._stage_sums(layer, channels))
+        s.sums = self._stage_sums(layer, channels)
         if layer.residual:
             s.residual = self._map(layer.residual).struct
         scaled = self._slot(layer, s)
@@ -450,17 +545,17 @@ class Plan:
             raise Unsupported(f"sparse kernels: operator {name} has no kernel")
         return name
 
-    def _stage_sums(self, layer: graph.Stage, channels: int) -> np.ndarray:
-        sums = self._doubles(channels, 2)
+    def _stage_sums(self, layer: graph.Stage, channels: int) -> Any:
+        sums = self._partial(channels, 2)
         if layer.conv and not layer.norm:
             self._bias_gradient(layer.conv, sums, 2)
         return sums
 
-    def _bias_gradient(self, conv: graph.Conv, sums: np.ndarray, step: int) -> None:
+    def _bias_gradient(self, conv: graph.Conv, sums: Any, step: int) -> None:
         if conv.module.bias is None:
             return
         bias = self._tensor(f"{conv.name}.bias")
-        arguments = (pointer(sums), pointer(bias.gradient), len(bias.value), step)
+        arguments = (sums, pointer(bias.gradient), len(bias.value), step)
         self.biases.append(c.Bias(*arguments))
 
     def _fixed(self, layer: graph.Stage, s: Any) -> None:
@@ -473,7 +568,7 @@ class Plan:
 
     def _slot(self, layer: graph.Stage, s: Any) -> bool:
         """Alpha, beta and own parameters of a stage; whether alpha and beta are learned."""
-        s.scale_sums = pointer(self._doubles(2))
+        s.scale_sums = self._partial(2)
         if layer.slot is None:
             s.own = pointer(self._floats(c.MAX_OWN))
             return False
@@ -496,8 +591,7 @@ class Plan:
                 struct.free[i] = pointer(values)
         if learned and all(learned):
             struct.trains = 1
-            sums = self._doubles(size, c.MAX_OWN)
-            struct.sums = s.own_sums = pointer(sums)
+            struct.sums = s.own_sums = self._partial(size, c.MAX_OWN)
         if slot.alpha is not None:
             alpha, beta = (self._tensor(f"{name}.{key}", weight=False) for key in ("alpha", "beta"))
             s.scaled, s.alpha, s.beta = 1, pointer(alpha.value), pointer(beta.value)
@@ -522,7 +616,7 @@ class Plan:
         bias = layer.conv.module.bias
         bias_values = None if bias is None else self._tensor(f"{layer.conv.name}.bias").value
         norm = c.Norm(
-            ctypes.addressof(s), pointer(statistics), pointer(gamma.value),
+            ctypes.addressof(s), statistics, pointer(gamma.value),
             pointer(shift.value), pointer(gamma.gradient), pointer(shift.gradient),
             pointer(bias_values), pointer(start), pointer(kept["running_mean"]),
             pointer(kept["running_var"]), pointer(self._doubles(channels)),
@@ -638,6 +732,7 @@ class Plan:
         parameters = [tensor.struct() for tensor in self.tensors.values()]
         for name, kind, items in (
             ("weights", c.Weights, self.weights),
+            ("dense", c.DenseWeights, self.dense),
             ("biases", c.Bias, self.biases),
             ("slots", c.Slot, self.slots),
             ("parameters", c.Parameter, parameters),
@@ -648,6 +743,7 @@ class Plan:
         program.head = ctypes.addressof(self.head)
         program.before = pointer(self._floats(max(len(t.value) for t in self.tensors.values())))
         program.free, program.batch, program.block = free, self.batch, self.most
+        program.groups, program.threads = self.groups, self.threads
         self._set_rule(recipe)
 
     @staticmethod
@@ -665,8 +761,29 @@ class Plan:
             tensor.weight_sum[0] = rule.beta1 / (1 - rule.beta1)
 
 
+_GROUPS = 8
+"""Groups of images at most: a constant, so that the number of threads changes no bit."""
 _INPUTS = (graph.Input, graph.Conv)
 _LISTS = ("sums", "forward", "backward")
+
+
+def why_not(network: nn.Module, shape: tuple[int, int, int], operators: Iterable[str]) -> str:
+    """Why the kernels cannot train a network with all of these operators; empty where they can.
+
+    Args:
+        network: an installed network.
+        shape: ``(channels, height, width)`` of its images.
+        operators: that its slots may get.
+    """
+    if not isinstance(network, fx.GraphModule):
+        return "sparse kernels: the network is no torch.fx graph"
+    try:
+        c.library()
+        graph.read(network, shape)
+    except Unsupported as reason:
+        return str(reason)
+    unknown = sorted(set(operators).difference(CODES))
+    return f"sparse kernels: operator {unknown[0]} has no kernel" if unknown else ""
 
 
 def check(network: nn.Module, mask: Mask) -> None:

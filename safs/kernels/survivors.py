@@ -13,6 +13,8 @@ from safs.kernels.graph import Conv, Shape
 from safs.kernels.memory import FeatureMap, pointer
 
 _L1 = 24 * 1024  # bytes of the first-level cache that the rows of a block of channels may fill
+_L2 = 128 * 1024
+_TOGETHER_ENTRIES = 512  # of a dense layer, whose weights for six outputs then take 12 KB
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,62 @@ def lists(
             block=block_size(out, kernel * row, per_in, 10), rows=short or deep,
         )  # fmt: skip
     return made, passes
+
+
+@dataclass(frozen=True)
+class DenseList:
+    """What every output channel of a layer without any pruned weight reads; see dense.h.
+
+    Attributes:
+        offset: int32, of each entry into the padded input; two more at the end.
+        place: int32, of the entry's weight for output 0 in the mask, ``step`` further per output.
+        per_block: entries of a block of input channels.
+        chunk: rows whose inputs, for a block, fit the second-level cache.
+    """
+
+    offset: np.ndarray
+    place: np.ndarray
+    step: int
+    outputs: int
+    per_block: int
+    chunk: int
+
+
+def dense_lists(
+    found: Entries, x: FeatureMap, gz: FeatureMap, shapes: tuple[Shape, Shape], backward: bool
+) -> dict[str, DenseList]:
+    """The lists of a layer of stride 1 with all of its weights, as :func:`lists` for one without.
+
+    Args:
+        found: the entries, in the order of the mask.
+        x, gz: the maps of the input and of the output's gradient.
+        shapes: theirs.
+        backward: whether the input's gradient is wanted.
+    """
+    (channels, *_), (out, *_) = shapes
+    each = len(found) // out
+    kernel = each // channels
+    made = {"forward": _dense_list(found, found.out == 0, x, each, out, kernel)}
+    if backward:
+        turned = found.transposed()
+        made["backward"] = _dense_list(turned, turned.out == 0, gz, kernel, channels, kernel)
+    return made
+
+
+def _dense_list(
+    found: Entries, first: np.ndarray, target: FeatureMap, step: int, outputs: int, kernel: int
+) -> DenseList:
+    """The entries of the first output channel stand for those of all."""
+    channel, row, column = target.strides
+    offset = found.inp[first] * channel + found.row[first] * row + found.column[first] * column
+    channels, halo = len(offset) // kernel, int(np.ptp(found.row[first]))
+    blocks = math.ceil(channels / max(1, _TOGETHER_ENTRIES // kernel))
+    block = math.ceil(channels / blocks)
+    spared = np.concatenate([offset, offset[-1:], offset[-1:]])
+    return DenseList(
+        spared.astype(np.int32), found.position[first].astype(np.int32), step, outputs,
+        block * kernel, max(1, _L2 // (block * row * 4) - halo),
+    )  # fmt: skip
 
 
 def block_size(channels: int, bytes_each: int, per_channel: float, least: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from safs import masks, seeds
+from safs import exact, masks, seeds
 from safs.errors import SafsError, did_you_mean
 from safs.masks import Mask
 from safs.networks.base import prunable
@@ -119,7 +119,7 @@ def _rounds(
     probe = network if total == 1 else copy.deepcopy(network)
     scored = score(probe, **wanted)
     for number in range(1, total + 1):
-        now = ratio if number == total else 1 - (1 - ratio) ** (number / total)
+        now = ratio if number == total else 1 - exact.power(1 - ratio, number / total)
         found = scored if isinstance(scored, dict) else next(scored)
         scores = {name: _finite(method, name, value) for name, value in found.items()}
         for name, keep in mask.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from safs import exact
 from safs.search.base import SEARCHES, Chromosome, Searcher, Start
 from safs.search.moves import move
 
@@ -43,7 +44,7 @@ class Annealing(Searcher):
     def temperature(self, number: int) -> float:
         """Temperature at move ``number`` (from 1), in units of E0."""
         cooled = min(1.0, (number - 1) / max(1, self.budget - 1))
-        return self.hottest * (self.coldest / self.hottest) ** cooled
+        return self.hottest * exact.power(self.coldest / self.hottest, cooled)
 
     def _propose(self) -> Chromosome:
         return move(self.current[0], self.operators, self.rng)
@@ -63,4 +64,4 @@ class Annealing(Searcher):
         if energy <= self.current[1]:
             return True
         warmth = self.temperature(self.told) * (self.scale or 0.0)
-        return warmth > 0 and chance < math.exp((self.current[1] - energy) / warmth)
+        return warmth > 0 and chance < float(exact.exp((self.current[1] - energy) / warmth))

@@ -4,8 +4,9 @@ The cheap search (``safs_fast``) may choose by one of these which candidates to 
 how well each ranks what training then finds. A predictor is one decorated function
 ``(network, images, labels) -> float``; larger means better. It is given a pruned network, whose
 pruned weights are exactly 0, and a batch of training images ``[B, C, H, W]`` with their classes
-``[B]``. Scores are computed on a copy and count surviving weights only. A score that is not finite
-is ``-inf``: the worst.
+``[B]``. Scores are computed on a copy in float64 and count surviving weights only. They are rounded
+to six digits, which processors that round differently share. A score that is not finite is
+``-inf``: the worst.
 
 Abdelfattah, Mehrotra, Dudziak, Lane, "Zero-Cost Proxies for Lightweight NAS".
 """
@@ -47,12 +48,12 @@ def score(
         UnknownName: no predictor has one of the names.
     """
     chosen = {name: PREDICTORS[name] for name in names}
-    probe = copy.deepcopy(network).train()
+    probe, images = copy.deepcopy(network).double().train(), images.double()
     for module in probe.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
     found = {name: float(predict(probe, images, labels)) for name, predict in chosen.items()}
-    return {name: value if math.isfinite(value) else -math.inf for name, value in found.items()}
+    return {name: float(f"{v:.6g}") if math.isfinite(v) else -math.inf for name, v in found.items()}
 
 
 @PREDICTORS.register("flow")

@@ -28,15 +28,17 @@ def wanted(chromosome: Iterable[str]) -> bool:
 def inputs(network: nn.Module, images: Images) -> dict[str, Tensor]:
     """What each slot of the pruned network sees, ``[C, M]``, channels first.
 
-    Batch norm uses the statistics of these images; the network itself is left as it was.
+    Batch norm uses the statistics of these images; the network itself is left as it was. In
+    float64: where processors round differently, the thresholds in float32 do not show it.
     """
-    probe = copy.deepcopy(network).train()
+    probe = copy.deepcopy(network).double().train()
     seen: dict[str, Tensor] = {}
     for name, slot in slots.slots(probe).items():
         slot.register_forward_pre_hook(
             lambda _, args, name=name: seen.__setitem__(name, args[0].detach())
         )
-    probe(images.normalised(_spread(len(images), _CALIBRATION_IMAGES, images.labels.device)))
+    chosen = _spread(len(images), _CALIBRATION_IMAGES, images.labels.device)
+    probe(images.normalised(chosen).double())
     return {name: x.transpose(0, 1).flatten(1) for name, x in seen.items()}
 
 

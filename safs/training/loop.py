@@ -8,19 +8,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-import torch
 from torch import nn
 
 from safs import masks
 from safs.backends.base import Backend, EpochSums, State
 from safs.backends.dense import DenseBackend
-from safs.backends.device import clock
+from safs.backends.device import bit_identity, clock
 from safs.masks import Mask
 from safs.rows import Trained
 from safs.spec import Acceleration, BackendName, KeptEpoch, Recipe
 from safs.training import schedules
 from safs.training.data import BatchOrder, Fold
-from safs.training.evaluation import Score
+from safs.training.scores import Score
 
 Validate = Literal["every", "last"]
 
@@ -64,6 +63,8 @@ class Outcome:
         kept: 1-based epoch whose weights the network has; 0 for a failed run.
         notice: why the sparse backend was not used although it was asked for, and what was used;
             or None.
+        failed_epoch, failed_step: 1-based, where a failed run failed; no step where it showed at
+            the end of the epoch.
     """
 
     history: list[Epoch]
@@ -72,6 +73,8 @@ class Outcome:
     backend: str
     kept: int = 0
     notice: str | None = None
+    failed_epoch: int | None = None
+    failed_step: int | None = None
 
     @property
     def last(self) -> Epoch:
@@ -126,16 +129,16 @@ def train(
         epochs: length of the training.
         order: which images come when.
         mask: surviving weights; None trains densely.
-        backend: who does the steps: PyTorch, or the sparse kernels. ``auto`` takes the kernels for
-            a masked network on a CPU. Where they cannot run the whole network, PyTorch does, with
-            the layers that pay on the kernels (:mod:`safs.backends.mixed`), and a notice says why.
+        backend: who does the steps: PyTorch, or the kernels. ``auto`` takes the kernels on a CPU.
+            Where they cannot run the whole network, PyTorch does, with the masked layers that pay
+            on the kernels (:mod:`safs.backends.mixed`), and a notice says why.
         acceleration: how PyTorch computes its steps; None changes no rounding.
         validate: measure validation after every epoch, or only after the last.
         keep: whose weights the network ends with: the last epoch's, or those of the epoch with the
             best validation accuracy, the earliest among equals (for this, validate every epoch).
         until: end after this epoch, as if interrupted; the schedule is that of all ``epochs``.
         resume: a :class:`Snapshot` state of the same training, which then ends as if it had never
-            been interrupted.
+            been interrupted. One of other bits (another processor, say) counts for nothing.
         on_epoch: called after every epoch.
 
     Returns:
@@ -149,7 +152,7 @@ def train(
     end = epochs if until is None else min(until, epochs)
     chosen, notice = _backend(backend, network, fold, recipe, order, mask, acceleration)
     loop = _Loop(chosen, fold, recipe, epochs, keep)
-    if resume is not None:
+    if resume is not None and resume["bits"] == loop.bits:
         loop.load(resume)
     while loop.epoch < end and loop.failure is None:
         loop.run_epoch(measure=validate == "every" or loop.epoch + 1 == end)
@@ -157,11 +160,13 @@ def train(
             on_epoch(Snapshot(loop.epoch, epochs, loop.state))
     kept = loop.finish()
     if loop.failure is None and not all(bool(p.isfinite().all()) for p in network.parameters()):
-        loop.failure = f"a parameter was not finite after epoch {loop.epoch}"
+        loop.fail(f"a parameter was not finite after epoch {loop.epoch}")
     if mask is not None and loop.failure is None:
         masks.check_applied(mask, network)
     kept = 0 if loop.failure else kept
-    return Outcome(loop.history, loop.failure, loop.seconds, chosen.name, kept, notice)
+    return Outcome(
+        loop.history, loop.failure, loop.seconds, chosen.name, kept, notice, *loop.failed_at
+    )
 
 
 def _backend(
@@ -175,7 +180,7 @@ def _backend(
 ) -> tuple[Backend, str | None]:
     """The backend to use, and why it is not the one asked for."""
     on_cpu = fold.train.labels.device.type == "cpu"
-    if wanted == "dense" or (wanted == "auto" and (mask is None or not on_cpu)):
+    if wanted == "dense" or (wanted == "auto" and not on_cpu):
         return DenseBackend(network, fold, recipe, order, mask, acceleration), None
     from safs.backends.mixed import MixedBackend
     from safs.backends.sparse import SparseBackend
@@ -200,31 +205,36 @@ class _Loop:
         self, backend: Backend, fold: Fold, recipe: Recipe, epochs: int, keep: KeptEpoch
     ) -> None:
         self.backend, self.fold, self.keep = backend, fold, keep
-        # torch's schedulers drive an optimiser; this one exists to hold the learning rate.
-        self.rate = torch.optim.SGD([torch.zeros(())], lr=recipe.lr)
-        self.schedule = schedules.build(recipe, self.rate, epochs)
+        self.bits = bit_identity(fold.train.labels.device, backend.name)
+        self.schedule = schedules.build(recipe, epochs)
         self.epoch, self.seconds = 0, 0.0
         self.failure: str | None = None
+        self.failed_at: tuple[int | None, int | None] = (None, None)
         self.history: list[Epoch] = []
         self.best: State | None = None
 
     def run_epoch(self, measure: bool) -> None:
         now = clock(self.fold.train.labels.device)
         started = now()
-        lr = float(self.rate.param_groups[0]["lr"])
+        lr = self.schedule.lr
         sums = self.backend.train_epoch(self.epoch, lr)
         self.epoch += 1
-        self.failure = _diverged("training", sums.loss, f"in epoch {self.epoch}")
+        if sums.failed_step is not None or not math.isfinite(sums.loss):
+            where = f"in epoch {self.epoch}, step {sums.failed_step}"
+            self.fail(f"training loss became {sums.loss} {where}", sums.failed_step)
         score = self.backend.score(self.fold.validation) if measure and not self.failure else None
-        if score is not None:
-            self.failure = _diverged("validation", score.loss, f"after epoch {self.epoch}")
+        if score is not None and not math.isfinite(score.loss):
+            self.fail(f"validation loss became {score.loss} after epoch {self.epoch}")
         if self.failure is None:
             self.history.append(_entry(self.epoch, lr, sums, score))
-            self.rate.step()
-            schedules.advance(self.schedule, self.history[-1].train_loss)
+            self.schedule.advance(self.history[-1].train_loss)
             if self.keep == "best_validation" and score is not None:
                 self._remember(score.top1)
         self.seconds += now() - started
+
+    def fail(self, reason: str, step: int | None = None) -> None:
+        """End as a failed run."""
+        self.failure, self.failed_at = reason, (self.epoch, step)
 
     def _remember(self, accuracy: float) -> None:
         if self.best is None or accuracy > self.best["accuracy"]:
@@ -243,13 +253,13 @@ class _Loop:
     def state(self) -> State:
         """Everything a resumed training needs; random streams are functions of the epoch."""
         return {
+            "bits": self.bits,
             "epoch": self.epoch,
             "seconds": self.seconds,
             "history": [asdict(entry) for entry in self.history],
             "backend": self.backend.state(),
             "best": self.best,
-            "rate": self.rate.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "schedule": self.schedule.state(),
         }
 
     def load(self, state: State) -> None:
@@ -257,8 +267,7 @@ class _Loop:
         self.history = [Epoch(**entry) for entry in state["history"]]
         self.backend.load(state["backend"])
         self.best = state["best"]
-        self.rate.load_state_dict(state["rate"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.schedule.load(state["schedule"])
 
 
 def _finite(entry: dict[str, float | None]) -> dict[str, float | None]:
@@ -277,7 +286,3 @@ def _entry(epoch: int, lr: float, sums: EpochSums, score: Score | None) -> Epoch
         flow_step=sums.flow_step / sums.steps,
         flow_released=sums.flow_released,
     )
-
-
-def _diverged(what: str, loss: float, when: str) -> str | None:
-    return None if math.isfinite(loss) else f"{what} loss became {loss} {when}"

@@ -22,7 +22,7 @@ struct Convolution {
   Map in, out;
   const float* weight;          // in the order of the list
   const float* initial;         // what each output channel starts from (bias); null: 0
-  double* statistics;           // [C][2] sums of z and z^2 for batch norm; null: none
+  Partial statistics;           // [C][2] sums of z and z^2 for batch norm
   int64_t accumulate;           // 1: add to what `out` holds
   int64_t height, row, channels;  // output rows, floats in each (width * n), output channels
 };
@@ -40,7 +40,8 @@ static inline __attribute__((always_inline)) void accumulate_tile(
 #pragma GCC unroll 8
       for (int u = 0; u < U; u++)
 #pragma GCC unroll 8
-        for (int r = 0; r < R; r++) t[u][r] += load(x + offset[i + u] + 8 * r) * weight[i + u];
+        for (int r = 0; r < R; r++)
+          t[u][r] = mad(load(x + offset[i + u] + 8 * r), weight[i + u], t[u][r]);
 #pragma GCC unroll 8
     for (int u = 0; u < U; u++)
 #pragma GCC unroll 8
@@ -50,7 +51,7 @@ static inline __attribute__((always_inline)) void accumulate_tile(
     const float* p = x + offset[i];
     const v8 s = splat(weight[i]);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++) a[r] += load(p + 8 * r) * s;
+    for (int r = 0; r < R; r++) a[r] = mad(load(p + 8 * r), s, a[r]);
   }
 }
 
@@ -65,6 +66,17 @@ static inline Rows inside(const Survivors& l, int64_t h) {
   if (first + r.high > l.input_height) r.high = l.input_height - first;
   if (r.high < r.low) r.high = r.low;
   return r;
+}
+
+// Adds z and z^2 of R vectors to the 16 floats that a channel's sums are kept in.
+template <int R> static inline void add_squares(const v8 (&z)[R], float* sums) {
+  v8 s = z[0], q = z[0] * z[0];
+  for (int r = 1; r < R; r++) {
+    s += z[r];
+    q = mad(z[r], z[r], q);
+  }
+  store(sums, load(sums) + s);
+  store(sums + LANES, load(sums + LANES) + q);
 }
 
 // One tile of R vectors of output row h, all output channels. `sums`, where given, holds 16 floats
@@ -89,16 +101,7 @@ static void convolve_tile(const Convolution& c, const float* in, float* out, Row
       }
       accumulate_tile<R>(in, l.offset + from, c.weight + from, count, a);
       for (int r = 0; r < R; r++) store(y + 8 * r, a[r]);
-      if (last && sums) {
-        v8 s = a[0], q = a[0] * a[0];
-        for (int r = 1; r < R; r++) {
-          s += a[r];
-          q += a[r] * a[r];
-        }
-        float* t = sums + 2 * LANES * o;
-        store(t, load(t) + s);
-        store(t + LANES, load(t + LANES) + q);
-      }
+      if (last && sums) add_squares<R>(a, sums + 2 * LANES * o);
     }
   }
 }
@@ -110,30 +113,6 @@ static void convolve_row(const Convolution& c, const float* x, float* y, int64_t
   for (; k + 32 <= c.row; k += 32) convolve_tile<4>(c, x + k, y + k, rows, sums);
   for (; k + 16 <= c.row; k += 16) convolve_tile<2>(c, x + k, y + k, rows, sums);
   for (; k < c.row; k += 8) convolve_tile<1>(c, x + k, y + k, rows, sums);
-}
-
-// Moves sums over some rows into double precision: many equal numbers added to a growing float are
-// all rounded the same way.
-static void flush(const Convolution& c, float* sums) {
-  for (int64_t j = 0; j < c.list.outputs.count; j++) {
-    const int64_t o = c.list.outputs.index[j];
-    float* t = sums + 2 * LANES * o;
-    c.statistics[2 * o] += sum(load(t));
-    c.statistics[2 * o + 1] += sum(load(t + LANES));
-    store(t, v8{});
-    store(t + LANES, v8{});
-  }
-}
-
-// All rows; with `sums` (zeros on entry), statistics too.
-static void convolve_rows(const Convolution& c, Place at, float* sums) {
-  const float* in = c.in.at(at, 0);
-  float* out = c.out.at(at, 0);
-  const int64_t together = c.row >= 1024 ? 1 : 1024 / c.row;
-  for (int64_t h = 0; h < c.height; h++) {
-    convolve_row(c, in + h * c.in.row_stride, out + h * c.out.row_stride, h, sums);
-    if (sums && (h % together == together - 1 || h + 1 == c.height)) flush(c, sums);
-  }
 }
 
 // Sums of z and z^2 over the first `valid` of the n images at `at`.
@@ -148,7 +127,7 @@ static void sum_statistics(const Map& z, Place at, int64_t channel, int64_t heig
       for (int64_t w = 0; w < width; w++) {
         const v8 v = lanes ? load(p + h * z.row_stride + w * n + k) : v8{};
         s += v;
-        q += v * v;
+        q = mad(v, v, q);
       }
       sums[0] += sum(s);
       sums[1] += sum(q);
@@ -156,19 +135,43 @@ static void sum_statistics(const Map& z, Place at, int64_t channel, int64_t heig
   }
 }
 
-static void convolve(const Convolution& c, const Batch& batch, Place at) {
-  const int64_t n = c.out.n(), valid = batch.count - at.block - at.offset;
-  if (!c.statistics || !batch.training) return convolve_rows(c, at, nullptr);
-  if (valid < n) {  // the last block of a batch: count its images only
-    convolve_rows(c, at, nullptr);
-    for (int64_t j = 0; j < c.list.outputs.count; j++) {
-      const int64_t o = c.list.outputs.index[j];
-      sum_statistics(c.out, at, o, c.height, c.row / n, valid, c.statistics + 2 * o);
-    }
-    return;
+// Moves sums over some rows into double precision: many equal numbers added to a growing float are
+// all rounded the same way.
+static void flush(int64_t channels, float* sums, double* statistics) {
+  for (int64_t c = 0; c < channels; c++, sums += 2 * LANES) {
+    statistics[2 * c] += sum(load(sums));
+    statistics[2 * c + 1] += sum(load(sums + LANES));
+    store(sums, v8{});
+    store(sums + LANES, v8{});
   }
-  std::vector<float> sums(2 * LANES * c.channels);
-  convolve_rows(c, at, sums.data());
+}
+
+// Calls f(input, output, h, sums) for each `rows` output rows, from row h, of a layer, sparse or
+// dense. Where its statistics are wanted, f adds to `sums` (see add_squares), which else are null.
+template <class Layer, class Rows>
+static void each_rows(const Layer& c, const Batch& batch, Place at, int64_t rows, Rows f) {
+  const int64_t n = c.out.n(), valid = batch.count - at.block - at.offset;
+  const bool counted = c.statistics.p && batch.training, all = counted && valid >= n;
+  const int64_t together = larger(rows, 1024 / c.row);
+  std::vector<float> sums(all ? 2 * LANES * c.channels : 0);
+  const float* in = c.in.at(at, 0);
+  float* out = c.out.at(at, 0);
+  double* statistics = c.statistics.of(at);
+  for (int64_t h = 0, flushed = 0; h < c.height; h += rows) {
+    f(in + h * c.in.row_stride, out + h * c.out.row_stride, h, all ? sums.data() : nullptr);
+    if (!all || (h + rows < flushed + together && h + rows < c.height)) continue;
+    flush(c.channels, sums.data(), statistics);
+    flushed = h + rows;
+  }
+  if (counted && !all)  // the last block of a batch: count its images only
+    for (int64_t o = 0; o < c.channels; o++)
+      sum_statistics(c.out, at, o, c.height, c.row / n, valid, statistics + 2 * o);
+}
+
+static void convolve(const Convolution& c, const Batch& batch, Place at) {
+  each_rows(c, batch, at, 1, [&](const float* x, float* y, int64_t h, float* sums) {
+    convolve_row(c, x, y, h, sums);
+  });
 }
 
 // ---- gradient of the survivors ------------------------------------------------------------------
@@ -177,7 +180,8 @@ static void convolve(const Convolution& c, const Batch& batch, Place at) {
 struct WeightGradient {
   Survivors list;
   Map in, gz;
-  float* sums;                  // one float per survivor in the order of the list, and 8 to spare
+  float* sums;                  // [groups][stride] one float per survivor in the order of the list
+  int64_t stride;               // with 8 to spare
   int64_t height, row, pass;    // output rows, floats in each, rows per pass
 };
 
@@ -194,12 +198,14 @@ static inline __attribute__((always_inline)) void dot_rows(
       for (int u = 0; u < U; u++) {
         const v8 gradient = load(g + i + 8 * u);
 #pragma GCC unroll 8
-        for (int j = 0; j < G; j++) a[j][u] += load(x + offset[j] + i + 8 * u) * gradient;
+        for (int j = 0; j < G; j++)
+          a[j][u] = mad(load(x + offset[j] + i + 8 * u), gradient, a[j][u]);
       }
     if (U > 1)
       for (; i < row; i += 8)
 #pragma GCC unroll 8
-        for (int j = 0; j < G; j++) a[j][0] += load(x + offset[j] + i) * load(g + i);
+        for (int j = 0; j < G; j++)
+          a[j][0] = mad(load(x + offset[j] + i), load(g + i), a[j][0]);
   }
 #pragma GCC unroll 8
   for (int j = 0; j < 8; j++) {
@@ -242,6 +248,7 @@ static inline void dot_group(int64_t group, const float* g, int64_t g_stride, co
 static void add_weight_gradient(const WeightGradient& w, Place at) {
   const Survivors& l = w.list;
   const float *in = w.in.at(at, 0), *gz = w.gz.at(at, 0);
+  float* sums = w.sums + at.group * w.stride;
   for (int64_t h0 = 0; h0 < w.height; h0 += w.pass)
     for (int64_t segment = 0; segment < l.blocks * l.outputs.count; segment++)
       for (int64_t r = 0; r < l.rows; r++) {
@@ -262,7 +269,7 @@ static void add_weight_gradient(const WeightGradient& w, Place at) {
           v8 s[8];
           dot_group(left < 8 ? left : 8, g, w.gz.row_stride, x, w.in.row_stride, l.offset + i,
                     high - low, w.row, s);
-          store(w.sums + i, load(w.sums + i) + sum_each(s));  // lanes past the group add 0
+          store(sums + i, load(sums + i) + sum_each(s));  // lanes past the group add 0
         }
       }
 }

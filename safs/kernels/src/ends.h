@@ -31,7 +31,7 @@ static void put_row(const Images& images, const Input& in, const uint8_t* const 
   const float scale = images.scale[channel], shift = images.shift[channel];
   if (in.width < 4) {
     for (int64_t w = 0; w < in.width; w++)
-      for (int64_t i = 0; i < 8; i++) x[w * n + i] = rows[i][w] * scale + shift;
+      for (int64_t i = 0; i < 8; i++) x[w * n + i] = __builtin_fmaf(rows[i][w], scale, shift);
     return;
   }
   for (int64_t w = 0; w < in.width; w += 4) {
@@ -43,7 +43,7 @@ static void put_row(const Images& images, const Input& in, const uint8_t* const 
 #else
       const i8 byte = (pixels >> (24 - 8 * i)) & 0xff;
 #endif
-      store(x + (from + i) * n, __builtin_convertvector(byte, v8) * scale + shift);
+      store(x + (from + i) * n, mad(__builtin_convertvector(byte, v8), scale, shift));
     }
   }
 }
@@ -96,7 +96,7 @@ static void gather_from(const Pixel* pixels, const Input& in, const Images& imag
       number[i] = batch.order[image < batch.count ? image : batch.count - 1];
     }
     for (int64_t c = 0; c < in.channels; c++) {
-      float* x = in.x.at({at.block, at.offset + k}, c);
+      float* x = in.x.at(at.after(k), c);
       for (int64_t h = 0; h < in.height; h++) {
         const Pixel* rows[8];
         for (int64_t i = 0; i < 8; i++) {
@@ -122,15 +122,16 @@ static void gather(const Input& in, const Images& images, const Batch& batch, Pl
 struct Head {
   Map z, gz;
   int64_t classes;
-  double* sums;                 // [classes] bias gradients, then loss and correct predictions
+  Partial sums;                 // [classes] bias gradients, then loss and correct predictions
 };
 
 // Softmax, loss and its gradient, the mean over the batch; the first of equal largest wins.
 static void cross_entropy(const Head& t, const Batch& batch, Place at) {
   const float scale = 1.f / (float)batch.count;
   const int64_t stride = t.z.channel_stride, g_stride = t.gz.channel_stride;
+  double* sums = t.sums.of(at);
   for (int64_t k = 0; k < t.z.n(); k += LANES) {
-    const Place here = {at.block, at.offset + k};
+    const Place here = at.after(k);
     const float* z = t.z.at(here, 0);
     float* g = t.gz.at(here, 0);
     const int64_t first = here.block + here.offset, left = batch.count - first;
@@ -152,14 +153,14 @@ static void cross_entropy(const Head& t, const Batch& batch, Place at) {
       picked = label == (int32_t)c ? d : picked;
     }
     const v8 loss = log(total) - picked, r = 1.f / total;
-    t.sums[t.classes] += sum(counted ? loss : v8{});
-    t.sums[t.classes + 1] += sum((label == winner) & counted ? splat(1.f) : v8{});
+    sums[t.classes] += sum(counted ? loss : v8{});
+    sums[t.classes + 1] += sum((label == winner) & counted ? splat(1.f) : v8{});
     for (int64_t c = 0; c < t.classes; c++) {
       const v8 target = label == (int32_t)c ? splat(1.f) : v8{};
       const v8 e = (load(g + c * g_stride) * r - target) * scale;
       const v8 gradient = counted ? e : v8{};
       store(g + c * g_stride, gradient);
-      t.sums[c] += sum(gradient);
+      sums[c] += sum(gradient);
     }
   }
 }
@@ -169,6 +170,6 @@ static void copy_logits(const Head& t, const Batch& batch, Place at, float* logi
     const int64_t image = at.block + at.offset + k;
     if (image >= batch.count) return;
     for (int64_t c = 0; c < t.classes; c++)
-      logits[image * t.classes + c] = *t.z.at({at.block, at.offset + k}, c);
+      logits[image * t.classes + c] = *t.z.at(at.after(k), c);
   }
 }

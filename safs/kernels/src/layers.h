@@ -195,7 +195,7 @@ static void gate_backward(const Gate& g, Place at) {
         for (int64_t w = 0; w < g.width; w++) {
           const v8 gradient = load(pixel_at(g.gy, at, c, h, w) + k);
           float* gx = pixel_at(g.gx, at, c, h, w) + k;
-          total += gradient * load(pixel_at(g.x, at, c, h, w) + k);
+          total = mad(gradient, load(pixel_at(g.x, at, c, h, w) + k), total);
           store(gx, sum_or(g.accumulate_x, gx, gradient * s));
         }
       float* gs = g.gs.at(at, c) + k;

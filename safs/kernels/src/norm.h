@@ -11,7 +11,7 @@
 
 struct Norm {
   const Stage* stage;
-  double* statistics;           // [C][2] sums of z and z^2
+  Partial statistics;           // [C][2] sums of z and z^2
   float *gamma, *shift, *g_gamma, *g_shift;
   const float* bias;            // of the convolution; null: none
   float* start;                 // [C] what the convolution starts from
@@ -25,20 +25,19 @@ struct Norm {
 // A mean of more than so many standard deviations (squared) costs too many digits of the variance.
 constexpr double FAR = 16.0;
 
-static void centre(const Norm& q, const Batch& batch, int64_t c, double mean) {
+static void centre(const Norm& q, const Batch& batch, int64_t c, double mean, double* sums) {
   const Stage& s = *q.stage;
   const int64_t n = s.z.n();
-  double* sums = q.statistics + 2 * c;
   sums[0] = sums[1] = 0;
   q.start[c] -= (float)mean;
   for (int64_t image = 0; image < batch.count; image += n) {
-    float* z = s.z.at({image, 0}, c);
+    float* z = s.z.at({image}, c);
     for (int64_t h = 0; h < s.height; h++)
       for (int64_t k = 0; k < s.width * n; k += LANES) {
         float* p = z + h * s.z.row_stride + k;
         store(p, load(p) - (float)mean);
       }
-    sum_statistics(s.z, {image, 0}, c, s.height, s.width, batch.count - image, sums);
+    sum_statistics(s.z, {image}, c, s.height, s.width, batch.count - image, sums);
   }
 }
 
@@ -61,14 +60,14 @@ static void norm_forward(const Norm& q, const Batch& batch) {
   const double count = (double)batch.count * q.pixels;
   for (int64_t j = 0; j < s.varying.count; j++) {
     const int64_t c = s.varying.index[j];
-    double* sums = q.statistics + 2 * c;
+    double sums[2];
+    for (int i = 0; i < 2; i++) sums[i] = q.statistics.take(2 * c + i, batch.groups);
     double mean = sums[0] / count, variance = sums[1] / count - mean * mean;
     if (mean * mean > FAR * std::fabs(variance)) {
-      centre(q, batch, c, mean);
+      centre(q, batch, c, mean, sums);
       mean = sums[0] / count;
       variance = sums[1] / count - mean * mean;
     }
-    sums[0] = sums[1] = 0;
     if (variance < 0) variance = 0;
     q.mean[c] = mean;
     q.inverse[c] = 1 / std::sqrt(variance + q.eps);
@@ -106,7 +105,8 @@ static void norm_backward(const Norm& q, const Batch& batch) {
   const Stage& s = *q.stage;
   const double count = (double)batch.count * q.pixels;
   for (int64_t c = 0; c < q.channels; c++) {
-    const double gv = s.sums[2 * c], gvz = s.sums[2 * c + 1], inverse = q.inverse[c];
+    const double gv = s.sums.take(2 * c, batch.groups), inverse = q.inverse[c];
+    const double gvz = s.sums.take(2 * c + 1, batch.groups);
     const double g_gamma = (gvz - q.mean[c] * gv) * inverse, slope = q.gamma[c] * inverse;
     const double bend = slope * g_gamma / count * inverse;
     q.g_shift[c] = (float)gv;
@@ -114,6 +114,5 @@ static void norm_backward(const Norm& q, const Batch& batch) {
     s.ga[c] = (float)slope;
     s.gb[c] = (float)-bend;
     s.gc[c] = (float)(-slope * gv / count + bend * q.mean[c]);
-    s.sums[2 * c] = s.sums[2 * c + 1] = 0;
   }
 }

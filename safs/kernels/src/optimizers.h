@@ -23,6 +23,14 @@ struct Sums {
   int64_t steps, images;
 };
 
+// base^n by squaring: the C library's pow rounds as it likes.
+static double power(double base, int64_t n) {
+  double result = 1;
+  for (; n > 0; n >>= 1, base *= base)
+    if (n & 1) result *= base;
+  return result;
+}
+
 static double norm_of(const float* x, int64_t count) {
   double total = 0;
   for (int64_t i = 0; i < count; i++) total += (double)x[i] * x[i];
@@ -40,8 +48,8 @@ static void sgd_step(const Parameter& p, const Rule& rule, float decay) {
 static void adam_step(const Parameter& p, const Rule& rule, float decay) {
   const float rest1 = (float)(1 - rule.beta1), beta2 = (float)rule.beta2;
   const float rest2 = (float)(1 - rule.beta2), eps = (float)rule.eps;
-  const float size = (float)(rule.lr / (1 - std::pow(rule.beta1, (double)rule.step)));
-  const float root = (float)std::sqrt(1 - std::pow(rule.beta2, (double)rule.step));
+  const float size = (float)(rule.lr / (1 - power(rule.beta1, rule.step)));
+  const float root = (float)std::sqrt(1 - power(rule.beta2, rule.step));
   for (int64_t i = 0; i < p.count; i++) {
     const float g = p.gradient[i] + decay * p.value[i];
     p.first[i] += rest1 * (g - p.first[i]);
@@ -69,8 +77,8 @@ static void tadam_step(const Parameter& p, const Rule& rule, float decay) {
   const double total = *p.weight_sum + weight;
   const float keep = (float)(*p.weight_sum / total), take = (float)(weight / total);
   *p.weight_sum = *p.weight_sum * ((2 * beta1 - 1) / beta1) + weight;
-  const float size = (float)(rule.lr / (1 - std::pow(beta1, (double)rule.step)));
-  const float second = (float)(1 - std::pow(rule.beta2, (double)rule.step));
+  const float size = (float)(rule.lr / (1 - power(beta1, rule.step)));
+  const float second = (float)(1 - power(rule.beta2, rule.step));
   for (int64_t i = 0; i < p.count; i++) {
     const float g = p.gradient[i] + decay * p.value[i];
     p.first[i] = keep * p.first[i] + take * g;

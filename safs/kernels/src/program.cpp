@@ -6,12 +6,17 @@
 // is one segment from the images to the gradients of the weights. safs/kernels/plan.py writes the
 // list and owns all memory; this file walks it, batch by batch, for a whole epoch.
 //
+// Threads share the work by groups of blocks. The groups are the same however many threads there
+// are, each has sums of its own, and these are added up in the order of the groups: so the number of
+// threads changes no bit.
+//
 // Files: vector.h (arithmetic), operators.h (activations), maps.h (layout), convolution.h (survivor
-// lists), stage.h (norm, operator, pooling), norm.h (batch statistics), layers.h (the rest),
-// ends.h (images in, loss out), weights.h, optimizers.h, single.h (one layer between torch's own),
-// roofline.h (for benchmarks).
+// lists), dense.h (layers without any pruned weight), stage.h (norm, operator, pooling), norm.h (batch statistics), layers.h (the rest),
+// ends.h (images in, loss out), weights.h, optimizers.h, team.h (threads), single.h (one layer
+// between torch's own), roofline.h (for benchmarks).
 #include <chrono>
 #include "convolution.h"
+#include "dense.h"
 #include "ends.h"
 #include "layers.h"
 #include "maps.h"
@@ -21,12 +26,13 @@
 #include "roofline.h"
 #include "single.h"
 #include "stage.h"
+#include "team.h"
 #include "weights.h"
 
 enum Code {
   GATHER, CONVOLUTION, STAGE, LOGITS, CROSS_ENTROPY, STAGE_BACKWARD, NORM_INPUT_GRADIENT,
   WEIGHT_GRADIENT, PHASES, PHASES_BACKWARD, AVERAGE, AVERAGE_BACKWARD, MAXIMUM, MAXIMUM_BACKWARD,
-  GATE, GATE_BACKWARD, CLEAR,
+  GATE, GATE_BACKWARD, CLEAR, DENSE, DENSE_GRADIENT,
   BATCH_WIDE,  // what follows runs once per batch
   NORM, NORM_BACKWARD,
 };
@@ -40,7 +46,7 @@ struct Operation {
 
 // Gradient of a bias: every `step`-th of `sums`, which are cleared.
 struct Bias {
-  double* sums;
+  Partial sums;
   float* gradient;
   int64_t count, step;
 };
@@ -52,23 +58,25 @@ struct Slot {
   const float* free[MAX_OWN];
   float* gradient[MAX_OWN];
   float* held;                  // [size][MAX_OWN]
-  double* sums;                 // gradients of `held`
+  Partial sums;                 // gradients of `held`
   float *g_alpha, *g_beta;      // null: not learned
-  double* scale_sums;
+  Partial scale_sums;
 };
 
 struct Program {
   const Operation *train, *evaluate;
   const Weights* weights;
+  const DenseWeights* dense;
   const Bias* biases;
   const Slot* slots;
   const Parameter* parameters;
-  int64_t train_count, evaluate_count, weights_count, biases_count, slots_count, parameters_count;
+  int64_t train_count, evaluate_count, weights_count, dense_count, biases_count, slots_count, parameters_count;
   Rule rule;
   const Head* head;
   float* before;                // room for the largest parameter
   double free;                  // surviving weights, biases and batch norm parameters
   int64_t batch, block;         // images per step; images that run through a segment together
+  int64_t groups, threads;      // of images that have sums of their own; that share the groups
   int64_t profile;              // 1: keep the seconds of every operation
 };
 
@@ -88,6 +96,8 @@ static void run_block(const Operation& o, const Session& s, Place at) {
     case CROSS_ENTROPY: return cross_entropy(*(const Head*)a, s.batch, at);
     case STAGE_BACKWARD: return stage_backward(*(const Stage*)a, at);
     case NORM_INPUT_GRADIENT: return norm_input_gradient(*(const Stage*)a, s.batch, at);
+    case DENSE: return dense(*(const Dense*)a, s.batch, at);
+    case DENSE_GRADIENT: return add_dense_gradient(*(const DenseGradient*)a, at);
     case WEIGHT_GRADIENT: return add_weight_gradient(*(const WeightGradient*)a, at);
     case PHASES: return split_phases(*(const Phases*)a, at);
     case PHASES_BACKWARD: return join_phases(*(const Phases*)a, at);
@@ -116,19 +126,30 @@ static double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-static void run(const Program& p, Operation* operations, int64_t count, const Session& s) {
+// The operations from `first` to `last` on every block of a group. Which blocks a group has depends
+// on the size of a batch alone.
+static void run_group(const Program& p, Operation* first, Operation* last, const Session& s,
+                      int64_t group, int64_t thread) {
+  const int64_t blocks = (p.batch + p.block - 1) / p.block;
+  const int64_t from = group * blocks / p.groups, to = (group + 1) * blocks / p.groups;
+  for (int64_t b = from; b < to && b * p.block < s.batch.count; b++)
+    for (Operation* o = first; o < last; o++) {
+      const double started = p.profile ? now() : 0;
+      for (int64_t offset = 0; offset < p.block; offset += o->images)
+        run_block(*o, s, {b * p.block, offset, group, thread});
+      if (p.profile) o->seconds += now() - started;
+    }
+}
+
+static void run(const Program& p, Operation* operations, int64_t count, const Session& s,
+                Team& team) {
   for (int64_t i = 0, next; i < count; i = next) {
     int64_t wide = i;
     while (wide < count && operations[wide].code < BATCH_WIDE) wide++;
     for (next = wide; next < count && operations[next].code > BATCH_WIDE;) next++;
-    for (int64_t block = 0; block < s.batch.count; block += p.block)
-      for (int64_t k = i; k < wide; k++) {
-        Operation& o = operations[k];
-        const double started = p.profile ? now() : 0;
-        for (int64_t offset = 0; offset < p.block; offset += o.images)
-          run_block(o, s, {block, offset});
-        if (p.profile) o.seconds += now() - started;
-      }
+    team.each(p.groups, [&](int64_t group, int64_t thread) {
+      run_group(p, operations + i, operations + wide, s, group, thread);
+    });
     for (int64_t k = wide; k < next; k++) {
       const double started = p.profile ? now() : 0;
       run_once(operations[k], s.batch);
@@ -138,11 +159,8 @@ static void run(const Program& p, Operation* operations, int64_t count, const Se
 }
 
 // ---- parameters around a step -------------------------------------------------------------------
-static void collect(const Bias& b) {
-  for (int64_t c = 0; c < b.count; c++) {
-    b.gradient[c] = (float)b.sums[c * b.step];
-    b.sums[c * b.step] = 0;
-  }
+static void collect(const Bias& b, int64_t groups) {
+  for (int64_t c = 0; c < b.count; c++) b.gradient[c] = (float)b.sums.take(c * b.step, groups);
 }
 
 // As in safs/operators/candidates.py and others.py.
@@ -176,38 +194,41 @@ static void share_srs_gradient(const Slot& s, double* sums) {
   sums[1] *= 1 - share;
 }
 
-static void collect(const Slot& s) {
-  if (s.g_alpha) *s.g_alpha = (float)s.scale_sums[0];
-  if (s.g_beta) *s.g_beta = (float)s.scale_sums[1];
-  s.scale_sums[0] = s.scale_sums[1] = 0;
+static void collect(const Slot& s, int64_t groups) {
+  const double scale[2] = {s.scale_sums.take(0, groups), s.scale_sums.take(1, groups)};
+  if (s.g_alpha) *s.g_alpha = (float)scale[0];
+  if (s.g_beta) *s.g_beta = (float)scale[1];
   if (!s.trains) return;
   for (int64_t c = 0; c < s.size; c++) {
-    double* sums = s.sums + c * MAX_OWN;
+    double sums[MAX_OWN];
+    for (int64_t i = 0; i < s.own; i++) sums[i] = s.sums.take(c * MAX_OWN + i, groups);
     if (s.code == SRS_CODE) share_srs_gradient(s, sums);
-    for (int64_t i = 0; i < s.own; i++) {
-      s.gradient[i][c] = (float)sums[i];
-      sums[i] = 0;
-    }
+    for (int64_t i = 0; i < s.own; i++) s.gradient[i][c] = (float)sums[i];
   }
 }
 
 static void prepare(const Program& p) {
   for (int64_t i = 0; i < p.weights_count; i++) refresh(p.weights[i]);
+  for (int64_t i = 0; i < p.dense_count; i++) {
+    pack(p.dense[i].forward, p.dense[i].value);
+    pack(p.dense[i].backward, p.dense[i].value);
+  }
   for (int64_t i = 0; i < p.slots_count; i++) hold(p.slots[i]);
 }
 
-static void step(Program& p, const Images& images, const Batch& batch, Sums& sums) {
-  run(p, (Operation*)p.train, p.train_count, {images, batch, nullptr});
-  for (int64_t i = 0; i < p.weights_count; i++) collect(p.weights[i]);
-  for (int64_t i = 0; i < p.biases_count; i++) collect(p.biases[i]);
-  for (int64_t i = 0; i < p.slots_count; i++) collect(p.slots[i]);
+static void step(Program& p, const Images& images, const Batch& batch, Sums& sums, Team& team) {
+  run(p, (Operation*)p.train, p.train_count, {images, batch, nullptr}, team);
+  for (int64_t i = 0; i < p.weights_count; i++) collect(p.weights[i], p.groups);
+  for (int64_t i = 0; i < p.dense_count; i++) collect(p.dense[i], p.groups);
+  for (int64_t i = 0; i < p.biases_count; i++) collect(p.biases[i], p.groups);
+  for (int64_t i = 0; i < p.slots_count; i++) collect(p.slots[i], p.groups);
   p.rule.step++;
   update_all(p.parameters, p.parameters_count, p.rule, p.before, p.free, sums);
   prepare(p);
   sums.steps++;
   sums.images += batch.count;
-  sums.loss = p.head->sums[p.head->classes];
-  sums.correct = p.head->sums[p.head->classes + 1];
+  sums.loss = p.head->sums.total(p.head->classes, p.groups);
+  sums.correct = p.head->sums.total(p.head->classes + 1, p.groups);
 }
 
 // ---- interface ----------------------------------------------------------------------------------
@@ -216,12 +237,13 @@ extern "C" void safs_train_epoch(Program* p, const Images* images, const int64_t
                                  const int64_t* order, int64_t count, double lr, Sums* sums) {
   *sums = Sums{};
   p->rule.lr = lr;
-  double* head = p->head->sums;
-  head[p->head->classes] = head[p->head->classes + 1] = 0;
+  for (int i = 0; i < 2; i++) p->head->sums.take(p->head->classes + i, p->groups);
   prepare(*p);
+  Team team(p->profile ? 1 : p->threads);
   for (int64_t start = 0; start < count && std::isfinite(sums->loss); start += p->batch) {
-    const Batch batch = {smaller(p->batch, count - start), 1, order + start, labels};
-    step(*p, *images, batch, *sums);
+    const Batch batch = {smaller(p->batch, count - start), 1, order + start, labels,
+                         p->groups};
+    step(*p, *images, batch, *sums, team);
   }
 }
 
@@ -229,10 +251,11 @@ extern "C" void safs_train_epoch(Program* p, const Images* images, const int64_t
 extern "C" void safs_logits(Program* p, const Images* images, const int64_t* order, int64_t count,
                             float* logits) {
   prepare(*p);
+  Team team(p->threads);
   for (int64_t start = 0; start < count; start += p->batch) {
-    const Batch batch = {smaller(p->batch, count - start), 0, order + start, nullptr};
+    const Batch batch = {smaller(p->batch, count - start), 0, order + start, nullptr, p->groups};
     const Session session = {*images, batch, logits + start * p->head->classes};
-    run(*p, (Operation*)p->evaluate, p->evaluate_count, session);
+    run(*p, (Operation*)p->evaluate, p->evaluate_count, session, team);
   }
 }
 

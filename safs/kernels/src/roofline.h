@@ -8,7 +8,7 @@ extern "C" float safs_multiply_adds(int64_t rounds) {
   const v8 x = splat(1.0000001f), y = splat(1e-9f);
   for (int64_t r = 0; r < rounds; r++)
 #pragma GCC unroll 12
-    for (int i = 0; i < 12; i++) a[i] = a[i] * x + y;
+    for (int i = 0; i < 12; i++) a[i] = mad(a[i], x, y);
   v8 total{};
   for (int i = 0; i < 12; i++) total += a[i];
   return sum(total);
@@ -21,7 +21,7 @@ extern "C" float safs_loaded_multiply_adds(const float* data, int64_t floats, in
     const v8 x = splat(1.f + (float)r);
     for (int64_t i = 0; i < floats; i += 64)
 #pragma GCC unroll 8
-      for (int k = 0; k < 8; k++) a[k] += load(data + i + 8 * k) * x;
+      for (int k = 0; k < 8; k++) a[k] = mad(load(data + i + 8 * k), x, a[k]);
   }
   v8 total{};
   for (int k = 0; k < 8; k++) total += a[k];

@@ -79,7 +79,7 @@ extern "C" void safs_layer_forward(const Single* layer, int64_t images, const fl
   forward.initial = bias;
   for (int64_t first = 0; first < images; first += s.y.map.n()) {
     enter(s.x, x, first, images);
-    convolve_rows(forward, {0, 0}, nullptr);
+    convolve(forward, Batch{}, {});
     leave(s.y, z, first, images);
   }
 }
@@ -97,12 +97,12 @@ extern "C" void safs_layer_backward(const Single* layer, int64_t images, const f
     enter(s.y, gz, first, images);
     if (g_weight) {
       enter(s.x, x, first, images);
-      add_weight_gradient(s.gradient, {0, 0});
+      add_weight_gradient(s.gradient, {});
     }
     if (gx) {
-      convolve_rows(s.backward, {0, 0}, nullptr);
+      convolve(s.backward, Batch{}, {});
       leave(s.gx, gx, first, images);
     }
   }
-  if (g_weight) collect(weights);
+  if (g_weight) collect(weights, 1);
 }

@@ -26,12 +26,12 @@ struct Stage {
   const float *alpha, *beta;    // null: 1
   const float* own;             // [C][MAX_OWN], or one row for all channels
   int64_t own_stride;           // MAX_OWN or 0
-  double* own_sums;             // gradients of `own`, in its shape; null: not learned
+  Partial own_sums;             // gradients of `own`, in its shape, where they are learned
   const float* fixed;           // v of a constant channel
   float *a, *b;                 // [C]
   float *ga, *gb, *gc;          // batch norm's backward: gz = ga gv + gb z + gc
-  double *sums;                 // [C][2]: sums of gv and of gv z
-  double* scale_sums;           // gradients of alpha and beta
+  Partial sums;                 // [C][2]: sums of gv and of gv z
+  Partial scale_sums;           // gradients of alpha and beta
 };
 
 static inline float alpha_of(const Stage& s) { return s.alpha ? *s.alpha : 1.f; }
@@ -50,7 +50,6 @@ struct Walk { int64_t runs, length; };
 static inline Walk walk(int64_t width, int64_t n, bool same) {
   return same ? Walk{1, width * n} : Walk{width, n};
 }
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Images that a stage handles per call.
 static inline int64_t images_per_call(const Stage& s) { return smaller(s.z.n(), s.y.n()); }
@@ -72,7 +71,7 @@ template <class F> static void activate(const Stage& s, Place at) {
         const int64_t from = h * s.z.row_stride + w * n, to = h * s.y.row_stride + w * m;
         const float* rr = r ? r + h * s.residual.row_stride + w * q : nullptr;
         for (int64_t k = 0; k < walked.length; k += LANES) {
-          v8 v = a * load(z + from + k) + b, ff, dd;
+          v8 v = mad(a, load(z + from + k), b), ff, dd;
           if (rr) v += load(rr + k);
           F::eval(beta * v, own, ff, dd);
           store(y + to + k, alpha * ff);
@@ -122,11 +121,11 @@ static inline Winner pool(const v8 (&z)[4], float alpha, float a, float b, const
     const v8 high = highest(z), small = lowest(z);
     const v8 top = or_nan(a > 0.f ? high : small, z), low = a > 0.f ? small : high;
     const v8 p_top = position_of(top, z);
-    F::eval(a * top + b, own, best.f, best.d);
-    if (all((a * top + b > 0.f) | (top == low))) return {top, p_top, best.f, best.d};
+    F::eval(mad(a, top, b), own, best.f, best.d);
+    if (all((mad(a, top, b) > 0.f) | (top == low))) return {top, p_top, best.f, best.d};
     const v8 p_low = position_of(low, z);
     v8 f_low, d_low;
-    F::eval(a * low + b, own, f_low, d_low);
+    F::eval(mad(a, low, b), own, f_low, d_low);
     const i8 wins = (f_low > best.f) | ((f_low == best.f) & (p_low < p_top));
     return {wins ? low : top, wins ? p_low : p_top, wins ? f_low : best.f, wins ? d_low : best.d};
   }
@@ -134,7 +133,7 @@ static inline Winner pool(const v8 (&z)[4], float alpha, float a, float b, const
     v8 key{};
     for (int i = 0; i < 4; i++) {
       v8 f, d;
-      F::eval(a * z[i] + b, own, f, d);
+      F::eval(mad(a, z[i], b), own, f, d);
       const v8 y = alpha * f;
       const i8 wins = i == 0 ? i8{} - 1 : (y > key) | (y != y);
       key = wins ? y : key;
@@ -145,7 +144,7 @@ static inline Winner pool(const v8 (&z)[4], float alpha, float a, float b, const
   }
   best.z = or_nan(highest(z), z);
   best.position = position_of(best.z, z);
-  F::eval(a * best.z + b, own, best.f, best.d);
+  F::eval(mad(a, best.z, b), own, best.f, best.d);
   return best;
 }
 
@@ -220,6 +219,7 @@ template <class F> static void add_own_gradient(const Stage& s, Place at) {
   if constexpr (F::own > 0) {
     const float alpha = alpha_of(s), beta = beta_of(s);
     const Map& zs = z_of_y(s);
+    double* sums = s.own_sums.of(at);
     const int64_t n = zs.n(), m = s.gy.n(), length = images_per_call(s);
     for (int64_t j = 0; j < s.varying.count + s.constant.count; j++) {
       const bool varies = j < s.varying.count;
@@ -231,14 +231,14 @@ template <class F> static void add_own_gradient(const Stage& s, Place at) {
       for (int64_t h = 0; h < out_height(s); h++)
         for (int64_t w = 0; w < out_width(s); w++)
           for (int64_t k = 0; k < length; k += LANES) {
-            v8 v = varies ? a * load(z + h * zs.row_stride + w * n + k) + b : splat(s.fixed[c]);
+            v8 v = varies ? mad(a, load(z + h * zs.row_stride + w * n + k), b) : splat(s.fixed[c]);
             if (r) v += load(r + h * s.residual.row_stride + w * s.residual.n() + k);
             v8 g[F::own];
             F::own_gradient(beta * v, own, g);
             const v8 gradient = load(gy + h * s.gy.row_stride + w * m + k);
-            for (int i = 0; i < F::own; i++) total[i] += gradient * g[i];
+            for (int i = 0; i < F::own; i++) total[i] = mad(gradient, g[i], total[i]);
           }
-      for (int i = 0; i < F::own; i++) s.own_sums[c * s.own_stride + i] += alpha * sum(total[i]);
+      for (int i = 0; i < F::own; i++) sums[c * s.own_stride + i] += alpha * sum(total[i]);
     }
   }
 }
@@ -266,6 +266,7 @@ template <class F, bool POOL> static void differentiate(const Stage& s, Place at
   const int64_t n = zs.n(), m = s.gy.n(), q = s.residual.p ? s.residual.n() : n;
   const Walk walked = walk(out_width(s), images_per_call(s), !POOL && n == m && q == n);
   const bool scaled = s.scaled, norm = s.norm, v_needed = scaled || !s.derivative.p;
+  double *sums = s.sums.of(at), *scale_sums = s.scale_sums.of(at);
   for (int64_t j = 0; j < s.varying.count; j++) {
     const int64_t c = s.varying.index[j];
     const float a = s.a[c], b = s.b[c], *own = s.own + c * s.own_stride;
@@ -284,7 +285,7 @@ template <class F, bool POOL> static void differentiate(const Stage& s, Place at
         for (int64_t k = 0; k < walked.length; k += LANES) {
           const v8 gradient = load(gy + h * s.gy.row_stride + w * m + k);
           v8 v{}, f{}, d;
-          if (v_needed) v = a * load(z + e + k) + b;
+          if (v_needed) v = mad(a, load(z + e + k), b);
           if (v_needed && r) v += load(r + h * s.residual.row_stride + w * q + k);
           if (derivative) {
             const int64_t kept = h * s.derivative.row_stride + w * n + k;
@@ -296,10 +297,10 @@ template <class F, bool POOL> static void differentiate(const Stage& s, Place at
           const v8 slope = gradient * d, gv = slope * (alpha * beta);
           put(s, gy, gz, gv, POOL ? load(position + e + k) : v8{}, h, w, k);
           sum_gv += gv;
-          if (norm) sum_gvz += gv * load(z + e + k);
+          if (norm) sum_gvz = mad(gv, load(z + e + k), sum_gvz);
           if (scaled) {
-            sum_f += gradient * f;
-            sum_v += slope * v;
+            sum_f = mad(gradient, f, sum_f);
+            sum_v = mad(slope, v, sum_v);
           }
           if (gr) {
             float* t = gr + h * s.g_residual.row_stride + w * s.g_residual.n() + k;
@@ -312,10 +313,10 @@ template <class F, bool POOL> static void differentiate(const Stage& s, Place at
       total[2] += sum_f;
       total[3] += sum_v;
     }
-    s.sums[2 * c] += sum(total[0]);
-    s.sums[2 * c + 1] += sum(total[1]);
-    s.scale_sums[0] += sum(total[2]);
-    s.scale_sums[1] += alpha * sum(total[3]);
+    sums[2 * c] += sum(total[0]);
+    sums[2 * c + 1] += sum(total[1]);
+    scale_sums[0] += sum(total[2]);
+    scale_sums[1] += alpha * sum(total[3]);
   }
 }
 
@@ -324,6 +325,7 @@ template <class F> static void differentiate_constants(const Stage& s, Place at)
   const float alpha = alpha_of(s), beta = beta_of(s);
   const int64_t m = s.gy.n(), length = images_per_call(s);
   const Walk walked = walk(out_width(s), length, length == m);
+  double *sums = s.sums.of(at), *scale_sums = s.scale_sums.of(at);
   for (int64_t j = 0; j < s.constant.count; j++) {
     const int64_t c = s.constant.index[j];
     const float* gy = s.gy.at(at, c);
@@ -334,16 +336,16 @@ template <class F> static void differentiate_constants(const Stage& s, Place at)
           t += load(gy + h * s.gy.row_stride + w * m + k);
     F::eval(splat(beta * s.fixed[c]), s.own + c * s.own_stride, f, d);
     const float total = sum(t);
-    s.sums[2 * c] += total * alpha * beta * d[0];
-    s.scale_sums[0] += total * f[0];
-    s.scale_sums[1] += total * alpha * d[0] * s.fixed[c];
+    sums[2 * c] += total * alpha * beta * d[0];
+    scale_sums[0] += total * f[0];
+    scale_sums[1] += total * alpha * d[0] * s.fixed[c];
   }
 }
 
 static void stage_backward(const Stage& s, Place at) {
   with_operator(s.code, [&](auto f) {
     using F = decltype(f);
-    if (s.own_sums) add_own_gradient<F>(s, at);
+    if (s.own_sums.p) add_own_gradient<F>(s, at);
     differentiate_constants<F>(s, at);
     // With the derivative kept nothing depends on the operator any more.
     if (s.pool) differentiate<Identity, true>(s, at);
@@ -362,7 +364,7 @@ template <bool POOL> static void norm_input_gradient(const Stage& s, int64_t c, 
   float* gz = s.gz.at(at, c);
   const auto put = [&](int64_t h, int64_t w, int64_t k, v8 g) {
     const v8 zz = load(z + h * s.z.row_stride + w * n + k);
-    store(gz + h * s.gz.row_stride + w * n + k, g + gb * zz + gc);
+    store(gz + h * s.gz.row_stride + w * n + k, mad(gb, zz, g) + gc);
   };
   for (int64_t h = 0; h < out_height(s); h++)
     for (int64_t w = 0; w < walked.runs; w++)

@@ -15,7 +15,27 @@ constexpr int64_t LANES = 8;
 
 static inline v8 load(const float* p) { return *(const v8_unaligned*)p; }
 static inline void store(float* p, v8 v) { *(v8_unaligned*)p = v; }
-static inline v8 splat(float s) { return v8{} + s; }
+static inline v8 splat(float s) { return v8{s, s, s, s, s, s, s, s}; }
+
+// a b + c with one rounding. Where products and sums are fused is written in the source, never left
+// to the compiler (-ffp-contract=off): so every compiler and processor computes the same bits.
+static inline v8 wide(v8 x) { return x; }
+static inline v8 wide(float x) { return splat(x); }
+#if defined(__FMA__) && defined(__AVX2__)
+#include <immintrin.h>
+static inline v8 fused(v8 a, v8 b, v8 c) {
+  return (v8)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+#else
+static inline v8 fused(v8 a, v8 b, v8 c) {
+  v8 r{};
+  for (int i = 0; i < 8; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return r;
+}
+#endif
+template <class A, class B, class C> static inline v8 mad(A a, B b, C c) {
+  return fused(wide(a), wide(b), wide(c));
+}
 static inline v8 at_least(v8 x, float low) { return x < low ? splat(low) : x; }
 static inline v8 at_most(v8 x, float high) { return x > high ? splat(high) : x; }
 static inline v8 absolute(v8 x) { return (v8)((i8)x & 0x7fffffff); }
@@ -85,17 +105,17 @@ struct Exponential { v8 scale, q; };
 static inline Exponential exponential(v8 x) {
   x = at_most(at_least(x, -87.f), 88.f);
   const float shift = 12582912.f;  // 1.5 * 2^23: rounds to an integer, kept in the low bits
-  const v8 t = x * 1.44269504088896341f + shift, k = t - shift;
-  const v8 r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-  v8 p = 1.989939246e-4f * r + 1.393373322e-3f;
-  p = p * r + 8.333298341e-3f;
-  p = p * r + 4.166646417e-2f;
-  p = p * r + 1.666666672e-1f;
-  p = p * r + 5.000000014e-1f;
-  return {(v8)(((i8)t << 23) + 0x3f800000), p * (r * r) + r};
+  const v8 t = mad(x, 1.44269504088896341f, shift), k = t - shift;
+  const v8 r = mad(k, 2.12194440e-4f, mad(k, -0.693359375f, x));
+  v8 p = mad(1.989939246e-4f, r, 1.393373322e-3f);
+  p = mad(p, r, 8.333298341e-3f);
+  p = mad(p, r, 4.166646417e-2f);
+  p = mad(p, r, 1.666666672e-1f);
+  p = mad(p, r, 5.000000014e-1f);
+  return {(v8)(((i8)t << 23) + 0x3f800000), mad(p, r * r, r)};
 }
-static inline v8 exp(Exponential e) { return e.scale + e.scale * e.q; }
-static inline v8 expm1(Exponential e) { return (e.scale - 1.f) + e.scale * e.q; }
+static inline v8 exp(Exponential e) { return mad(e.scale, e.q, e.scale); }
+static inline v8 expm1(Exponential e) { return mad(e.scale, e.q, e.scale - 1.f); }
 static inline v8 exp(v8 x) { return exp(exponential(x)); }
 
 // ---- logarithms ---------------------------------------------------------------------------------
@@ -106,19 +126,20 @@ static inline v8 log(v8 x) {
   const i8 bits = (i8)x - root_half;
   const v8 k = __builtin_convertvector(bits >> 23, v8);
   const v8 f = (v8)((bits & 0x7fffff) + root_half) - 1.f, square = f * f;
-  v8 p = 7.149753894e-2f * f - 1.157120073e-1f;
-  p = p * f + 1.166151107e-1f;
-  p = p * f - 1.241105068e-1f;
-  p = p * f + 1.424993653e-1f;
-  p = p * f - 1.666848024e-1f;
-  p = p * f + 2.000070748e-1f;
-  p = p * f - 2.499998905e-1f;
-  p = p * f + 3.333333119e-1f;
-  const v8 y = (f + (f * square * p - k * 2.12194440e-4f - 0.5f * square)) + k * 0.693359375f;
+  v8 p = mad(7.149753894e-2f, f, -1.157120073e-1f);
+  p = mad(p, f, 1.166151107e-1f);
+  p = mad(p, f, -1.241105068e-1f);
+  p = mad(p, f, 1.424993653e-1f);
+  p = mad(p, f, -1.666848024e-1f);
+  p = mad(p, f, 2.000070748e-1f);
+  p = mad(p, f, -2.499998905e-1f);
+  p = mad(p, f, 3.333333119e-1f);
+  const v8 low = mad(-0.5f, square, mad(k, -2.12194440e-4f, f * square * p));
+  const v8 y = mad(k, 0.693359375f, f + low);
   return x == x ? y : x;
 }
 // log(1 + x) for x >= 0, given u = 1 + x and its reciprocal: what rounding lost in u comes back.
-static inline v8 log1p(v8 x, v8 u, v8 reciprocal) { return log(u) + (x - (u - 1.f)) * reciprocal; }
+static inline v8 log1p(v8 x, v8 u, v8 reciprocal) { return mad(x - (u - 1.f), reciprocal, log(u)); }
 
 // ---- sigmoid and its kin ------------------------------------------------------------------------
 // Both tails come from exp(-|x|), so neither sigmoid(x) nor 1 - sigmoid(x) is ever a difference of
@@ -142,15 +163,15 @@ static inline Tanh2 tanh(v8 x) {
 struct Normal2 { v8 distribution, density; };
 
 static inline Normal2 normal(v8 x) {
-  const v8 z = absolute(x) * 0.70710678118654752f, g = exp(-z * z), t = 1.f / (1.f + 0.5f * z);
-  v8 q = -5.854045888e-2f * t + 2.823165806e-1f;
-  q = q * t - 4.832259305e-1f;
-  q = q * t + 2.743652819e-1f;
-  q = q * t - 2.468010656e-2f;
-  q = q * t + 2.021251981e-1f;
-  q = q * t + 2.431797117e-1f;
-  q = q * t + 2.823736390e-1f;
-  q = q * t + 2.820860507e-1f;
+  const v8 z = absolute(x) * 0.70710678118654752f, g = exp(-z * z), t = 1.f / mad(0.5f, z, 1.f);
+  v8 q = mad(-5.854045888e-2f, t, 2.823165806e-1f);
+  q = mad(q, t, -4.832259305e-1f);
+  q = mad(q, t, 2.743652819e-1f);
+  q = mad(q, t, -2.468010656e-2f);
+  q = mad(q, t, 2.021251981e-1f);
+  q = mad(q, t, 2.431797117e-1f);
+  q = mad(q, t, 2.823736390e-1f);
+  q = mad(q, t, 2.820860507e-1f);
   const v8 tail = 0.5f * g * t * q;
   return {x > 0.f ? 1.f - tail : tail, g * 0.39894228040143268f};
 }
