@@ -62,6 +62,8 @@ class Trained(Row):
         slots: name, operator, alpha, beta and own parameters of each slot, in the order of use.
         memory: the most that it used, in bytes, and of what; None where unknown.
         bits: what decides the bits of the result.
+        failed_epoch, failed_step: 1-based epoch, and step within it, in which it failed; None where
+            it did not, for a failure after an epoch's last step, or in an older row.
     """
 
     failure: str | None
@@ -73,6 +75,8 @@ class Trained(Row):
     slots: tuple[dict[str, Any], ...] = ()
     memory: dict[str, int | str] | None = None
     bits: dict[str, str] = Field(default_factory=dict)
+    failed_epoch: Count | None = None
+    failed_step: Count | None = None
 
     @property
     def epochs(self) -> int:
@@ -83,10 +87,15 @@ class Trained(Row):
         """Its :data:`Outcome`; ``weights`` is the digest of those that it left, where it did.
 
         Of what validation said only the last counts: one that went on from a beginning of its own
-        was validated there too.
+        was validated there too. A failure counts by where it happened, in whatever words; its words
+        count where nothing was trained and in older rows. The weights of a failed run mean nothing.
         """
         told = self.model_dump(mode="json", include={"failure", "kept", "slots", "history"})
         *before, last = told.pop("history") or [{}]
+        if self.failure is not None:
+            weights = None
+            if self.failed_epoch is not None:
+                told["failure"] = [self.failed_epoch, self.failed_step]
         trained = [[v for k, v in e.items() if not k.startswith("validation")] for e in before]
         return digest([told, trained, last, weights])[:32]
 
