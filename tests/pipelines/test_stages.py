@@ -164,8 +164,10 @@ def test_a_chain_names_what_a_run_rests_on(done):
     search = sealed.read(place / f"search/{PAIR}/{RATIO}/search-r0.json")["trace"]["evaluations"]
     tune = sealed.read(place / f"tune/{PAIR}/{RATIO}/safs-tune-r0.json")["trace"]["trials"]
     chain = sealed.read(place / f"evaluate/{PAIR}/safs-{RATIO}-r0.json")["chain"]
+    trained = sealed.read(place / f"pretrain/{PAIR}/dense-r0.json")
     assert dense["dense"] is None and dense["mask"] is None
     assert (chain["dense"], chain["mask"]) == (dense["final"], mask[:32])
+    assert chain["data"] == dense["data"] == trained["fold"]
     assert chain["candidates"] == [row["outcome"] for row in search]
     assert chain["trials"] == [row["outcome"] for row in tune]
     finals = [sealed.read(p)["chain"]["final"] for p in place.glob(f"evaluate/{PAIR}/*.json")]
