@@ -206,11 +206,7 @@ class Chain(Spec):
 
     @model_serializer(mode="wrap")
     def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As plain data; an older record has no ``data``, and its digest knows of none."""
-        found: dict[str, Any] = plain(self)
-        if self.data is None:
-            found.pop("data", None)
-        return found
+        return _without(("data",), plain(self))
 
 
 class Environment(Spec):
@@ -228,8 +224,9 @@ class Record(Spec):
 
     A record with ``status`` ok has ``test``, ``parameters``, ``recipe`` and ``digests.weights``
     and, unless it is dense, ``connectivity``; one with ``status`` failed has ``reason`` and no
-    ``test``. ``bits`` is what another run must share to repeat the final training bit for bit:
-    processor, PyTorch and, where they trained, the kernels' source, compiler and flags.
+    ``test``. ``bits`` is what another run must share to repeat the final training bit for bit; with
+    ``portable``, where the kernels did all the training that it rests on, any processor will do.
+    ``compiler`` built the kernels.
     ``acceleration`` are the ways of faster arithmetic that were on, each of which rounds otherwise.
     ``digest`` is that of the file that a record stands in (:mod:`safs.sealed`).
     """
@@ -255,6 +252,8 @@ class Record(Spec):
     memory: Memory | None = None
     device: Device
     backend: Text
+    portable: bool | None = None
+    compiler: Text | None = None
     acceleration: dict[Text, bool | Text] = Field(default_factory=dict)
     threads: Positive
     parameters: Parameters | None = None
@@ -277,6 +276,10 @@ class Record(Spec):
             raise ValidationError.from_exception_data("Record", [detail(p) for p in problems])
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(("portable", "compiler"), plain(self))
+
     @classmethod
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
@@ -297,6 +300,11 @@ class Record(Spec):
     def write(self, path: Path) -> None:
         """Write the record atomically to ``path``."""
         write_text(path, self.text())
+
+
+def _without(names: tuple[str, ...], plain: dict[str, Any]) -> dict[str, Any]:
+    """Plain data without those of these fields that are null: older files do not have them."""
+    return {k: v for k, v in plain.items() if k not in names or v is not None}
 
 
 def pack(correct: npt.ArrayLike) -> str:

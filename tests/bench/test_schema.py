@@ -23,7 +23,8 @@ def test_a_record_without_data_in_its_chain_is_read_as_it_was_written(tmp_path: 
     written = Record.model_validate(older)
     path = tmp_path / "record.json"
     written.write(path)
-    assert "data" not in json.loads(path.read_text())["chain"]
+    told = json.loads(path.read_text())
+    assert "data" not in told["chain"] and not {"portable", "compiler"} & told.keys()
     found = Record.read(path)
     assert found.chain and found.chain.data is None and found.chain.final == written.chain.final
 
