@@ -34,11 +34,12 @@ class Reached(Spec):
 class Ran(Spec):
     """What a run ran on: its environment, what trained, and whether any machine gets its bits.
 
-    ``portable`` is null in a record that does not say.
+    ``bits`` are those of its record; ``portable`` is null in a record that does not say.
     """
 
     environment: Environment
     backend: Text
+    bits: dict[Text, Text]
     compiler: Text | None = None
     portable: bool | None = None
 
@@ -49,7 +50,8 @@ class Ran(Spec):
         packages = [f"{name} {v}" for name, v in about.packages.items() if name in _TOLD]
         portable = {True: ["portable"], False: ["not portable"], None: []}[self.portable]
         compiler = [self.compiler] if self.compiler else []
-        parts = [about.cpu, *compiler, f"python {about.python}", *packages]
+        isa = [self.bits["isa"]] if "isa" in self.bits else []
+        parts = [about.cpu, *isa, *compiler, f"python {about.python}", *packages]
         return ", ".join([*parts, f"backend {self.backend}", *portable])
 
 
@@ -138,6 +140,7 @@ def _ran(record: Record) -> Ran:
     return Ran(
         environment=record.environment,
         backend=record.backend,
+        bits=record.bits,
         compiler=record.compiler,
         portable=record.portable,
     )

@@ -92,7 +92,9 @@ class Difference:
             theirs = getattr(self.published, name)
             words = name.replace("_", " ")
             if ours != theirs:
-                yield f"{words} {_number(name, ours)} here, {_number(name, theirs)} published"
+                a, b = _number(name, ours), _number(name, theirs)
+                a, b = (a, b) if a != b else (repr(ours), repr(theirs))
+                yield f"{words} {a} here, {b} published"
             elif ours is not None:
                 yield f"{words} {_number(name, ours)} on both sides"
 

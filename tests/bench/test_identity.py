@@ -141,6 +141,16 @@ def test_the_first_link_that_differs_is_named_once(change, place, other, resting
     assert words in first.text and first.text in found.lines
 
 
+def test_numbers_that_look_alike_are_written_out():
+    def slightly(run: dict[str, Any]) -> None:
+        dense(run)
+        if run["method"] == "dense":
+            run["train"] = {"loss": 1.1000000000000003, "accuracy": 0.51}
+
+    (found,) = compare(PUBLISHED, chains(slightly)).differences
+    assert "training loss 1.1000000000000003 here, 1.1 published" in found.text
+
+
 def test_of_several_differences_the_earliest_link_comes_first():
     found = compare(PUBLISHED, chains(final, candidate, mask, dense))
     assert [d.place.link for d in found.differences] == ["dense"]
@@ -172,11 +182,12 @@ def test_what_each_side_ran_on_is_said():
     def elsewhere(run: dict[str, Any]) -> None:
         run["environment"]["cpu"] = "another processor"
         run |= {"portable": run["method"] != "dense", "compiler": "zig 0.16"}
+        run["bits"] = {"isa": "AVX2"}
 
     assert compare(PUBLISHED, chains(elsewhere)).identical
     *_, here, there = compare(PUBLISHED, chains(elsewhere, dense)).lines
     assert here == (
-        "ran here: another processor, zig 0.16, python 3.11.2, numpy 2.4.6, torch 2.14.1, "
+        "ran here: another processor, AVX2, zig 0.16, python 3.11.2, numpy 2.4.6, torch 2.14.1, "
         "backend dense, not portable"
     )
     assert there.startswith("ran published: x86, python 3.11.2")
