@@ -12,11 +12,18 @@ import binascii
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from safs import checked, sealed
@@ -180,19 +187,26 @@ class Digests(Spec):
 
 
 class Chain(Spec):
-    """What a run rests on, link by link beside ``digests.data``, and its own end.
+    """What a run rests on, link by link, and its own end.
 
-    ``dense`` and ``final`` are the :data:`~safs.rows.Outcome` of those trainings, ``candidates``
-    and ``trials`` those of the searches behind the arm in their order, ``mask`` the head of the
-    digest of the mask's file. A dense run has no link but ``final``; a link that is null was not
-    made, because what is before it failed.
+    ``data`` is a digest of what its replicate trains and validates on: images, labels and which of
+    them are held out; null, and not written, in older records. ``dense`` and ``final`` are the
+    :data:`~safs.rows.Outcome` of those trainings, ``candidates`` and ``trials`` those of the
+    searches behind the arm in their order, ``mask`` the head of the digest of the mask's file. A
+    dense run has no link but ``data`` and ``final``; a link that is null was not made, because what
+    is before it failed.
     """
 
+    data: Outcome | None = None
     dense: Outcome | None = None
     mask: Outcome | None = None
     candidates: Items[Outcome] = Field(default_factory=list)
     trials: Items[Outcome] = Field(default_factory=list)
     final: Outcome
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(("data",), plain(self))
 
 
 class Environment(Spec):
@@ -262,6 +276,10 @@ class Record(Spec):
             raise ValidationError.from_exception_data("Record", [detail(p) for p in problems])
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(("portable", "compiler"), plain(self))
+
     @classmethod
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
@@ -282,6 +300,11 @@ class Record(Spec):
     def write(self, path: Path) -> None:
         """Write the record atomically to ``path``."""
         write_text(path, self.text())
+
+
+def _without(names: tuple[str, ...], plain: dict[str, Any]) -> dict[str, Any]:
+    """Plain data without those of these fields that are null: older files do not have them."""
+    return {k: v for k, v in plain.items() if k not in names or v is not None}
 
 
 def pack(correct: npt.ArrayLike) -> str:

@@ -63,6 +63,8 @@ class Trained(Row):
         memory: the most that it used, in bytes, and of what; None where unknown.
         bits: what decides the bits of the result.
         where: what it ran on (:func:`safs.backends.device.whereabouts`).
+        failed_epoch, failed_step: 1-based epoch, and step within it, in which it failed; None where
+            it did not, for a failure after an epoch's last step, or in an older row.
     """
 
     failure: str | None
@@ -75,6 +77,8 @@ class Trained(Row):
     memory: dict[str, int | str] | None = None
     bits: dict[str, str] = Field(default_factory=dict)
     where: dict[str, str] = Field(default_factory=dict)
+    failed_epoch: Count | None = None
+    failed_step: Count | None = None
 
     @property
     def epochs(self) -> int:
@@ -85,10 +89,15 @@ class Trained(Row):
         """Its :data:`Outcome`; ``weights`` is the digest of those that it left, where it did.
 
         Of what validation said only the last counts: one that went on from a beginning of its own
-        was validated there too.
+        was validated there too. A failure counts by where it happened, in whatever words; its words
+        count where nothing was trained and in older rows. The weights of a failed run mean nothing.
         """
         told = self.model_dump(mode="json", include={"failure", "kept", "slots", "history"})
         *before, last = told.pop("history") or [{}]
+        if self.failure is not None:
+            weights = None
+            if self.failed_epoch is not None:
+                told["failure"] = [self.failed_epoch, self.failed_step]
         trained = [[v for k, v in e.items() if not k.startswith("validation")] for e in before]
         return digest([told, trained, last, weights])[:32]
 

@@ -97,7 +97,7 @@ class Fast(Spec):
         return tuple(sorted({max(1, round(part * whole)) for part in self.rungs}))
 
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
 
 

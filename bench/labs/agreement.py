@@ -54,6 +54,7 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
     if chain := record.chain:
         dense = chain.final if record.arm == "dense" else chain.dense
         yield "record.chain.dense", (*pair, f"replicate {record.replicate}"), dense
+        yield "record.chain.data", (record.dataset, f"replicate {record.replicate}"), chain.data
     if reach := record.connectivity:
         yield "record.connectivity.classes", pair, reach.classes
         connected = f"{len(reach.connected)} connected classes"

@@ -18,7 +18,8 @@ import numpy as np
 from scipy import stats as scipy_stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from bench import stats
+from bench import identity, stats
+from bench.chains import Chains
 from bench.contrasts import Contrast, contrasts_of
 from bench.labs.schema import LabFile, differences
 from bench.stats import Array, Interval
@@ -87,12 +88,30 @@ class Question:
         return [effect for effect in self.labs if not effect.why_not]
 
 
+class Same(NamedTuple):
+    """Of the trainings that a lab and the first one both have, how many are the same bit for bit.
+
+    Both are 0 where a file tells of no trainings, as those of older editions.
+    """
+
+    same: int = 0
+    both: int = 0
+
+    @property
+    def text(self) -> str:
+        """One or a few words; empty where nothing is told."""
+        if not self.both:
+            return ""
+        return IDENTICAL if self.same == self.both else f"{self.same} of {self.both} {IDENTICAL}"
+
+
 @dataclass(frozen=True)
 class Answer:
-    """All questions, and what must be said beside them."""
+    """All questions, what must be said beside them, and by lab what it shares with the first."""
 
     questions: Sequence[Question]
     notes: Sequence[str]
+    same: Mapping[str, Same]
 
 
 def pool(groups: Sequence[Array]) -> Pooled:
@@ -136,7 +155,16 @@ def compare(labs: Mapping[str, LabFile]) -> Answer:
         for pair, about in reference.pairs.items()
         for ratio in about.ratios
     ]
-    return Answer(questions, _notes(labs, questions))
+    first, *others = labs
+    same = {name: _same(labs[first], labs[name]) for name in others}
+    return Answer(questions, _notes(labs, questions), same)
+
+
+def _same(reference: LabFile, lab: LabFile) -> Same:
+    if not all(any(record.chain for record in each.records) for each in (reference, lab)):
+        return Same()
+    found = identity.compare(Chains.of(reference.records), Chains.of(lab.records))
+    return Same(found.same, found.trainings - found.missing)
 
 
 def _question(labs: Mapping[str, LabFile], contrast: Contrast, pair: str, ratio: float) -> Question:

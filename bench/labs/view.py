@@ -14,7 +14,7 @@ from bench import paper
 from bench.columns import CONTRAST, RATIO, bounds, count, figure, pair_by, words
 from bench.context import PairInfo
 from bench.labs import forest
-from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, compare
+from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, Same, compare
 from bench.labs.schema import LabFile
 from bench.render import ABSENT, Column, Facts, Table, view_of, write_tables
 from bench.stats import Interval
@@ -37,10 +37,13 @@ HOW_TO_READ = {
 
 @dataclass(frozen=True)
 class LabsView:
-    """The tables (pooled; each lab) and the forest plot as SVG."""
+    """The tables (pooled; each lab), the forest plot as SVG, and a line for each lab after the
+    first: whether its trainings are the first one's, bit for bit.
+    """
 
     tables: tuple[Table, Table]
     svg: str
+    same: tuple[str, ...]
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write both tables (CSV, Markdown, LaTeX) and ``labs.svg``; paths by file name."""
@@ -68,7 +71,17 @@ def view(labs: Mapping[str, LabFile], about: Mapping[str, PairInfo]) -> LabsView
         return about[pair].label if pair in about else pair
 
     tables = (_pooled_table(answer, label), _each_table(answer, frame, label))
-    return LabsView(tables, forest.draw(frame, label))
+    first, *_ = labs
+    same = tuple(_shares(name, first, of) for name, of in answer.same.items())
+    return LabsView(tables, forest.draw(frame, label), same)
+
+
+def _shares(name: str, first: str, of: Same) -> str:
+    if not of.both:
+        return f"{name}: the files name no trainings that it shares with {first}"
+    if of.same == of.both:
+        return f"{name}: identical to {first} in all {of.both} trainings that both have"
+    return f"{name}: identical to {first} in {of.same} of {of.both} trainings that both have"
 
 
 # One line per question
@@ -118,10 +131,13 @@ def _pooled_row(question: Question) -> dict[str, Any]:
 
 def rows(answer: Answer, about: Mapping[str, PairInfo]) -> pd.DataFrame:
     """Every question's labs, pooled effect and, where it is printed, the paper's gain."""
-    return pd.DataFrame([row for q in answer.questions for row in _question_rows(q, about)])
+    said = {name: of.text for name, of in answer.same.items()}
+    return pd.DataFrame([row for q in answer.questions for row in _question_rows(q, about, said)])
 
 
-def _question_rows(question: Question, about: Mapping[str, PairInfo]) -> list[dict[str, Any]]:
+def _question_rows(
+    question: Question, about: Mapping[str, PairInfo], same: Mapping[str, str]
+) -> list[dict[str, Any]]:
     head = question.facts
     nothing = Interval(math.nan, math.nan, math.nan, 0)
     found = [
@@ -137,7 +153,7 @@ def _question_rows(question: Question, about: Mapping[str, PairInfo]) -> list[di
         reason = "" if info.comparable else f"; not comparable: {info.why_not}"
         note = f"printed without a spread{reason}"
         found.append(head | _row(forest.PAPER, "Paper", single, nothing, False, note))
-    return found
+    return [row | {"trainings": same.get(row["lab"], "")} for row in found]
 
 
 def _row(

@@ -53,6 +53,8 @@ def compare(files: tuple[Path, ...], folder: Path | None, as_json: bool) -> None
     labs = by_name(files)
     shown = view(labs, known({pair for lab in labs.values() for pair in lab.pairs}))
     tell_tables(shown.tables, as_json)
+    for line in () if as_json else shown.same:
+        click.echo(line)
     if folder is not None:
         for path in shown.write(folder).values():
             click.echo(path, err=as_json)

@@ -37,14 +37,18 @@ def program() -> None:
 
 for command in (
     machine.doctor, project.init, runs.profiles, runs.networks, runs.plan, runs.run, runs.show,
-    runs.open_report, runs.check, files.validate, files.export, labs.export_lab, labs.compare,
-    cost.cost, machine.completion, runs.clean,
+    runs.open_report, runs.check, runs.verify, files.validate, files.export, labs.export_lab,
+    labs.compare, cost.cost, machine.completion, runs.clean,
 ):  # fmt: skip
     program.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. Exit codes: 0 done, 1 a stage failed, 2 bad input, 130 interrupted."""
+    """Entry point.
+
+    Exit codes: 0 done, 1 a stage failed or results differ, 2 bad input, 3 nothing to compare, 130
+    interrupted.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # what the terminal cannot show

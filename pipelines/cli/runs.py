@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,9 @@ from safs.errors import SafsError, UnknownName
 
 if TYPE_CHECKING:
     from pipelines.config.study import Study
+
+NOTHING = 3
+"""Exit code where there is nothing to compare."""
 
 
 @click.command()
@@ -178,6 +182,31 @@ def check(profile: str | None, as_json: bool) -> int:
         click.echo(fault, err=True)
     tell(map(asdict, parts), as_json, lambda: "\n".join(part.text for part in parts))
     return 1 if any(part.faults for part in parts) else 0
+
+
+@click.command()
+@profile_argument
+@json_option
+def verify(profile: str | None, as_json: bool) -> int:
+    """Say whether the run of PROFILE is the published one.
+
+    Holds every training in runs/ to the one in the last commit's results/. Exit code 0 if all are
+    identical, 1 if not, 3 if there is nothing to compare.
+    """
+    from pipelines import verifying
+
+    study = study_of(profile)
+    name = study.profile.profile
+    try:
+        found = verifying.verify(study)
+    except verifying.NothingToCompare as reason:
+        row: dict[str, Any] = {"profile": name, "identical": None, "reason": str(reason)}
+        lines, code = [f"nothing to compare: {reason}"], NOTHING
+    else:
+        row = {"profile": name, **found.row()}
+        lines, code = [f"{name}: {found.lines[0]}", *found.lines[1:]], int(not found.identical)
+    click.echo(json.dumps(row, indent=1, allow_nan=False) if as_json else "\n".join(lines))
+    return code
 
 
 @click.command()

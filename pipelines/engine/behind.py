@@ -58,11 +58,12 @@ class Behind:
     def chain(self) -> Json:
         """The links of its record (:class:`bench.record.Chain`), as plain data."""
         mask = self.mask and artefacts.read(self.mask)["weights"]
+        fold = artefacts.read((self.dense or self).final).get("fold")
         outcomes = {
             purpose: [row.outcome for row in trace.rows]
             for purpose, (_, trace) in self.searches().items()
         }
-        return {
+        return ({"data": fold} if fold else {}) | {
             "dense": self.dense and self.dense._outcome(),
             "mask": mask and mask[:32],
             "candidates": outcomes.get("search", []),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from safs.errors import SafsError
@@ -48,6 +49,20 @@ def commit() -> str | None:
     written = (":(top)", ":(top,exclude)results", ":(top,exclude,glob)**/dvc.lock")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *written)
     return f"{head}-dirty" if head and changed else head or None
+
+
+def committed(path: Path) -> str | None:
+    """The text of a file, in or below this folder, as the last commit has it; None if it has none.
+
+    Raises:
+        SafsError: git refuses to say, in its own words.
+    """
+    if shutil.which("git") is None:
+        return None
+    at = f"HEAD:./{path.as_posix()}"
+    if not _git("rev-parse", "--verify", "--quiet", at, of_none=""):
+        return None
+    return _git("show", at) + "\n"
 
 
 def _git(*arguments: str, of_none: str | None = None) -> str:

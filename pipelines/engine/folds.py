@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipelines.engine import artefacts, sources
 from safs.errors import SafsError
 from safs.files import replacing
@@ -52,16 +54,31 @@ def load(
         return load_fold(dataset, replicate, seed, device, data)
     entry = DATASETS[dataset]
     code = sources.of("safs/training/data.py")
-    identity = digest([dataset, fold_of(replicate, entry.folds), seed, checksum, code])
-    path = folder / f"{identity[:32]}.json"
+    made_from = digest([dataset, fold_of(replicate, entry.folds), seed, checksum, code])
+    path = folder / f"{made_from[:32]}.json"
     images = artefacts.weights_of(path)
-    if artefacts.finished(path, identity) is None:
+    if artefacts.finished(path, made_from) is None:
         _check(dataset, data, checksum)
         with replacing(images) as temporary:
             _write(temporary, dataset, replicate, seed, data)
-        artefacts.write(path, {"dataset": dataset}, identity)
+        artefacts.write(path, {"dataset": dataset}, made_from)
     train, validation = (_on(device, part) for part in _read(images))
     return Fold(train, validation, entry.augmentation, entry.classes)
+
+
+def identity(
+    dataset: str, replicate: int, seed: int, checksum: str, data: Path | None = None
+) -> str:
+    """Digest of what a replicate trains and validates on: its images, and which are held out.
+
+    Arguments are those of :func:`load`; images and labels count by their ``checksum``.
+    """
+    from safs.datasets import DATASETS, fold_of, load_part, partition
+
+    folds = DATASETS[dataset].folds
+    labels = load_part(dataset, "train", data).labels
+    held = partition(labels, folds, seed) == fold_of(replicate, folds)
+    return digest([checksum, np.packbits(held).tobytes().hex()])[:32]
 
 
 def _check(dataset: str, data: Path | None, checksum: str) -> None:

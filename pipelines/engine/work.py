@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, compute, layout, scratch, sources
+from pipelines.engine import artefacts, compute, folds, layout, scratch, sources
 from pipelines.engine.jobs import Files, Job
 from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal
@@ -223,13 +223,17 @@ class Work:
         return bool(job["code"] == self.code(job["chromosome"], Recipe(**job["recipe"])))
 
     def train(self, name: str, job: Job, files: Files) -> Json:
-        """A dense or final training as an artefact: its job, result and weights."""
+        """A dense or final training as an artefact: its job, result and weights.
+
+        A dense one says under ``fold`` which images its replicate has (:func:`.folds.identity`).
+        """
 
         def make(place: Path) -> Json:
             there = files.model_copy(update={"folder": place, "keep_weights": True})
             result = self._trained(job, there)
             self.progress.finished(job.identity, job.epochs)
-            return {"job": job.model_dump(mode="json"), "result": result.to_plain()}
+            made = {"job": job.model_dump(mode="json"), "result": result.to_plain()}
+            return made if job.chromosome is not None else made | {"fold": self._fold(job)}
 
         return self.keep(name, job.identity, make, job.epochs)
 
@@ -320,6 +324,10 @@ class Work:
         self.progress.notice(result.notice)
         return result
 
+    def _fold(self, job: Job) -> str:
+        data = compute.data_directory()
+        return folds.identity(job.dataset, job.replicate, job.seed, job.data, data)
+
     def _untrained(self, failure: str) -> Trained:
         """The result of a training that did not take place."""
         return Trained(
@@ -370,8 +378,8 @@ class PrunedStart:
 
 def files(**paths: Path) -> Files:
     """Files of a job; the scratch folder is set when it runs."""
-    folds = layout.SCRATCH.resolve() / "folds"
-    return Files(folder=Path(), data=compute.data_directory(), folds=folds, **paths)
+    shared = layout.SCRATCH.resolve() / "folds"
+    return Files(folder=Path(), data=compute.data_directory(), folds=shared, **paths)
 
 
 def replicates(study: Study) -> Sequence[int]:

@@ -88,11 +88,19 @@ def _fold_of(
 
 
 def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors of weights, or a mask, as safetensors; equal ones make equal files."""
     from safetensors.torch import save_file
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary)
+        save_file({name: _plain(tensor) for name, tensor in tensors.items()}, temporary)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the CPU, with one NaN for all: which of them it is depends on the processor."""
+    found = tensor.detach().cpu().contiguous()
+    if not found.is_floating_point():
+        return found
+    return found.masked_fill(found.isnan(), float("nan"))
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:

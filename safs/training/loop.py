@@ -89,6 +89,8 @@ class Outcome:
             history=tuple(_finite(asdict(entry)) for entry in self.history),
             kept=self.kept,
             notice=self.notice,
+            failed_epoch=self.failed_epoch,
+            failed_step=self.failed_step,
         )
 
 

@@ -92,7 +92,8 @@ def chain(arm: str, ratio: float, replicate: int, **changed: Any) -> dict[str, A
         return [sealed.digest([*key, replicate, i])[:32] for i in range(count)]
 
     dense = links(1)[0]
-    told = {"final": dense if arm == "dense" else links(1, arm, ratio)[0]}
+    told: dict[str, Any] = {"data": links(1, "data")[0]}
+    told["final"] = dense if arm == "dense" else links(1, arm, ratio)[0]
     if arm != "dense":
         told |= {"dense": dense, "mask": links(1, ratio)[0]}
         told["candidates"] = links(21 if arm in SEARCHED else 0, ratio)

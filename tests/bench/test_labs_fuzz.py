@@ -157,6 +157,10 @@ def _text(x: Any) -> bool:
     return isinstance(x, str) and x.isprintable() and len(x) <= 32_768
 
 
+def _outcome(x: Any) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", str(x)) is not None
+
+
 def _null_or(rule):
     return lambda x: x is None or rule(x)
 
@@ -184,6 +188,10 @@ FREE = {
     RUN + r"digests\.identity": _text,
     RUN + r"digests\.weights": _text,
     RUN + r"bits": _named(_text),
+    RUN + r"chain": lambda x: x is None,
+    RUN + r"chain\.((candidates|trials)\.\d+|final)": lambda x: re.fullmatch(
+        "[0-9a-f]{32}", str(x)
+    ),
     RUN + r"seconds\.of": lambda value: value in ("processor", "wall"),
 }
 FREE_IF_TUNED = {
@@ -196,6 +204,7 @@ FREE_IF_TUNED = {
 }
 DISPENSABLE = RUN + r"(schema|reason|connectivity|memory|macs|validation|train|bits|seconds\.of)"
 DISPENSABLE += r"|" + RUN + r"(acceleration|slots\.\d+\.own)"
+DISPENSABLE += r"|" + RUN + r"chain(\.(dense|mask|candidates|trials))?"
 DISPENSABLE += (
     r"|" + RUN + r"recipe\.(optimizer|momentum|weight_decay|schedule|restart_epochs|batch_size)"
 )

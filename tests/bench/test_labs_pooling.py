@@ -12,6 +12,7 @@ from synthetic_labs import content, lab, sha
 
 from bench.labs import pooling
 from bench.labs.pooling import compare, pool
+from bench.labs.schema import LabFile
 from bench.labs.view import view
 from bench.stats import mean_interval
 
@@ -169,6 +170,41 @@ def test_what_may_not_be_pooled_is_named(stranger, why):
     assert question.pooled == confirmatory(three()).pooled
     alone = confirmatory({"a": lab("a", 1), "x": stranger, "y": stranger})
     assert alone.verdict.name == pooling.INCOMPARABLE
+
+
+def chained(name: str, seed: int, *, other: int = 0) -> LabFile:
+    """A lab, of whose trainings the first ``other`` final ones after the dense are others."""
+    values = content(name, seed)
+    for place, run in enumerate(values["runs"][3 : 3 + other]):
+        run["record"]["chain"]["final"] = f"{place:032x}"
+    return LabFile.model_validate(values | {"digest": sha("any")})
+
+
+def test_labs_with_the_same_trainings_are_called_identical():
+    """Three dense networks, 18 final trainings and, in six cells, 21 candidates and 20 trials."""
+    total = 3 + 3 * 6 + 6 * 41
+    found = {"a": chained("a", 1), "b": chained("b", 2), "c": chained("c", 3, other=2)}
+    answer = compare(found)
+    assert answer.same == {"b": (total, total), "c": (total - 2, total)}
+    shown = view(found, synthetic.context().pairs)
+    assert shown.same == (
+        f"b: identical to a in all {total} trainings that both have",
+        f"c: identical to a in {total - 2} of {total} trainings that both have",
+    )
+    each = shown.tables[1].frame
+    told = {row.lab: row.trainings for row in each.itertuples()}
+    expected = {"a": "", "b": "identical", "c": f"{total - 2} of {total} identical"}
+    assert told == expected | {"Pooled": "", "Paper": ""}
+
+
+def test_a_file_without_chains_says_nothing_of_trainings():
+    values = content("b", 2)
+    for run in values["runs"]:
+        run["record"]["chain"] = None
+    bare = LabFile.model_validate(values | {"digest": sha("any")})
+    shown = view({"a": lab("a", 1), "b": bare}, {})
+    assert shown.same == ("b: the files name no trainings that it shares with a",)
+    assert set(shown.tables[1].frame["trainings"]) == {""}
 
 
 def test_labs_of_one_seed_are_said_to_share_it():

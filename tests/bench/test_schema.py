@@ -17,6 +17,18 @@ from bench.record import ARMS, Record, Test, pack
 from safs.errors import SafsError
 
 
+def test_a_record_without_data_in_its_chain_is_read_as_it_was_written(tmp_path: Path) -> None:
+    older = synthetic.content("safs", 0.99, 1)
+    del older["chain"]["data"]
+    written = Record.model_validate(older)
+    path = tmp_path / "record.json"
+    written.write(path)
+    told = json.loads(path.read_text())
+    assert "data" not in told["chain"] and not {"portable", "compiler"} & told.keys()
+    found = Record.read(path)
+    assert found.chain and found.chain.data is None and found.chain.final == written.chain.final
+
+
 @pytest.mark.parametrize("arm", list(ARMS))
 def test_a_written_record_is_read_back_the_same(arm: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "record.json"

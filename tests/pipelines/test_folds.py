@@ -73,3 +73,11 @@ def test_nothing_is_written_where_nothing_is_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fold = folds.load("mnist5k", 0, 7, "none", CPU, None, None)
     assert len(fold.train) and list(tmp_path.iterdir()) == []
+
+
+def test_its_identity_tells_images_from_others_and_replicates_apart():
+    def of(replicate: int = 0, seed: int = 7, checksum: str = "c") -> str:
+        return folds.identity("mnist5k", replicate, seed, checksum)
+
+    others = [of(replicate=1), of(seed=8), of(checksum="d")]
+    assert of() == of() == of(replicate=5) and len({of(), *others}) == 4

@@ -51,7 +51,7 @@ def test_validate_and_compare_work_without_torch(labs, tmp_path):
     assert without_torch("validate", *map(str, labs)).stdout == "3 valid\n"
     done = without_torch("compare", *map(str, labs), "--to", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert "consistent" in done.stdout
+    assert "consistent" in done.stdout and "\nb: identical to a in all " in done.stdout
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"labs.csv", "labs_each.csv", "labs.svg"} <= names
 

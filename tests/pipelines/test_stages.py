@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from safetensors.torch import load_file
 
 from bench.record import Record
 from pipelines import checking
+from pipelines.cli import main as cli
+from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
 from pipelines.publishing import collection, context, expected, reading_tables, traces
@@ -164,8 +168,10 @@ def test_a_chain_names_what_a_run_rests_on(done):
     search = sealed.read(place / f"search/{PAIR}/{RATIO}/search-r0.json")["trace"]["evaluations"]
     tune = sealed.read(place / f"tune/{PAIR}/{RATIO}/safs-tune-r0.json")["trace"]["trials"]
     chain = sealed.read(place / f"evaluate/{PAIR}/safs-{RATIO}-r0.json")["chain"]
+    trained = sealed.read(place / f"pretrain/{PAIR}/dense-r0.json")
     assert dense["dense"] is None and dense["mask"] is None
     assert (chain["dense"], chain["mask"]) == (dense["final"], mask[:32])
+    assert chain["data"] == dense["data"] == trained["fold"]
     assert chain["candidates"] == [row["outcome"] for row in search]
     assert chain["trials"] == [row["outcome"] for row in tune]
     finals = [sealed.read(p)["chain"]["final"] for p in place.glob(f"evaluate/{PAIR}/*.json")]
@@ -298,6 +304,97 @@ def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
     *_, files = checking.check(published)
     assert files.whole == 0 and files.faults[0].endswith("`safs-bench run` writes it")
     sums.run(published)
+
+
+@pytest.fixture
+def commit(published):
+    """Makes the working folder a repository and ``results/`` its last commit, when called."""
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=lab", "-c", "user.email=lab@example.org"]
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+
+    def commit() -> None:
+        git("init", "--quiet")
+        git("add", "--force", "results")
+        git("commit", "--quiet", "--allow-empty", "--message", "Publish")
+
+    yield commit
+    shutil.rmtree(".git", ignore_errors=True)
+    sums.run(published)
+
+
+def verified(of: Study, capsys, *options: str) -> tuple[int, str]:
+    """Exit code and output of ``safs-bench verify`` for a study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_runs, "study_of", lambda name: of)
+        code = cli.main(["verify", *options])
+    return code, capsys.readouterr().out
+
+
+def trainings(of: Study) -> int:
+    """Distinct trainings behind the records, by hand: the two arms of a search share it."""
+    pair = of.pairs[PAIR]
+    finals = 1 + len(ARMS) + len(SWEPT)
+    return of.profile.replicates * (finals + pair.search.evaluations + 2 * pair.tune.trials)
+
+
+def test_a_finished_run_is_held_to_what_the_last_commit_publishes(published, commit, capsys):
+    code, said = verified(published, capsys)
+    assert code == 3 and "results/smoke/chains.json: not in the last commit: nothing" in said
+    commit()
+    path, count = Path("results/smoke/chains.json"), trainings(published)
+    code, said = verified(published, capsys)
+    line = f"smoke: {count} of {count} trainings identical to the published results\n"
+    assert (code, said) == (0, line)
+    path.write_text("a run writes its own, which is not what was published")
+    assert verified(published, capsys) == (0, line)
+    assert json.loads(verified(published, capsys, "--json")[1])["identical"] is True
+
+
+def test_where_a_run_begins_to_differ_is_said_in_numbers(published, commit, capsys):
+    record = Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r1.json")
+    commit()
+    whole, content = record.read_bytes(), sealed.read(record)
+    content["chain"]["trials"][1] = "0" * 32
+    sealed.write(record, content)
+    tune = sealed.read(Path(f"runs/smoke/tune/{PAIR}/{RATIO}/safs-tune-r1.json"))["trace"]
+    reached = f"{100 * tune['trials'][1]['validation_top1']:.6g} % on both sides"
+    code, said = verified(published, capsys)
+    told = json.loads(verified(published, capsys, "--json")[1])
+    record.write_bytes(whole)
+    where = f"{PAIR}, ratio {RATIO}, replicate 1, safs: trial 1 differs: validation accuracy"
+    count, (first, second, *ran) = trainings(published), said.splitlines()
+    assert code == 1 and first.startswith(f"smoke: NOT IDENTICAL: {count - 1} of {count} trainings")
+    assert second.startswith(f"{where} {reached}; ")
+    assert [line.partition(":")[0] for line in ran] == ["ran here", "ran published"]
+    (difference,) = told["differences"]
+    assert (difference["link"], difference["index"]) == ("trials", 1)
+    assert difference["resting"] == published.pairs[PAIR].tune.trials - 2 + 1
+
+
+def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
+    path, summary = Path("results/smoke/chains.json"), Path("results/smoke/tables/summary.json")
+    whole, told = path.read_text(), summary.read_text()
+    path.write_text(whole.replace('"training_loss": ', '"training_loss": 1', 1))
+    commit()
+    code = verified(published, capsys)[0]
+    assert code == 2, "a damaged file is bad input"
+    path.unlink()
+    summary.write_text(told.replace('"version": 2', '"version": 1'))
+    commit()
+    code, said = verified(published, capsys)
+    summary.write_text(told)
+    assert code == 3 and said == (
+        "nothing to compare: results/smoke: published by protocol version 1, which this version 2 "
+        "does not reproduce\n"
+    )
+    older = json.loads(whole)
+    older["protocol"]["version"] = 1
+    sealed.write(path, older)
+    commit()
+    code, said = verified(published, capsys, "--json")
+    assert code == 3 and "published by protocol version 1" in json.loads(said)["reason"]
 
 
 def test_the_activation_study_fills_every_slot_with_one_operator(done):

@@ -1,0 +1,169 @@
+"""The chains of a profile's runs as one file, ``chains.json``, which ``verify`` holds a run to.
+
+A run's links are the digests of its record, with what each training reached, so that a difference
+can be told in numbers. Losses are in nats, accuracies fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from bench.record import Chain, Environment, Key, Protocol, Record
+from safs import checked, sealed
+from safs.errors import SafsError
+from safs.files import json_text
+from safs.rows import Outcome
+from safs.sealed import digest
+from safs.spec import Count, Fraction, Items, Spec, Text
+
+VERSION = 1
+"""Version of the file; a reader knows exactly one."""
+
+
+class Reached(Spec):
+    """What a training came to; null where it failed or nobody measured it."""
+
+    training_loss: float | None = None
+    validation_accuracy: Fraction | None = None
+    test_accuracy: Fraction | None = None
+
+
+class Ran(Spec):
+    """What a run ran on: its environment, what trained, and whether any machine gets its bits.
+
+    ``bits`` are those of its record; ``portable`` is null in a record that does not say.
+    """
+
+    environment: Environment
+    backend: Text
+    bits: dict[Text, Text]
+    compiler: Text | None = None
+    portable: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """The line in which people read it."""
+        about = self.environment
+        packages = [f"{name} {v}" for name, v in about.packages.items() if name in _TOLD]
+        portable = {True: ["portable"], False: ["not portable"], None: []}[self.portable]
+        compiler = [self.compiler] if self.compiler else []
+        isa = [self.bits["isa"]] if "isa" in self.bits else []
+        parts = [about.cpu, *isa, *compiler, f"python {about.python}", *packages]
+        return ", ".join([*parts, f"backend {self.backend}", *portable])
+
+
+_TOLD = ("numpy", "smac", "torch")
+"""The packages that may decide a result."""
+
+
+class Links(Spec):
+    """One run: what it rests on, link by link, and what each of its trainings reached.
+
+    Attributes:
+        parameters: digest of all parameters of its pair.
+        data: checksums of the training and test images.
+        reached: by the final training.
+        correct: digest of the per-image results on the test images; null for a failed run.
+        candidates: training losses of those in the chain, in its order; empty if not known.
+        trials: their validation accuracies, likewise.
+        ran: what it ran on, by number in its file.
+    """
+
+    profile: Text
+    pair: Text
+    ratio: Annotated[float, Field(ge=0, lt=1)]
+    replicate: Count
+    arm: Text
+    parameters: Text
+    data: dict[Text, Text]
+    chain: Chain
+    reached: Reached
+    correct: Outcome | None
+    candidates: Items[float | None] = Field(default_factory=list)
+    trials: Items[Fraction | None] = Field(default_factory=list)
+    ran: Count = 0
+
+    @property
+    def key(self) -> tuple[str, Key]:
+        """Profile and identity of the run; a reading is a profile of its own."""
+        return self.profile, (self.pair, self.ratio, self.replicate, self.arm)
+
+
+Searched = Callable[[Record], Mapping[str, Sequence[float | None]]]
+"""What the trainings of a record's searches reached: its ``candidates`` and ``trials``."""
+
+
+class Chains(Spec):
+    """The links of all runs of a profile. ``digest`` seals the rest (:mod:`safs.sealed`)."""
+
+    chains: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
+    protocol: Protocol
+    ran: Items[Ran]
+    runs: Items[Links]
+    digest: Text | None = None
+
+    @classmethod
+    def of(cls, records: Iterable[Record], searched: Searched = lambda record: {}) -> Self:
+        """The chains of records of one protocol; one from before there were chains is left out.
+
+        Raises:
+            SafsError: no record has a chain.
+        """
+        chained = [record for record in records if record.chain]
+        if not chained:
+            raise SafsError("no record has a chain")
+        each = [_ran(record) for record in chained]
+        ran = list({one.model_dump_json(): one for one in each}.values())
+        runs = [
+            _links(record, searched(record), ran.index(one))
+            for record, one in zip(chained, each, strict=True)
+        ]
+        return cls(protocol=chained[0].protocol, ran=ran, runs=runs)
+
+    @classmethod
+    def parse(cls, text: str, source: object) -> Self:
+        """The content of a file that :meth:`text` made. Raises SafsError, one line per fault."""
+        found = checked.parsed(cls, text, source)
+        if text != found.text():
+            raise SafsError(f"{source}: its content does not fit its digest: damaged or edited")
+        return found
+
+    def text(self) -> str:
+        """The file's text."""
+        return json_text(sealed.seal(self.model_dump(mode="json")))
+
+
+def _ran(record: Record) -> Ran:
+    return Ran(
+        environment=record.environment,
+        backend=record.backend,
+        bits=record.bits,
+        compiler=record.compiler,
+        portable=record.portable,
+    )
+
+
+def _links(record: Record, searched: Mapping[str, Sequence[float | None]], ran: int) -> Links:
+    assert record.chain is not None
+    return Links(
+        profile=record.profile,
+        pair=record.pair,
+        ratio=record.ratio,
+        replicate=record.replicate,
+        arm=record.arm,
+        parameters=record.digests.parameters,
+        data=record.digests.data,
+        chain=record.chain,
+        reached=Reached(
+            training_loss=record.train and record.train.loss,
+            validation_accuracy=record.validation and record.validation.top1,
+            test_accuracy=record.test and record.test.top1,
+        ),
+        correct=digest(record.test.correct)[:32] if record.test else None,
+        candidates=list(searched.get("candidates", ())),
+        trials=list(searched.get("trials", ())),
+        ran=ran,
+    )

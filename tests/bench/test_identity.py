@@ -1,0 +1,228 @@
+"""Two sets of runs held to each other, link by link: the same, or where they begin to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import synthetic
+from synthetic import PAIR
+
+from bench.chains import Chains
+from bench.identity import MOST, Place, compare
+from bench.record import Record
+from safs.errors import SafsError
+
+ARMS = ("dense", "vanilla", "stage1_only", "safs")
+RATIOS, REPLICATES = (0.95, 0.99), 2
+CELLS = len(RATIOS) * REPLICATES
+TRAININGS = REPLICATES + CELLS * (3 + 21 + 20)
+"""Dense networks; in each cell three final trainings, a search that two arms share, and trials."""
+OTHER = "0" * 32
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def contents() -> list[dict[str, Any]]:
+    """Every run of a small profile as plain data."""
+    return [
+        synthetic.content(arm, ratio, replicate)
+        for arm in ARMS
+        for ratio in ((0.0,) if arm == "dense" else RATIOS)
+        for replicate in range(REPLICATES)
+    ]
+
+
+def reached(record: Record) -> dict[str, list[float | None]]:
+    searched = {"candidates": record.trials.search, "trials": record.trials.tune}
+    return {name: [0.1 + i / 100 for i in range(count)] for name, count in searched.items()}
+
+
+def chains(*changes: Change, of: list[dict[str, Any]] | None = None) -> Chains:
+    """The runs' chains, each run having gone through ``changes``, written and read again."""
+    runs = contents() if of is None else of
+    for run in runs:
+        for change in changes:
+            change(run)
+    made = Chains.of([Record.model_validate(run) for run in runs], reached)
+    return Chains.parse(made.text(), "chains.json")
+
+
+PUBLISHED = chains()
+
+
+def in_cell(run: dict[str, Any], replicate: int = 1, ratio: float = 0.99) -> bool:
+    return (run["replicate"], run["ratio"]) == (replicate, ratio)
+
+
+def dense(run: dict[str, Any]) -> None:
+    if run["replicate"] == 1:
+        run["chain"]["final" if run["method"] == "dense" else "dense"] = OTHER
+        if run["method"] == "dense":
+            run["train"] = {"loss": 1.125, "accuracy": 0.5}
+
+
+def mask(run: dict[str, Any]) -> None:
+    if in_cell(run):
+        run["chain"]["mask"] = OTHER
+
+
+def candidate(run: dict[str, Any]) -> None:
+    if in_cell(run) and run["chain"]["candidates"]:
+        run["chain"]["candidates"][3] = run["chain"]["candidates"][7] = OTHER
+        run["chain"]["final"] = OTHER
+
+
+def trial(run: dict[str, Any]) -> None:
+    if in_cell(run) and run["chain"]["trials"]:
+        run["chain"]["trials"][19] = OTHER
+
+
+def final(run: dict[str, Any]) -> None:
+    if in_cell(run) and run["method"] == "vanilla":
+        run["chain"]["final"] = OTHER
+        run["validation"] = {"top1": 0.25, "loss": 1.0}
+
+
+def images(run: dict[str, Any]) -> None:
+    if in_cell(run) and run["method"] == "safs":
+        run["test"] = synthetic.content("vanilla", 0.9, 0)["test"]
+
+
+def data(run: dict[str, Any]) -> None:
+    if run["replicate"] == 0:
+        run["chain"]["data"] = OTHER
+
+
+def checksum(run: dict[str, Any]) -> None:
+    run["digests"]["data"] = {"mnist_5k.csv": "decaf"}
+
+
+def parameters(run: dict[str, Any]) -> None:
+    run["digests"]["parameters"] = "q"
+
+
+def test_the_same_runs_are_identical():
+    found = compare(PUBLISHED, chains())
+    assert found.identical and (found.trainings, found.same, found.missing) == (*[TRAININGS] * 2, 0)
+    assert found.lines == [
+        f"{TRAININGS} of {TRAININGS} trainings identical to the published results"
+    ]
+
+
+AT = {"profile": "quick", "pair": PAIR}
+CELL = AT | {"ratio": 0.99, "replicate": 1}
+OF_REPLICATE = TRAININGS // REPLICATES
+CASES: list[tuple[Change, dict[str, Any], int, int, str]] = [
+    (parameters, AT, 0, TRAININGS, f"{PAIR}: parameters differ"),
+    (data, AT | {"replicate": 0}, 0, OF_REPLICATE, "replicate 0: images, labels or partition"),
+    (checksum, AT | {"replicate": 0}, 0, OF_REPLICATE, "images, labels or partition"),
+    (dense, AT | {"replicate": 1}, 1, OF_REPLICATE - 1, "training loss 1.125 here, 1.1 published"),
+    (mask, CELL, 0, 3 + 21 + 20, "ratio 0.99, replicate 1: mask differs"),
+    (candidate, CELL | {"of": "found", "index": 3}, 4, 17 + 20 + 2,
+     "stage1_only and safs: candidate 3 differs: training loss 0.13 on both sides; 39 trainings"),
+    (trial, CELL | {"of": "safs", "index": 19}, 1, 1, "safs: trial 19 differs: validation"),
+    (final, CELL | {"of": "vanilla"}, 1, 0, "validation accuracy 25 % here, 50 % published"),
+    (images, CELL | {"of": "safs"}, 0, 0, "safs: result on the test images differs"),
+]  # fmt: skip
+LINKS = {"images": "test", "checksum": "data", "candidate": "candidates", "trial": "trials"}
+
+
+@pytest.mark.parametrize("change, place, other, resting, words", CASES, ids=lambda x: str(x)[:40])
+def test_the_first_link_that_differs_is_named_once(change, place, other, resting, words):
+    found = compare(PUBLISHED, chains(change))
+    first = found.differences[0]
+    name = change.__name__
+    assert first.place == Place(LINKS.get(name, name), **place)
+    assert (found.trainings - found.same, first.resting) == (other, resting)
+    assert len(found.differences) == (REPLICATES if change is checksum else 1)
+    assert not found.identical and found.headline.startswith("NOT IDENTICAL: ")
+    assert words in first.text and first.text in found.lines
+
+
+def test_numbers_that_look_alike_are_written_out():
+    def slightly(run: dict[str, Any]) -> None:
+        dense(run)
+        if run["method"] == "dense":
+            run["train"] = {"loss": 1.1000000000000003, "accuracy": 0.51}
+
+    (found,) = compare(PUBLISHED, chains(slightly)).differences
+    assert "training loss 1.1000000000000003 here, 1.1 published" in found.text
+
+
+def test_of_several_differences_the_earliest_link_comes_first():
+    found = compare(PUBLISHED, chains(final, candidate, mask, dense))
+    assert [d.place.link for d in found.differences] == ["dense"]
+    found = compare(PUBLISHED, chains(final, trial))
+    assert [d.place.link for d in found.differences] == ["trials", "final"]
+
+
+def test_many_differences_are_cut_off_for_people_alone():
+    def every(run: dict[str, Any]) -> None:
+        run["chain"]["final"] = OTHER if run["method"] != "dense" else run["chain"]["final"]
+
+    found = compare(PUBLISHED, chains(every))
+    assert len(found.differences) == len(found.row()["differences"]) == 3 * CELLS
+    shown = [line for line in found.lines if " differs" in line]
+    assert len(shown) == min(MOST, 3 * CELLS)
+
+
+def test_a_run_that_is_not_here_is_no_identical_one():
+    here = [run for run in contents() if not (in_cell(run) and run["method"] == "safs")]
+    found = compare(PUBLISHED, chains(of=here))
+    assert not found.identical and not found.differences
+    assert (found.missing, found.same) == (21, TRAININGS - 21), "its trials and its final training"
+    assert "; 21 are not here" in found.headline
+    more = compare(chains(of=here), PUBLISHED)
+    assert more.identical and more.headline.endswith("; 1 runs here are not published")
+
+
+def test_what_each_side_ran_on_is_said():
+    def elsewhere(run: dict[str, Any]) -> None:
+        run["environment"]["cpu"] = "another processor"
+        run |= {"portable": run["method"] != "dense", "compiler": "zig 0.16"}
+        run["bits"] = {"isa": "AVX2"}
+
+    assert compare(PUBLISHED, chains(elsewhere)).identical
+    *_, here, there = compare(PUBLISHED, chains(elsewhere, dense)).lines
+    assert here == (
+        "ran here: another processor, AVX2, zig 0.16, python 3.11.2, numpy 2.4.6, torch 2.14.1, "
+        "backend dense, not portable"
+    )
+    assert there.startswith("ran published: x86, python 3.11.2")
+
+
+def test_a_record_that_names_no_data_differs_in_nothing_for_that():
+    def older(run: dict[str, Any]) -> None:
+        del run["chain"]["data"]
+
+    assert compare(PUBLISHED, chains(older)).identical
+    assert compare(chains(older), PUBLISHED).identical
+    assert not compare(PUBLISHED, chains(older, checksum)).identical
+
+
+def test_environments_are_written_once_and_runs_without_a_chain_left_out():
+    assert len(PUBLISHED.ran) == 1 and len(PUBLISHED.runs) == len(contents())
+    one, *others = [Record.model_validate(run) for run in contents()]
+    bare = one.model_copy(update={"chain": None})
+    assert len(Chains.of([bare, *others]).runs) == len(others)
+    with pytest.raises(SafsError, match="no record has a chain"):
+        Chains.of([bare])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"ratio": 0.99', '"ratio": 0.9', "damaged or edited"),
+        ('"chains": 1', '"chains": 2', "chains: got 2; expected less than or equal to 1"),
+        ('"protocol"', '"protocoll"', "unknown key 'protocoll'; did you mean 'protocol'"),
+        ("}\n", "", "not JSON"),
+    ],
+)
+def test_a_damaged_file_is_named(old, new, words):
+    text = PUBLISHED.text().replace(old, new, 1)
+    assert text != PUBLISHED.text()
+    with pytest.raises(SafsError, match=words) as refused:
+        Chains.parse(text, "chains.json")
+    assert str(refused.value).startswith("chains.json")
