@@ -88,11 +88,11 @@ def _fold_of(
 
 
 def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors import torch as safetensors
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary)
+        temporary.write_bytes(safetensors.save(plain))  # save_file's errors are no OSError
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:
