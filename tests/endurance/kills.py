@@ -66,12 +66,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True, help="an empty one, for the clones")
     options = parser.parse_args()
-    untouched, began = clone(options.folder / "reference"), time.monotonic()
+    untouched, place = (clone(options.folder / name) for name in ("reference", "killed"))
+    began = time.monotonic()
     if end(start(untouched)):
         return say("the reference did not end well: see its run.log")
     expected, seconds = outcome(untouched), time.monotonic() - began
     say(f"reference: {len(expected)} records in {seconds:.0f} s")
-    place, draw = clone(options.folder / "killed"), random.Random(options.seed)
+    draw = random.Random(options.seed)
     return carry_out(place, expected, options.kills, draw, WITHIN * seconds)
 
 
@@ -89,14 +90,14 @@ def carry_out(
         say(f"{killed:3} {kind:9} {'hit' if hit else 'missed'} after {wait:4.1f} s, code {code}")
         if code == 0:
             ends += 1
-            if outcome(place) != expected:
-                return say("a run ended with other records than the reference")
+            if others := differing(place, expected):
+                return say(f"a run ended with other records than the reference: {others}")
             for folder in ("runs", "scratch"):
                 shutil.rmtree(place / folder, ignore_errors=True)
         elif not hit:
             return say("a run that nobody killed ended badly: see its run.log")
-    if end(start(place)) or outcome(place) != expected:
-        return say("the last run ended otherwise than the reference")
+    if end(start(place)) or differing(place, expected):
+        return say(f"the last run ended otherwise than the reference: {differing(place, expected)}")
     each = (time.monotonic() - began) / killed
     say(f"{killed} of {killed} kills, {ends + 1} ends, all as the reference; {each:.0f} s a kill")
     return 0
@@ -135,6 +136,11 @@ def outcome(place: Path) -> dict[str, str]:
         lasting = {k: v for k, v in sealed.read(path).items() if k not in VARIES}
         found[path.name] = sealed.digest(lasting)
     return found
+
+
+def differing(place: Path, expected: dict[str, str]) -> list[str]:
+    """Names of the records that are not the reference's, missing and further ones included."""
+    return sorted({name for name, _ in outcome(place).items() ^ expected.items()})
 
 
 def wait_for(run: subprocess.Popen[bytes], seconds: float) -> bool:
