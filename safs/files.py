@@ -56,17 +56,31 @@ def _without_waiting(path: str, flags: int) -> int:
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its place if the block ends well.
 
-    The folder is made; the content has reached the disk before the name does.
+    The folder is made; the content has reached the disk before the name does. An error that names
+    the temporary file, or none as that of a full disk, names ``target``.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        with naming(target, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
+    """Give an OSError that names no file, or ``instead_of``, the name of the file it is about."""
+    try:
+        yield
+    except OSError as error:
+        named = {str(name) for name in (error.filename, error.filename2) if name is not None}
+        if error.errno is None or (named and str(instead_of) not in named):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -7,11 +7,19 @@ hashed and stored before anything is trained. Unknown keys are errors.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
-from safs.errors import shown
+from safs.checked import explained
+from safs.errors import SafsError, shown
 
 OptimizerName = Literal["sgd", "adam", "fromage", "tadam"]
 ScheduleName = Literal[
@@ -59,9 +67,22 @@ Distinct = Annotated[tuple[H, ...], AfterValidator(_distinct)]
 
 
 class Spec(BaseModel):
-    """Base of every description: immutable, and an unknown key is an error."""
+    """Base of every description: immutable, and an unknown key is an error.
+
+    Raises:
+        SafsError: one line for each value that is wrong and each key that is unknown.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SafsError(explained(error, type(self), type(self).__name__)) from None
+
+    # Only who calls the class comes here: what is validated inside another is told by that one.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
 class Recipe(Spec):

@@ -27,7 +27,8 @@ def runs(
     frame = collection.frame[collection.frame["method"].isin(arms)]
     bad = frame[~frame["status"].isin(["ok", "failed"])]
     for row in bad.itertuples():
-        raise SafsError(f"{len(bad)} of {len(frame)} runs have no record; {row.reason}")
+        missing = f"{len(bad)} of {len(frame)} runs have no record, the first: {row.reason}"
+        raise SafsError(f"{missing}; `safs-bench run` makes what is missing")
     return [
         Run(failed=failed(record), record=without_weights(record))
         for record in collection.records.values()

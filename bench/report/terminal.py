@@ -21,12 +21,20 @@ def summary(collection: Collection, context: Context) -> RenderableType:
     """Top-1 in percent, mean ± standard deviation over replicates, per ratio and arm."""
     parts: list[RenderableType] = [_table(collection, context, pair) for pair in context.pairs]
     parts.append(Text("test top-1 in %, mean ± standard deviation over replicates (n)"))
-    bad = collection.frame[collection.frame["status"] != "ok"]
-    if len(bad):
-        words = f"{len(bad)} of {len(collection.frame)} runs have no result: see failures.md"
-        parts.append(Text(words, style="bold red"))
+    parts += [Text(words, style="bold red") for words in _without_result(collection)]
     parts += [Text(note, style="yellow") for note in context.notes]
     return Group(*parts)
+
+
+def _without_result(collection: Collection) -> list[str]:
+    """How many runs were not made, and how many ended without a result."""
+    status = collection.frame["status"]
+    missing, of = int((status == "missing").sum()), len(status)
+    bad = int((status != "ok").sum()) - missing
+    return [
+        *[f"{missing} of {of} runs were not made yet"] * bool(missing),
+        *[f"{bad} of {of} runs have no result: see failures.md"] * bool(bad),
+    ]
 
 
 def rows(collection: Collection, context: Context) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from pipelines.cli.common import (
 from safs.errors import SafsError, UnknownName
 
 if TYPE_CHECKING:
+    from pipelines.config.profile import Studies
     from pipelines.config.study import Study
 
 NOTHING = 3
@@ -124,9 +126,19 @@ def narrowed(study: Study, pair: str | None, ratio: float | None) -> Study:
     pairs = {
         name: of for name, of in study.pairs.items() if name in {c.pair for c in cells.values()}
     }
-    update = {"cells": cells, "pairs": tuple(pairs)}
+    studies = _within(study.profile.studies, cells)
+    update = {"cells": cells, "pairs": tuple(pairs), "studies": studies}
     profile = study.profile.model_copy(update=update)
     return study.model_copy(update={"profile": profile, "pairs": pairs, "readings": {}})
+
+
+def _within(studies: Studies, cells: Collection[str]) -> Studies:
+    """Studies in those of their cells that are among ``cells``."""
+    update = {
+        name: part.model_copy(update={"cells": tuple(c for c in part.cells if c in cells)})
+        for name, part in studies
+    }
+    return studies.model_copy(update=update)
 
 
 @click.command()

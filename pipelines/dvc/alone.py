@@ -19,6 +19,7 @@ from typing import IO
 import psutil
 
 from safs.errors import SafsError
+from safs.files import naming
 
 FILE = Path("scratch/run.lock")
 _PATIENCE_SECONDS = 30.0
@@ -38,10 +39,11 @@ def alone(command: str) -> Iterator[int]:
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a+") as file:
         _take(file)
-        file.truncate(0)
         since = datetime.now().strftime("%H:%M:%S")
-        file.write(json.dumps({"pid": os.getpid(), "command": command, "since": since}))
-        file.flush()
+        with naming(FILE):
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "command": command, "since": since}))
+            file.flush()
         yield file.fileno()
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines import plan
 from pipelines.config.study import Study
 from pipelines.dvc import narrow, side_by_side
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc.alone import alone
-from pipelines.engine import artefacts, compute, environment
-from pipelines.engine.progress import QUIET, clock
+from pipelines.engine import artefacts, compute, environment, layout, progress
 from pipelines.preflight import preflight
 from pipelines.project import note_code
 from safs import sealed
@@ -21,6 +22,8 @@ from safs.errors import SafsError
 
 MOST_JOBS = 4
 """Stages side by side by default: each has a process of its own beside the workers."""
+PROGRESS = layout.SCRATCH / "progress"
+"""Where the stages of a run tell how far they are."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,16 @@ def launch(study: Study, options: Options = Options()) -> int:
         forget_the_dead(Path("runs") / study.profile.profile)
         variables = _environment(options.quiet)
         only = narrow.stages(study) if options.narrow else None
-        code = side_by_side.run(str(target), jobs, variables, keep=[held], only=only)
+        code = side_by_side.run(
+            str(target), jobs, variables, [held], only, lambda stages: _begin(study, stages)
+        )
         if options.narrow and not code:
             code = narrow.evaluate(study, variables)
     if not options.quiet:
-        print(f"{study.profile.profile}: {clock(time.monotonic() - started)}", file=sys.stderr)
+        print(
+            f"{study.profile.profile}: {progress.clock(time.monotonic() - started)}",
+            file=sys.stderr,
+        )
     return code
 
 
@@ -93,5 +101,25 @@ def forget_the_dead(runs: Path) -> None:
 def _environment(quiet: bool) -> dict[str, str]:
     """Of DVC and its stages, which say ``python``: this interpreter comes first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    told = {QUIET: "1"} if quiet else {}
+    told = {progress.QUIET: "1"} if quiet else {progress.WHOLE_RUN: str(PROGRESS.resolve())}
     return {**os.environ, "PATH": path, "PYTHONHASHSEED": "0", **told}
+
+
+def _begin(study: Study, stages: Collection[str]) -> None:
+    """Say how much the stages that will run have to train.
+
+    Where pairs differ an epoch of one says nothing of the others', so no time left is told.
+    """
+    progress.begin(PROGRESS, epochs(study, stages), alike=len(study.pairs) == 1)
+
+
+def epochs(study: Study, stages: Collection[str]) -> int:
+    """Epochs that stages of DVC have together, by their names: ``pretrain@PAIR``, ``tune@CELL``."""
+    planned = {(step.pair, step.stage): step.epochs for step in plan.steps(study)}
+    total = 0
+    for stage, _, place in (name.partition("@") for name in stages):
+        cell = study.profile.cells.get(place)
+        pair = cell.pair if cell else place
+        share = len(study.profile.ratios(pair)) if cell else 1
+        total += planned.get((pair, stage), 0) // share
+    return total

@@ -28,6 +28,7 @@ def run(
     environment: Mapping[str, str],
     keep: Sequence[int] = (),
     only: Collection[str] | None = None,
+    begin: Callable[[Collection[str]], None] = lambda stages: None,
 ) -> int:
     """Reproduce a pipeline with up to ``jobs`` stages at a time.
 
@@ -37,6 +38,7 @@ def run(
         environment: of the stages.
         keep: descriptors that every DVC inherits.
         only: names of the stages to reproduce; None are all.
+        begin: called with the names of the stages that will run, before the first does.
 
     Returns:
         0, or 1 if a stage failed; stages that do not need it have run all the same.
@@ -50,6 +52,7 @@ def run(
         order, steps = plan(target, only)
     except DvcException as error:
         raise SafsError(f"{target}: {' '.join(str(error).split())}") from None
+    begin([stage.rpartition(":")[2] for stage in steps])
     if jobs > 1:
         environment = {**environment, PLAIN_PROGRESS: "1"}
     failed = carry_out(steps, jobs, lambda stage: _repro(stage, environment, keep))

@@ -95,13 +95,13 @@ def _check(dataset: str, data: Path | None, checksum: str) -> None:
 
 def _write(path: Path, dataset: str, replicate: int, seed: int, data: Path | None) -> None:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from safs.training.data import load_fold
 
     fold = load_fold(dataset, replicate, seed, torch.device("cpu"), data)
     images = {part: getattr(fold, part) for part in PARTS}
-    save_file({f"{p}.{f}": getattr(images[p], f) for p in PARTS for f in FIELDS}, path)
+    path.write_bytes(save({f"{p}.{f}": getattr(images[p], f) for p in PARTS for f in FIELDS}))
 
 
 def _read(path: Path) -> tuple[Images, ...]:

@@ -1,24 +1,81 @@
-"""Progress of a stage in epochs, with the time left: a bar on a terminal, lines elsewhere.
+"""Progress of a stage and of the whole run in epochs, with the time left.
 
-Stages that run side by side share the terminal and print lines too.
+It is a bar on a terminal, lines elsewhere. Stages that run side by side share the terminal and
+print lines too. Each is a process of its own; a folder that the run names is where they tell each
+other how far they are.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from safs.files import write_json
 
 PLAIN_PROGRESS = "SAFS_PLAIN_PROGRESS"
 """Set in the environment of a stage that is to print lines on a terminal as well."""
 QUIET = "SAFS_QUIET"
 """Set in the environment of a stage that is to print errors alone."""
+WHOLE_RUN = "SAFS_WHOLE_RUN"
+"""Names, in the environment of a stage, the folder of the run that it is a part of."""
 _LINE_SECONDS = 15.0
 # Share of the epochs after which the time left is worth printing; workers start up before that.
 _FORESEEN = 0.03
+
+
+def begin(folder: Path, epochs: int, *, alike: bool) -> None:
+    """Begin a run of so many epochs, in its folder; what an earlier run left there is removed.
+
+    ``alike`` says whether an epoch takes about as long in all of its stages, so that the time left
+    can be told.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    write_json(folder / "whole.json", {"epochs": epochs, "began": time.time(), "alike": alike})
+
+
+class _WholeRun:
+    """The run that a stage is a part of: all that its stages have told in its folder."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, folder: Path) -> None:
+        self._plan = json.loads((folder / "whole.json").read_text())
+        self._own = folder / f"stage-{os.getpid()}-{next(self._numbers)}.json"
+
+    def tell(self, done: int, kept: int) -> str:
+        """Tell the other stages how far this one is; returns how far all are, for people.
+
+        Args:
+            done: epochs of this stage, of which ``kept`` were there before the run.
+        """
+        write_json(self._own, [done, kept])
+        stages = [json.loads(path.read_text()) for path in self._own.parent.glob("stage-*.json")]
+        done, kept = (sum(stage[i] for stage in stages) for i in (0, 1))
+        epochs, seconds = self._plan["epochs"], time.time() - self._plan["began"]
+        left = _left(seconds, done, kept, epochs) if self._plan["alike"] else ""
+        return f"all stages: {min(done, epochs)}/{epochs}{left}"
+
+
+def _whole_run() -> _WholeRun | None:
+    """The run that this process is a part of; None under plain DVC."""
+    folder = Path(os.environ.get(WHOLE_RUN) or os.devnull)
+    return _WholeRun(folder) if (folder / "whole.json").is_file() else None
+
+
+def _left(seconds: float, done: int, kept: int, total: int) -> str:
+    """The time left, for the end of a line; nothing while too little is known."""
+    worked = done - kept
+    if worked <= _FORESEEN * total or done >= total:
+        return ""
+    return f", {clock(seconds / worked * (total - done))} left"
 
 
 class EpochProgress:
@@ -39,6 +96,7 @@ class EpochProgress:
         self._skipped = 0
         self._started = self._printed = time.monotonic()
         self._bar: Progress | None = None
+        self._run = _whole_run()
 
     def __enter__(self) -> EpochProgress:
         plain = self._quiet or PLAIN_PROGRESS in os.environ
@@ -61,7 +119,7 @@ class EpochProgress:
         if error[0] is None:
             kept = f", {self._skipped} kept from earlier runs" if self._skipped else ""
             text = f"{self.title}: {self._done} epochs{kept} in {clock(seconds)}"
-            self._print(text)
+            self._print(text + self._whole(self._done))
 
     def epoch(self, identity: str, epoch: int) -> None:
         """A running training has finished its ``epoch``-th epoch."""
@@ -86,18 +144,20 @@ class EpochProgress:
 
     def _show(self) -> None:
         done = self._done + sum(self._running.values())
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
-            return
         now = time.monotonic()
-        if now - self._printed < _LINE_SECONDS or not done:
-            return
-        self._printed = now
-        worked = done - self._skipped
-        line = f"{self.title}: {done}/{self.total} epochs"
-        if worked > _FORESEEN * self.total:
-            line += f", {clock((now - self._started) / worked * (self.total - done))} left"
-        self._print(line)
+        due = now - self._printed >= _LINE_SECONDS and done > 0
+        if due:
+            self._printed = now
+        if self._bar is not None:
+            title = f"{self.title}{self._whole(done)}" if due else None
+            self._bar.update(self._bar.task_ids[0], completed=done, description=title)
+        elif due:
+            left = _left(now - self._started, done, self._skipped, self.total)
+            self._print(f"{self.title}: {done}/{self.total} epochs{left}{self._whole(done)}")
+
+    def _whole(self, done: int) -> str:
+        """How far the whole run is, behind what this stage says."""
+        return f"; {self._run.tell(done, self._skipped)}" if self._run else ""
 
     def _print(self, text: str) -> None:
         if not self._quiet:

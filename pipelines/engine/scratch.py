@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safs.files import write_text
+from safs.files import naming, write_text
 from safs.sealed import DIGEST, Json, seal
 
 
@@ -50,7 +50,7 @@ class Journal:
         """Append one finished training; on return it has reached the disk."""
         self._rows[key] = value
         line = json.dumps(seal({"key": key, "value": value}), sort_keys=True, allow_nan=False)
-        with self.path.open("a") as file:
+        with naming(self.path), self.path.open("a") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -89,10 +89,11 @@ def _fold_of(
 
 def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write tensors of weights, or a mask, as safetensors; equal ones make equal files."""
-    from safetensors.torch import save_file
+    from safetensors import torch as safetensors
 
     with replacing(path) as temporary:
-        save_file({name: _plain(tensor) for name, tensor in tensors.items()}, temporary)
+        plain = {name: _plain(tensor) for name, tensor in tensors.items()}
+        temporary.write_bytes(safetensors.save(plain))  # save_file's errors are no OSError
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

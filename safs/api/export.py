@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from safs.errors import SafsError
+from safs.files import replacing
 
 WEIGHTS, ONNX = "model.safetensors", "model.onnx"
 TOLERANCE = 1e-5
@@ -63,11 +64,13 @@ def export(network: nn.Module, shape: tuple[int, ...], folder: str | Path) -> Ex
 
 
 def save_state(network: nn.Module, path: str | Path) -> None:
-    """Write the state of a network as safetensors."""
-    from safetensors.torch import save_file
+    """Write the state of a network as safetensors, atomically."""
+    from safetensors.torch import save
 
     state = network.state_dict()
-    save_file({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, path)
+    plain = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(save(plain))
 
 
 def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> float:

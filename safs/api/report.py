@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from safs.rows import Candidate, Row, Trial
-from safs.spec import Epochs, Recipe, Spec
+from safs.spec import Epochs, Recipe, Spec, Trainings
 
 
 class Budget(Spec):
@@ -17,9 +17,9 @@ class Budget(Spec):
     plain fine-tuning included, ``tune_epochs`` each.
     """
 
-    moves: Annotated[int, Field(ge=0)] = 20
+    moves: Annotated[int, Field(ge=0, lt=100_000)] = 20
     search_epochs: Epochs = 80
-    trials: Annotated[int, Field(ge=1)] = 20
+    trials: Trainings = 20
     tune_epochs: Epochs = 80
 
 

@@ -10,7 +10,6 @@ from safs import checked, sealed
 from safs.api.export import WEIGHTS, save_state
 from safs.api.report import Report
 from safs.errors import SafsError
-from safs.files import replacing
 
 REPORT = "report.json"
 
@@ -29,8 +28,7 @@ def write(place: Path, network: nn.Module, report: Report) -> Path:
         SafsError: the folder cannot be written to.
     """
     try:
-        with replacing(place / WEIGHTS) as temporary:
-            save_state(network, temporary)
+        save_state(network, place / WEIGHTS)
         weights = sealed.file_digest(place / WEIGHTS)
         sealed.write(place / REPORT, {**report.to_plain(), "weights": weights})
     except OSError as error:

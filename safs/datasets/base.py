@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from safs import seeds
 from safs.errors import SafsError
 from safs.registry import Registry
+from safs.spec import Spec
 
 Part = Literal["train", "test"]
 
@@ -32,14 +34,13 @@ class Arrays(NamedTuple):
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Spec):
     """Random crop from a zero-padded image, then a horizontal flip, for training batches only.
 
     ``pad`` is in pixels on each side; 0 means no crop. ``flip`` mirrors with probability one half.
     """
 
-    pad: int = 0
+    pad: Annotated[int, Field(ge=0, le=1024)] = 0
     flip: bool = False
 
 

@@ -159,8 +159,22 @@ def test_the_terminal_table(damaged: Collection) -> None:
     console.print(terminal.summary(damaged, synthetic.context()))
     text = console.export_text()
     assert "LeNet-5 / MNIST-5k" in text
-    assert "1 of 48 runs have no result" in text
+    assert "1 of 48 runs have no result: see failures.md" in text
+    assert "not made" not in text
     assert "5.0 of 10" in text
     line = next(line for line in text.splitlines() if "SAFS" in line)
     assert "(2)" in line
     assert "(3)" in line
+
+
+def test_runs_that_were_not_made_are_told_apart_from_those_without_result(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path)
+    synthetic.write(runs)
+    for run in runs[:5]:
+        run.path.unlink()
+    runs[5].path.write_text("{}")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal.summary(collect(runs), synthetic.context()))
+    text = console.export_text()
+    assert "5 of 48 runs were not made yet" in text
+    assert "1 of 48 runs have no result: see failures.md" in text

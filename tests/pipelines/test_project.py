@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,12 +17,22 @@ from pipelines.cli import main as cli
 from pipelines.dvc.dependencies import CODE
 from safs import sealed
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project") / "mine"
     assert cli.main(["init", str(folder)]) == 0
     return folder
+
+
+def test_the_projects_template_is_no_pipeline_of_the_checkout():
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        places = {Path(stage.path).relative_to(ROOT).parent for stage in repo.index.stages}
+    assert Path() in places and Path("pipelines/template") not in places
 
 
 def test_a_project_has_all_that_its_stages_name_and_is_a_repository(place):
@@ -66,11 +79,55 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
 
 
 def test_the_doctor_names_everything_with_its_state(monkeypatch, capsys):
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(ROOT)
     assert cli.main(["doctor", "--json"]) == 0
     found = {row["thing"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"Python", "packages", "kernels", "cores", "GPUs", "data", "disk"} <= set(found)
     assert found["packages"]["state"] == "ok" and "torch " in found["packages"]["seen"]
+
+
+def test_the_doctor_tries_the_kernels_and_waits_for_no_torch():
+    code = "import sys; from pipelines.cli.main import main; main(['doctor', '--json'])"
+    code += "; sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {row["thing"]: row for row in json.loads(done.stdout)}
+    assert found["kernels"]["seen"].endswith("loaded, tried") or "no C++" in done.stdout
+    assert "torch is built" in found["GPUs"]["seen"]
+
+
+def kernels_of(derivative):
+    """What stands for compiled kernels whose every operator is the square."""
+
+    def evaluate(code, own, x, count, f, d, unread):
+        for i in range(count.value):
+            f[i], d[i] = x[i] ** 2, derivative(x[i])
+
+    return SimpleNamespace(safs_operator=evaluate)
+
+
+def test_an_operator_that_computes_something_else_is_named():
+    sources = ROOT / "safs/kernels/src"
+    assert doctor._wrong_operators(kernels_of(lambda x: 2 * x), sources) == []
+    assert {"Relu", "Swish"} < set(doctor._wrong_operators(kernels_of(lambda x: x), sources))
+
+
+def test_gpus_that_torch_does_not_see_are_told_apart_from_none(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(doctor, "visible_gpus", lambda: 2)
+    monkeypatch.setattr(doctor, "_alone", lambda path: SimpleNamespace(cuda="13.0"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    _, found = doctor._devices()
+    assert found.state == "optional" and found.mend
+    assert found.seen == "2 here, none that torch sees; torch is built for CUDA 13.0"
+    monkeypatch.setattr(doctor, "visible_gpus", lambda: 0)
+    _, found = doctor._devices()
+    assert (found.seen, found.mend) == ("none here; torch is built for CUDA 13.0", "")
 
 
 def test_a_missing_package_and_a_full_disk_are_told_how_to_mend(monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from pipelines.config.pair import Prune
@@ -76,7 +75,7 @@ def test_a_given_file_is_used_and_has_to_have_the_cells_ratio(dense, tmp_path):
     ],
 )
 def test_settings_are_checked_before_anything_runs(values, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(SafsError, match=message):
         Prune(**values)
 
 

@@ -1,6 +1,8 @@
 """Atomic files, digests, and journals that survive a kill in the middle of a line."""
 
 import json
+import os
+import threading
 
 import pytest
 import torch
@@ -9,7 +11,10 @@ from hypothesis import strategies as st
 
 from pipelines.engine.scratch import Journal
 from pipelines.tasks.shared import load, save
-from safs.files import replacing, write_json
+from safs import sealed
+from safs.api.export import save_state
+from safs.errors import one_line
+from safs.files import copy, replacing, write_json
 
 
 def test_json_refuses_nan_and_leaves_the_old_file(tmp_path):
@@ -26,6 +31,48 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
         temporary.write_text("half")
         raise RuntimeError("killed")
     assert list(tmp_path.iterdir()) == []
+
+
+def full(target):
+    """Let what is written for ``target`` next meet a full disk."""
+    name = f".{target.name}.{os.getpid()}.{threading.get_ident()}"
+    target.with_name(name).symlink_to("/dev/full")
+    return target
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_json(path, {"a": 1}),
+        lambda path: sealed.write_bytes(path, b"state"),
+        lambda path: save({"weights": torch.zeros(3)}, path),
+        lambda path: save_state(torch.nn.Linear(2, 2), path),
+    ],
+    ids=["json", "checkpoint", "weights", "state"],
+)
+def test_a_full_disk_is_one_line_with_the_name_of_the_file(write, tmp_path):
+    with pytest.raises(OSError) as caught:
+        write(full(tmp_path / "x"))
+    assert one_line(caught.value) == f"{tmp_path / 'x'}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_names_what_it_cannot_write_or_cannot_read(tmp_path):
+    (tmp_path / "source").write_text("much")
+    with pytest.raises(OSError) as caught:
+        copy(tmp_path / "source", full(tmp_path / "target"))
+    assert one_line(caught.value) == f"{tmp_path / 'target'}: No space left on device"
+    with pytest.raises(OSError) as caught:
+        copy(tmp_path / "nowhere", tmp_path / "target")
+    assert one_line(caught.value) == f"{tmp_path / 'nowhere'}: No such file or directory"
+
+
+def test_a_journal_on_a_full_disk_names_itself(tmp_path):
+    journal = Journal(tmp_path / "j")
+    (tmp_path / "j").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        journal.add("a", {"loss": 1.0})
+    assert one_line(caught.value) == f"{tmp_path / 'j'}: No space left on device"
 
 
 @given(st.integers(0, 400))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from pydantic import BaseModel
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,6 +27,8 @@ from safs.errors import SafsError
 from safs.networks import prunable
 from safs.pruning.prune import prune
 from safs.search.tuning_space import CRASH_COST
+from safs.settings import Protocol, Search
+from safs.spec import Spec
 from safs.training import evaluation
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +182,44 @@ def test_bad_input_is_one_line(changes, message):
     with pytest.raises(SafsError, match=message) as caught:
         tune(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (safs.Recipe, {"lr": -1}, "Recipe: lr: got -1; expected greater than 0"),
+        (safs.Recipe, {}, "Recipe: missing key 'lr'"),
+        (safs.Recipe, {"lr": 0.1, "momemtum": 0.9}, "key 'momemtum'; did you mean 'momentum'"),
+        (safs.Recipe, {"lr": 0.1, "momentum": 0.9, "optimizer": "adam"}, "momentum is for sgd"),
+        (safs.Budget, {"moves": -1}, "Budget: moves: got -1; expected greater than or equal to 0"),
+        (safs.Budget, {"moves": 10**30}, "Budget: moves: got 10"),
+        (safs.Budget, {"trial": 3}, "Budget: unknown key 'trial'; did you mean 'trials'"),
+        (safs.Augmentation, {"pad": -1}, "Augmentation: pad: got -1"),
+        (safs.Augmentation, {"flips": True}, "unknown key 'flips'; did you mean 'flip'"),
+        (Search, {"moves": 1, "epochs": 1, "operators": ("relu",)}, "Search: operators: got"),
+        (Protocol, {"srelu": "per\nlayer"}, r"Protocol: srelu: got 'per\\nlayer'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_one_line_that_names_it(kind, values, message):
+    with pytest.raises(SafsError, match=message) as caught:
+        kind(**values)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_every_wrong_setting_is_told_in_a_line_of_its_own():
+    with pytest.raises(SafsError) as caught:
+        safs.Budget(moves=-1, trials=0, rounds=3)
+    lines = str(caught.value).splitlines()
+    assert [line[:14] for line in lines] == ["Budget: moves:", "Budget: trials", "Budget: unknow"]
+
+
+def test_every_public_settings_class_is_a_spec():
+    """So that all of them refuse alike, and a new one does."""
+    public = [getattr(safs, name) for name in safs._PUBLIC]
+    models = {each for each in public if isinstance(each, type) and issubclass(each, BaseModel)}
+    assert models == {safs.Budget, safs.Recipe, safs.Augmentation}
+    assert all(issubclass(each, Spec) for each in models)
 
 
 def test_a_batch_of_one_before_batch_norm_is_refused_early():

@@ -21,6 +21,7 @@ from pipelines.engine.compute.settings import (
     device_name,
     gpus_wanted,
     settings,
+    visible_gpus,
     worker_count,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "device_name",
     "gpus_wanted",
     "settings",
+    "visible_gpus",
     "worker_count",
     "worker_number",
 ]

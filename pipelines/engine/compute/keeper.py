@@ -25,7 +25,7 @@ from pipelines.engine import layout, scratch, sources
 from pipelines.engine.compute.settings import Compute, data_directory, settings
 from safs import sealed
 from safs.errors import SafsError
-from safs.files import write_json
+from safs.files import naming, write_json
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -119,7 +119,8 @@ def _start(folder: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     log = place / f"keeper-{time.strftime('%Y%m%d-%H%M%S')}-{folder.name}.log"
     command = [sys.executable, "-m", __name__, str(folder), str(place)]
-    with log.open("wb") as file:
+    with naming(log), log.open("wb", buffering=0) as file:
+        file.write(b"\n")  # on a full disk the keeper could not say why it did not start
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
