@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIGHT := .venv-bench
 LIGHT_READY := $(LIGHT)/.ready
 
-.PHONY: help setup reproduce plan test test-bench test-slow docs check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
+.PHONY: help setup reproduce plan test test-bench test-portable test-slow docs check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -40,6 +40,9 @@ $(LIGHT_READY): requirements.lock pyproject.toml
 	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[test-bench]'
 	touch $@
+
+test-portable: setup  ## the kernels' bits from every compiler here and on emulated processors
+	$(BIN)/python tests/portable/everywhere.py
 
 test-slow: setup  ## the tests that take more than a minute
 	$(BIN)/python -m pytest -m "slow and not bench"

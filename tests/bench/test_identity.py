@@ -129,7 +129,9 @@ CASES: list[tuple[Change, dict[str, Any], int, int, str]] = [
 LINKS = {"images": "test", "checksum": "data", "candidate": "candidates", "trial": "trials"}
 
 
-@pytest.mark.parametrize("change, place, other, resting, words", CASES, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    "change, place, other, resting, words", CASES, ids=[case[0].__name__ for case in CASES]
+)
 def test_the_first_link_that_differs_is_named_once(change, place, other, resting, words):
     found = compare(PUBLISHED, chains(change))
     first = found.differences[0]

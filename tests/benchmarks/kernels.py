@@ -209,7 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _print(results[-1])
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        table: dict[str, Any] = {"identity": kernels.identity(), "roofline": peaks}
+        table: dict[str, Any] = {
+            "identity": {"processor": cpu_name(), **kernels.built()},
+            "roofline": peaks,
+        }
         table |= {"results": [asdict(result) for result in results]}
         given.out.write_text(json.dumps(table, indent=1) + "\n")
         given.out.with_suffix(".md").write_text(page(table))

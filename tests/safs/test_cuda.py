@@ -145,5 +145,5 @@ def test_test_images_are_scored_on_the_device(device):
 
 
 def test_what_decides_the_bits_names_the_device(device):
-    identity = bit_identity(device)
+    identity = bit_identity(device, "dense")
     assert identity["device"] == "cuda" and identity["processor"]

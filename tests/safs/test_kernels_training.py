@@ -30,6 +30,7 @@ from torch import nn
 
 from safs import kernels, masks, slots
 from safs.api.inputs import Inputs
+from safs.backends.device import bit_identity
 from safs.datasets import Augmentation
 from safs.kernels import build as kernel_build
 from safs.networks import build, prunable
@@ -259,8 +260,11 @@ def test_the_torch_network_is_left_alone_until_write_back() -> None:
 
 
 def test_identity_names_what_decides_bits() -> None:
-    assert set(kernels.identity()) == {"compiler", "flags", "source", "processor"}
-    assert all(kernels.identity().values())
+    """Where the kernels train, neither processor nor compiler nor threads do."""
+    sparse, dense = (bit_identity(torch.device("cpu"), name) for name in ("sparse", "dense"))
+    assert set(sparse) == {"device", "kernels", "numpy", "torch", "torchvision"}
+    assert {"processor", "isa", "threads"} <= set(dense) and "kernels" not in dense
+    assert set(kernels.built()) == {"compiler", "flags", "source"}
 
 
 def test_without_a_compiler_the_reason_is_one_line(tmp_path) -> None:

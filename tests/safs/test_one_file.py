@@ -266,7 +266,7 @@ def backends() -> Iterator[Any]:
     """Dense, and sparse where this machine has the kernels."""
     yield "dense"
     try:
-        kernels.identity()
+        kernels.built()
     except kernels.Unsupported:
         return
     yield "sparse"

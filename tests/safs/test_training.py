@@ -276,9 +276,16 @@ def test_without_a_compiler_pytorch_trains_and_a_notice_says_so(fold, monkeypatc
     assert outcome.notice == "sparse kernels: no C++ compiler; trained densely"
 
 
-def test_dense_training_never_asks_for_the_kernels(fold):
-    network = build("lenet5", SHAPE, 10)
-    assert train(network, fold, Recipe(lr=0.05), 1, ORDER, backend="auto").backend == "dense"
+def test_dense_training_runs_on_the_kernels_too(fold):
+    """Weight by weight as torch trains: one epoch from the same start."""
+    recipe, trained = Recipe(lr=0.05), {}
+    for backend in ("auto", "dense"):
+        network = build("lenet5", SHAPE, 10, root=1, replicate=0)
+        outcome = train(network, fold, recipe, 1, ORDER, backend=backend)
+        trained[outcome.backend] = network.state_dict()
+    assert set(trained) == {"sparse", "dense"}
+    for name, weight in trained["dense"].items():
+        assert torch.allclose(trained["sparse"][name], weight, atol=1e-5), name
 
 
 def test_a_cpus_clock_stands_still_while_its_thread_waits():

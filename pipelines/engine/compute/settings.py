@@ -9,7 +9,7 @@ a :class:`Compute`. The environment is laid over it:
 ``SAFS_DATA``               folder of downloaded data sets;
 ``SAFS_IDLE_SECONDS``       how long workers without work stay.
 
-Nothing here changes a parameter, a digest or (on one kind of processor) a bit of a result.
+Nothing here changes a parameter or a digest or, where the kernels train, a bit of a result.
 """
 
 from __future__ import annotations
