@@ -60,6 +60,7 @@ def launch(study: Study, options: Options = Options()) -> int:
     target = Path(study.profile.params_file).with_name("dvc.yaml")
     if not target.is_file():
         raise SafsError(f"{target}: no such file; `make graph` copies dvc.yaml into every profile")
+    os.environ.setdefault("SAFS_THREADS", str(threads_each(study)))
     environment.commit()  # refused here rather than recorded as unknown
     preflight(study)
     jobs = options.jobs or max(1, min(MOST_JOBS, compute.worker_count()))
@@ -81,6 +82,13 @@ def launch(study: Study, options: Options = Options()) -> int:
             file=sys.stderr,
         )
     return code
+
+
+def threads_each(study: Study) -> int:
+    """Threads of a worker: more than one where there are more cores than trainings at a time."""
+    trainings = study.profile.replicates * max(1, len(study.profile.cells))
+    workers = max(1, min(compute.worker_count(), trainings))
+    return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def forget_the_dead(runs: Path) -> None:

@@ -77,10 +77,12 @@ def name(device: torch.device) -> str:
 def clock(device: torch.device) -> Callable[[], float]:
     """A clock of the seconds that a training costs.
 
-    On a CPU the processor time of the calling thread, which does all the work of a training
-    (:func:`prepare`): other load on the machine does not count. Wall time on CUDA.
+    On a CPU processor time, so that other load on the machine does not count: that of the calling
+    thread, where it does all the work of a training, else of the process. Wall time on CUDA.
     """
-    return time.thread_time if device.type == "cpu" else time.perf_counter
+    if device.type != "cpu":
+        return time.perf_counter
+    return time.thread_time if kernels.threads() == 1 else time.process_time
 
 
 def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
@@ -107,7 +109,8 @@ def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
 
 def whereabouts(device: torch.device, backend: str) -> dict[str, str]:
     """What a training ran on: device, threads and, where the kernels took part, their compiler."""
-    found = {"device": device.type, "name": name(device), "threads": str(torch.get_num_threads())}
+    threads = kernels.threads() if backend == "sparse" else torch.get_num_threads()
+    found = {"device": device.type, "name": name(device), "threads": str(threads)}
     if backend in ("sparse", "mixed"):
         found["compiler"] = kernels.built()["compiler"]
     return found

@@ -31,6 +31,7 @@ of channels that no output depends on are not kept up.
 from safs.backends.base import EpochSums
 from safs.kernels.binding import SparseNetwork, compile
 from safs.kernels.build import Unsupported, built, source_digest
+from safs.kernels.cores import threads
 from safs.kernels.plan import why_not
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "built",
     "compile",
     "source_digest",
+    "threads",
     "why_not",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from safs.backends.base import EpochSums, State
 from safs.kernels import structures as c
+from safs.kernels.cores import threads as default_threads
 from safs.kernels.memory import Parameter, pointer
 from safs.kernels.plan import OPERATIONS, Plan, check
 from safs.masks import Mask
@@ -45,14 +46,14 @@ def compile(
         recipe: optimiser and its settings; the learning rate comes with every epoch.
         input_shape: ``(channels, height, width)`` of the images.
         batch_size: images per step.
-        threads: that share the images of a step, by default those that torch may use. Their number
-            changes no bit, and each needs memory of its own for the images in work.
+        threads: that share the images of a step, by default :func:`safs.kernels.cores.threads`.
+            Their number changes no bit, and each needs memory of its own for the images in work.
 
     Raises:
         safs.kernels.Unsupported: no compiler, or something that the kernels do not know.
     """
     check(network, mask)
-    threads = torch.get_num_threads() if threads is None else threads
+    threads = default_threads() if threads is None else threads
     return SparseNetwork(Plan(network, mask, recipe, input_shape, batch_size, threads))
 
 

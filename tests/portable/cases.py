@@ -39,7 +39,7 @@ from safs.training.start import Pruned
 
 DIGESTS = Path(__file__).with_name("digests.json")
 Case = tuple[str, Callable[[], str]]
-_KNOWN = [name for name in OPERATORS if name in CODES]
+KNOWN = [name for name in OPERATORS if name in CODES]
 _SHAPES = {"lenet5": (1, 28, 28), "efficientnet_b0": (3, 16, 16)}
 
 
@@ -78,6 +78,7 @@ def epoch(
     operators: Sequence[str],
     ratio: float,
     count: int = 80,
+    batch: int = 48,
     **width: float,
 ) -> str:
     """An epoch of a small network: parameters, statistics, sums and logits."""
@@ -88,7 +89,7 @@ def epoch(
     settings: dict[str, Any] = {"momentum": 0.9} if optimizer == "sgd" else {}
     if optimizer != "fromage":
         settings["weight_decay"] = 1e-4
-    recipe = Recipe(optimizer=optimizer, lr=0.01, batch_size=48, **settings)
+    recipe = Recipe(optimizer=optimizer, lr=0.01, batch_size=batch, **settings)
     trained = kernels.compile(made, mask, recipe, shape, recipe.batch_size)
     data, rng = _images(count, shape), np.random.default_rng(3)
     moved = {
@@ -140,7 +141,7 @@ def every_case() -> Iterator[Case]:
     """All operators, layers and optimisers, sparse and dense."""
     for code, name in enumerate(CODES):
         yield f"operator {name}", lambda code=code, name=name: operator(code, name)
-    for name in _KNOWN:
+    for name in KNOWN:
         yield f"lenet5 {name}", lambda name=name: epoch("lenet5", "sgd", [name], 0.9)
     networks = {"lenet5": {}, "vgg16": {"width": 0.125}, "resnet18": {"width": 0.125}}
     for name, width in networks.items():
@@ -148,9 +149,9 @@ def every_case() -> Iterator[Case]:
             for optimizer in OPTIMIZERS:
                 yield (
                     f"{name} {ratio} {optimizer}",
-                    lambda n=name, o=optimizer, r=ratio, w=width: epoch(n, o, _KNOWN, r, **w),
+                    lambda n=name, o=optimizer, r=ratio, w=width: epoch(n, o, KNOWN, r, **w),
                 )
-    yield "efficientnet_b0 sgd", lambda: epoch("efficientnet_b0", "sgd", _KNOWN, 0.9, 24)
+    yield "efficientnet_b0 sgd", lambda: epoch("efficientnet_b0", "sgd", KNOWN, 0.9, 24)
 
 
 def few_cases() -> Iterator[Case]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from safs import exact, kernels
+from safs.errors import SafsError
 
 PORTABLE = Path(__file__).parent.parent / "portable"
 sys.path.insert(0, str(PORTABLE))
@@ -57,3 +58,21 @@ def test_elementary_functions_at_their_ends():
     assert np.isnan(exact.exp(math.nan))
     assert [exact.half_cosine(part) for part in (0.0, 0.5, 1.0)] == [1.0, 0.0, -1.0]
     assert exact.power(0.1, 3.0) == pytest.approx(1e-3, rel=1e-15)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg16", "resnet18"])
+@pytest.mark.parametrize("ratio", [0.0, 0.9])
+def test_the_number_of_threads_changes_no_bit(name, ratio, monkeypatch):
+    width = {} if name == "lenet5" else {"width": 0.125}
+    digests = set()
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("SAFS_THREADS", threads)
+        digests.add(cases.epoch(name, "adam", cases.KNOWN, ratio, batch=100, count=150, **width))
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "two", "-1", ""])
+def test_a_wrong_number_of_threads_is_refused(value, monkeypatch):
+    monkeypatch.setenv("SAFS_THREADS", value)
+    with pytest.raises(SafsError, match=f"SAFS_THREADS: {value!r}: expected a number from 1"):
+        kernels.threads()
