@@ -7,8 +7,9 @@ reference, and then under kills at random moments, started again after each. Wha
 from the run alone, its whole process group, DVC, a stage, a worker, the scheduler with all workers,
 and the group in the moment in which DVC writes its lock. A kill counts only if its target was there
 to die. Whenever a run ends well its records must be those of the reference, times and memory apart;
-then it starts from nothing. A kill takes about as long as the reference: 280 s where that took
-299 s, on two busy cores. The last line says what it took; exits 0 if all held.
+then it starts from nothing. A kill takes a little less than the reference: 240 s where that took
+299 s, on two cores that were busy with other work. The last line says what it took; exits 0 if all
+held.
 """
 
 from __future__ import annotations
