@@ -8,6 +8,7 @@ models depend less on the processor. A variable that is set already stays as it 
 from __future__ import annotations
 
 import os
+from importlib import metadata
 
 from safs.processor import cpu_flags
 
@@ -15,13 +16,20 @@ VARIABLES = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "COMPATIBLE",
-    # By numpy's present names, and by those before 2.4; it passes over what it does not know.
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR AVX512F AVX512CD AVX512_SKX",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
+_BEFORE_NUMPY_2_4 = "AVX512F AVX512CD AVX512_SKX"
 
 
 def pin() -> None:
     """Set what is not set, where the processor has AVX2: PyTorch takes its word for it."""
-    if "avx2" in cpu_flags().split():
-        for name, value in VARIABLES.items():
-            os.environ.setdefault(name, value)
+    if "avx2" not in cpu_flags().split():
+        return
+    for name, value in (VARIABLES | _of_older_numpy()).items():
+        os.environ.setdefault(name, value)
+
+
+def _of_older_numpy() -> dict[str, str]:
+    """numpy renamed what a processor can do in 2.4, and warns of names that it does not know."""
+    major, minor = map(int, metadata.version("numpy").split(".")[:2])
+    return {"NPY_DISABLE_CPU_FEATURES": _BEFORE_NUMPY_2_4} if (major, minor) < (2, 4) else {}
