@@ -29,10 +29,10 @@ plan: setup  ## say what the default profile trains, and how long that takes her
 	$(BIN)/safs-bench plan
 
 test: setup lint  ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not bench" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not bench" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-bench: $(LIGHT_READY)  ## the tests of bench/ in an environment of their own, without torch
-	$(LIGHT)/bin/python -m pytest tests/bench -m "not slow and not bench" --numprocesses auto --dist loadfile
+	$(LIGHT)/bin/python -m pytest tests/bench -m "not slow and not bench" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 $(LIGHT_READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
