@@ -37,7 +37,7 @@ def measure(study: Study) -> EpochSeconds:
                 pair.dataset.name,
                 pair.recipe,
                 ratio,
-                "dense" if ratio is None else study.profile.backend,
+                study.profile.backend,
                 study.profile.acceleration,
                 training_images(pair.dataset.name, compute.data_directory()),
             )

@@ -94,6 +94,7 @@ class Plan:
         self._choose_layout(threads)
         self._emit()
         self._finish(recipe)
+        self.entries.clear()  # 40 bytes for each weight
 
     # -- what matters ----------------------------------------------------------------------------
     def _mark_needed(self) -> None:
