@@ -60,7 +60,6 @@ def launch(study: Study, options: Options = Options()) -> int:
     target = Path(study.profile.params_file).with_name("dvc.yaml")
     if not target.is_file():
         raise SafsError(f"{target}: no such file; `make graph` copies dvc.yaml into every profile")
-    os.environ.setdefault("SAFS_THREADS", str(threads_each(study)))
     environment.commit()  # refused here rather than recorded as unknown
     preflight(study)
     jobs = options.jobs or max(1, min(MOST_JOBS, compute.worker_count()))
@@ -69,7 +68,7 @@ def launch(study: Study, options: Options = Options()) -> int:
         dvc_process.mend(target.with_name("dvc.lock"))
         note_code()
         forget_the_dead(Path("runs") / study.profile.profile)
-        variables = _environment(options.quiet)
+        variables = _environment(study, options.quiet)
         only = narrow.stages(study) if options.narrow else None
         code = side_by_side.run(
             str(target), jobs, variables, [held], only, lambda stages: _begin(study, stages)
@@ -106,10 +105,11 @@ def forget_the_dead(runs: Path) -> None:
             path.unlink()
 
 
-def _environment(quiet: bool) -> dict[str, str]:
+def _environment(study: Study, quiet: bool) -> dict[str, str]:
     """Of DVC and its stages, which say ``python``: this interpreter comes first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     told = {progress.QUIET: "1"} if quiet else {progress.WHOLE_RUN: str(PROGRESS.resolve())}
+    told["SAFS_THREADS"] = str(compute.settings().threads or threads_each(study))
     return {**os.environ, "PATH": path, "PYTHONHASHSEED": "0", **told}
 
 

@@ -105,11 +105,11 @@ class Work:
         return self.study.profile.backend
 
     @cached_property
-    def bits(self) -> dict[str, str]:
-        """What decides the bits of a result on the workers."""
-        where = (self.pair.network, self.pair.dataset.name, self.pair.search.operators)
-        found = self.pool.run(training.bits, self.backend, *where)
-        if found["device"] == "cpu" and compute.gpus_wanted(self.pool.where):
+    def worker(self) -> training.Worker:
+        """What the workers are."""
+        trained = (self.pair.network, self.pair.dataset.name, self.pair.search.operators)
+        found = self.pool.run(training.worker, self.backend, *trained)
+        if found.where["device"] == "cpu" and compute.gpus_wanted(self.pool.where):
             self.progress.notice("PyTorch sees none of this host's GPUs: training on the CPU")
         return found
 
@@ -166,7 +166,7 @@ class Work:
         found = artefacts.finished(target, identity)
         if found is None:
             self._stay_on_device(int(name.rpartition("-r")[2]))
-            key = digest([identity, self.bits])
+            key = digest([identity, self.worker.bits])
             place = scratch.folder(layout.SCRATCH.resolve(), self.stage, key)
             made = place / "artefact.json"
             with scratch.locked(place / "lock"):  # another stage or profile may want the same
@@ -195,12 +195,12 @@ class Work:
             return
         if replicate not in self._began:
             self._began[replicate] = self._first_trained(replicate)
-        began = self._began[replicate]
-        if began is not None and began[0] != self.bits["device"]:
+        began, own = self._began[replicate], self.worker.where["device"]
+        if began is not None and began[0] != own:
             place = f"runs/{self.study.profile.profile}"
             raise SafsError(
                 f"{self.pair_name}, replicate {replicate}: {began[1]} was trained on {began[0]}, "
-                f"and the workers have {self.bits['device']}; a replicate stays on one kind of "
+                f"and the workers have {own}; a replicate stays on one kind of "
                 f"device: set SAFS_DEVICE={began[0]}, or move {place} away"
             )
 
@@ -336,8 +336,8 @@ class Work:
             backend="none",
             history=(),
             kept=0,
-            bits=self.bits,
-            where=self.pool.run(training.place),
+            bits=self.worker.bits,
+            where=self.worker.where,
         )
 
     def start(self, replicate: int) -> PrunedStart:

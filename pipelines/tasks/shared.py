@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ def own_device() -> torch.device:
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", compute.worker_number() % torch.cuda.device_count())
     prepare(device)
+    if threads := compute.settings().threads:
+        os.environ["SAFS_THREADS"] = str(threads)
     return device
 
 

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.engine import compute
 from pipelines.engine.jobs import Files, Job
@@ -24,10 +24,20 @@ _CHECKPOINT_SECONDS = 20.0
 _ANNOUNCE_SECONDS = 0.5
 
 
-def bits(
+class Worker(NamedTuple):
+    """What decides the bits of trainings on a worker, and what it is.
+
+    See :func:`safs.backends.device.bit_identity` and :func:`safs.backends.device.whereabouts`.
+    """
+
+    bits: dict[str, str]
+    where: dict[str, str]
+
+
+def worker(
     backend: BackendName, network: NetworkSpec, dataset: str, operators: Sequence[str]
-) -> dict[str, str]:
-    """What decides the bits of trainings on this worker.
+) -> Worker:
+    """This worker.
 
     Args:
         backend: what was asked for.
@@ -35,21 +45,14 @@ def bits(
         operators: that the network's slots may get beside their own.
     """
     from safs import kernels
-    from safs.backends.device import bit_identity
+    from safs.backends.device import bit_identity, whereabouts
     from safs.datasets import DATASETS
 
-    device = own_device()
-    if backend == "dense" or device.type != "cpu":
-        return bit_identity(device, "dense")
-    reason = kernels.why_not(empty(network, dataset), DATASETS[dataset].shape, operators)
-    return bit_identity(device, "mixed" if reason else "sparse")
-
-
-def place() -> dict[str, str]:
-    """What this worker is (:func:`safs.backends.device.whereabouts`)."""
-    from safs.backends.device import whereabouts
-
-    return whereabouts(own_device(), "none")
+    device, trains = own_device(), "dense"
+    if backend != "dense" and device.type == "cpu":
+        reason = kernels.why_not(empty(network, dataset), DATASETS[dataset].shape, operators)
+        trains = "mixed" if reason else "sparse"
+    return Worker(bit_identity(device, trains), whereabouts(device, "none"))
 
 
 def train(job: Job, files: Files, topic: str) -> Trained:

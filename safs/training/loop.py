@@ -221,7 +221,7 @@ class _Loop:
         lr = self.schedule.lr
         sums = self.backend.train_epoch(self.epoch, lr)
         self.epoch += 1
-        if sums.failed_step is not None or not math.isfinite(sums.loss):
+        if sums.failed_step is not None:
             where = f"in epoch {self.epoch}, step {sums.failed_step}"
             self.fail(f"training loss became {sums.loss} {where}", sums.failed_step)
         score = self.backend.score(self.fold.validation) if measure and not self.failure else None

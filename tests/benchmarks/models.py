@@ -98,7 +98,10 @@ def tried(model: nn.Module, size: int, default: str | None) -> dict[str, Any]:
 
 
 def weightless(make: Callable[[], nn.Module]) -> nn.Module:
-    """A network for its structure alone, without memory where its builder computes nothing."""
+    """A network for its structure alone, without memory where its builder computes nothing.
+
+    torch raises NotImplementedError for a builder that reads a value of a tensor without data.
+    """
     try:
         with torch.device("meta"):
             return make()

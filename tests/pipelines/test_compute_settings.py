@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from pipelines.dvc import launch
 from pipelines.engine import compute
 from pipelines.engine.compute import clusters
 from pipelines.engine.compute.pool import number_of
@@ -19,6 +22,7 @@ SLURM = {"memory": "4GB", "walltime": "02:00:00"}
 VARIABLES = (
     "SAFS_COMPUTE",
     "SAFS_WORKERS",
+    "SAFS_THREADS",
     "SAFS_DEVICE",
     "SAFS_DATA",
     "SAFS_IDLE_SECONDS",
@@ -52,6 +56,15 @@ def test_the_environment_is_laid_over_the_file(monkeypatch):
     assert (compute.worker_count(), compute.device_name()) == (3, "cuda:1")
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(1, 6), (2, 3), (4, 2), (0, 6)])
+def test_cores_that_no_training_would_use_become_threads(workers, threads, monkeypatch):
+    """Six cores; the study has three trainings at a time, whatever the workers."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.setenv("SAFS_WORKERS", str(workers))
+    profile = SimpleNamespace(replicates=3, cells={"one": None})
+    assert launch.threads_each(SimpleNamespace(profile=profile)) == threads
+
+
 def test_a_schedulers_address_wins(monkeypatch):
     write(kind="slurm", workers=4, slurm=SLURM)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://10.0.0.1:8786")
@@ -64,6 +77,7 @@ def test_a_schedulers_address_wins(monkeypatch):
     [
         ({"kind": "slrum"}, "compute.yaml: kind: got 'slrum'; expected 'local', 'address' or"),
         ({"wrokers": 2}, "compute.yaml: unknown key 'wrokers'; did you mean 'workers'?"),
+        ({"threads": 0}, "compute.yaml: threads: got 0; expected greater than"),
         ({"workers": -1}, "compute.yaml: workers: got -1; expected greater than or equal to 0"),
         ({"device": "gpu"}, "compute.yaml: device: 'gpu': expected auto, cpu, cuda or cuda:N"),
         ({"kind": "address"}, "compute.yaml: kind address and the key address go together"),

@@ -533,6 +533,7 @@ def test_a_chromosome_keeps_the_order_of_use(inline, tmp_path, monkeypatch):
     assert operators == final["job"]["chromosome"]
     record = Record.read(Path(f"runs/smoke/evaluate/{cell.pair}/stage1_only-0.9-r0.json"))
     assert [slot.operator for slot in record.slots] == operators and record.status == "ok"
+    assert record.portable is True and record.backend == "sparse" and record.compiler
 
 
 def test_a_diverged_run_whose_parameters_are_nan_is_kept(inline, tmp_path, monkeypatch):

@@ -267,6 +267,14 @@ def test_identity_names_what_decides_bits() -> None:
     assert set(kernels.built()) == {"compiler", "flags", "source"}
 
 
+def test_it_is_known_beforehand_whether_the_kernels_can_train() -> None:
+    lenet = build("lenet5", (1, 28, 28), 10)
+    assert kernels.why_not(lenet, (1, 28, 28), CANDIDATES) == ""
+    unknown = kernels.why_not(lenet, (1, 28, 28), [*CANDIDATES, "made_up"])
+    assert unknown == "sparse kernels: operator made_up has no kernel"
+    assert "no torch.fx graph" in kernels.why_not(torch.nn.Linear(2, 2), (1, 28, 28), ())
+
+
 def test_without_a_compiler_the_reason_is_one_line(tmp_path) -> None:
     code = (
         "from safs.kernels.build import library, Unsupported\n"

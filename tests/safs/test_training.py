@@ -148,6 +148,36 @@ def test_a_resumed_training_ends_bit_for_bit(fold, optimizer, schedule, backend)
     assert same(state(whole), state(resumed))
 
 
+def test_a_state_of_other_bits_counts_for_nothing(fold):
+    """A checkpoint of torch's, found on another processor: the training begins anew."""
+    saved, recipe = [], Recipe(lr=0.05)
+    train(build("lenet5", SHAPE, 10), fold, recipe, 3, ORDER, until=1,
+          on_epoch=lambda snapshot: saved.append(copy.deepcopy(snapshot.state())))  # fmt: skip
+    epochs = []
+    for processor in ({}, {"processor": "another"}):
+        resume = {**saved[0], "bits": saved[0]["bits"] | processor}
+        train(build("lenet5", SHAPE, 10), fold, recipe, 3, ORDER, resume=resume,
+              on_epoch=lambda snapshot: epochs.append(snapshot.epoch))  # fmt: skip
+    assert epochs == [2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_failure_names_its_epoch_and_step(backend, fold):
+    """One batch is no number: its step fails, whatever the backend, and so does its epoch."""
+    count = len(fold.train)
+    pixels = torch.rand(count, *SHAPE)
+    pixels[ORDER.draw(fold, 0).order[70]] = math.nan
+    one = torch.ones(1, 1, 1)
+    images = Images(pixels, fold.train.labels, 0 * one, one)
+    broken = Fold(images, fold.validation, Augmentation(), 10)
+    network, recipe = build("lenet5", SHAPE, 10), Recipe(lr=0.01, batch_size=32)
+    outcome = train(network, broken, recipe, 2, ORDER, backend=backend)
+    assert (outcome.failed_epoch, outcome.failed_step) == (1, 3)
+    assert outcome.failure == "training loss became nan in epoch 1, step 3"
+    told = outcome.told()
+    assert (told.failed_epoch, told.failed_step) == (1, 3)
+
+
 def test_a_diverged_run_fails_with_its_reason(fold):
     network = build("lenet5", SHAPE, 10)
     slots.fill(network, ["symexp"] * 4)

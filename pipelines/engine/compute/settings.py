@@ -5,6 +5,7 @@ a :class:`Compute`. The environment is laid over it:
 
 ``DASK_SCHEDULER_ADDRESS``  use this running Dask cluster (the files must be on a shared disk);
 ``SAFS_WORKERS``            number of workers; 0 runs everything in the stage's own process;
+``SAFS_THREADS``            threads that share a training on the kernels;
 ``SAFS_DEVICE``             auto, cpu, cuda or cuda:N;
 ``SAFS_DATA``               folder of downloaded data sets;
 ``SAFS_IDLE_SECONDS``       how long workers without work stay.
@@ -29,6 +30,7 @@ from safs.spec import Positive, Spec
 FILE = Path("compute.yaml")
 _ENVIRONMENT = {
     "SAFS_WORKERS": "workers",
+    "SAFS_THREADS": "threads",
     "SAFS_DEVICE": "device",
     "SAFS_IDLE_SECONDS": "idle_seconds",
 }
@@ -70,11 +72,13 @@ class Compute(Spec):
     """What trains: local processes, a running Dask cluster, or jobs of a SLURM queue.
 
     ``workers`` is their number (default: one per GPU, else one per core); a running cluster has its
-    own. Workers without work leave after ``idle_seconds``.
+    own. ``threads`` share a training on the kernels (default: one, or more where a run has more
+    cores than trainings at a time). Workers without work leave after ``idle_seconds``.
     """
 
     kind: Literal["local", "address", "slurm"] = "local"
     workers: Annotated[int, Field(ge=0)] | None = None
+    threads: Positive | None = None
     device: Annotated[str, _like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] = "auto"
     idle_seconds: Annotated[float, Field(gt=0)] = 60.0
     address: str | None = None
