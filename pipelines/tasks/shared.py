@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from safs.training.data import Fold
+    from safs.training.start import Pruned
 
 WEIGHTS = Path("artefact.safetensors")
 """Where a task leaves the weights of a network, or a mask, in its folder."""
@@ -65,12 +66,21 @@ def starting_point(job: Job, files: Files, fold: Fold) -> tuple[nn.Module, Any]:
     if job.chromosome is None:
         return empty(job.network, job.dataset, seed=job.seed, replicate=job.replicate), None
     assert files.dense is not None and files.mask is not None
-    from safs.training.start import Pruned
-
-    dense = load_dense(job.network, job.dataset, files.dense).to(own_device())
-    pruned = Pruned(dense, load(files.mask))
+    key = (job.network.model_dump_json(), job.dataset, job.dense, job.mask)
+    pruned = _pruned_of(key, str(own_device()), files.dense, files.mask)
     network = pruned.network(job.chromosome, fold.train, scaled=job.scaled, train_own=job.train_own)
     return network, pruned.mask
+
+
+@lru_cache(maxsize=4)
+def _pruned_of(
+    key: tuple[str, str, str | None, str | None], device: str, dense: Path, mask: Path
+) -> Pruned:
+    """What many candidates start from; the key has the digests of both files."""
+    from safs.training.start import Pruned
+
+    network = load_dense(NetworkSpec.model_validate_json(key[0]), key[1], dense)
+    return Pruned(network.to(device), load(mask))
 
 
 def images_of(job: Job, files: Files) -> Fold:

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 
 import torch
@@ -85,6 +86,11 @@ def clock(device: torch.device) -> Callable[[], float]:
     return time.thread_time if kernels.threads() == 1 else time.process_time
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
 def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
     """What two runs must share to agree bit for bit: it goes into the digests of scratch work.
 
@@ -95,7 +101,7 @@ def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
         device: where training runs.
         backend: what does the steps (:attr:`safs.training.loop.Outcome.backend`).
     """
-    identity = {"device": device.type} | {name: metadata.version(name) for name in _LIBRARIES}
+    identity = {"device": device.type} | _versions()
     if backend != "dense":
         identity["kernels"] = kernels.source_digest()
     if backend != "sparse":

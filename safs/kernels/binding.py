@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
+import weakref
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor, fx
 
 from safs.backends.base import EpochSums, State
+from safs.kernels import graph, plans
 from safs.kernels import structures as c
 from safs.kernels.cores import threads as default_threads
+from safs.kernels.filling import fill
 from safs.kernels.memory import Parameter, pointer
 from safs.kernels.plan import OPERATIONS, Plan, check
 from safs.masks import Mask
@@ -52,17 +55,28 @@ def compile(
     Raises:
         safs.kernels.Unsupported: no compiler, or something that the kernels do not know.
     """
+    library = c.library()
     check(network, mask)
     threads = default_threads() if threads is None else threads
-    return SparseNetwork(Plan(network, mask, recipe, input_shape, batch_size, threads))
+    layers = graph.read(network, input_shape)
+    key = plans.key(layers, mask, batch_size, threads)
+    plan = plans.take(key) or Plan(network, layers, mask, batch_size, threads)
+    fill(plan, network, recipe)
+    return SparseNetwork(library, plan, key)
 
 
 class SparseNetwork:
-    """A masked network in training; made by :func:`compile`."""
+    """A masked network in training; made by :func:`compile`.
 
-    def __init__(self, plan: Plan) -> None:
-        self._lib = plan.library
-        self._plan = plan
+    When it is gone, its plan serves the next network of the same layers and mask, unless something
+    in it was not finite.
+    """
+
+    def __init__(self, library: ctypes.CDLL, plan: Plan, key: Hashable) -> None:
+        self._lib, self._plan = library, plan
+        self._source: _Source | None = None
+        self._gone = weakref.finalize(self, plans.give, key, plan)
+        self._gone.atexit = False
 
     def train_epoch(
         self,
@@ -86,14 +100,15 @@ class SparseNetwork:
             mirror: bool ``[N]``, whether each image is flipped left to right; None for no flips.
         """
         sums = c.Sums()
-        labels = np.ascontiguousarray(images.labels.numpy(), np.int64)
         order = np.ascontiguousarray(order, np.int64)
-        source, arrays = _images(images, pad, shift, mirror)
+        source = self._images(images)
+        source.augment(pad, shift, mirror)
         self._lib.safs_train_epoch(
-            ctypes.byref(self._plan.program), ctypes.byref(source), _address(labels),
+            ctypes.byref(self._plan.program), ctypes.byref(source.struct), _address(source.labels),
             _address(order), ctypes.c_int64(len(order)), ctypes.c_double(lr), ctypes.byref(sums),
         )  # fmt: skip
-        del arrays
+        if not math.isfinite(sums.loss):
+            self._gone.detach()
         for buffers in self._plan.buffers.values():
             buffers["steps"] += sums.steps
         return EpochSums(
@@ -105,13 +120,20 @@ class SparseNetwork:
         """float32 ``[N, classes]`` in evaluation mode."""
         order = np.arange(len(images))
         logits = np.empty((len(images), self._plan.head.classes), np.float32)
-        source, arrays = _images(images, 0, None, None)
+        source = _Source(images)
         self._lib.safs_logits(
-            ctypes.byref(self._plan.program), ctypes.byref(source), _address(order),
+            ctypes.byref(self._plan.program), ctypes.byref(source.struct), _address(order),
             ctypes.c_int64(len(order)), _address(logits),
         )  # fmt: skip
-        del arrays
+        if not np.isfinite(logits).all():
+            self._gone.detach()
         return logits
+
+    def _images(self, images: Images) -> _Source:
+        """The images as the C++ side sees them; those of the last epoch are still at hand."""
+        if self._source is None or self._source.images is not images:
+            self._source = _Source(images)
+        return self._source
 
     @torch.no_grad()
     def write_back(self) -> None:
@@ -192,18 +214,25 @@ def _address(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def _images(
-    images: Images, pad: int, shift: np.ndarray | None, mirror: np.ndarray | None
-) -> tuple[Any, list[np.ndarray | None]]:
-    """The structure of a data set, and the arrays that it points into."""
-    pixels = images.pixels.contiguous().numpy()
-    mean, std = (x.double().numpy().reshape(-1) for x in (images.mean, images.std))
-    arrays = [
-        pixels if pixels.dtype == np.uint8 else None,
-        pixels if pixels.dtype == np.float32 else None,
-        None if shift is None else np.ascontiguousarray(shift, np.int64),
-        None if mirror is None else np.ascontiguousarray(mirror, np.uint8),
-        (1 / (255 * std)).astype(np.float32),
-        (-mean / std).astype(np.float32),
-    ]
-    return c.Images(*map(pointer, arrays), pad), arrays
+class _Source:
+    """A data set as the C++ side sees it: ``struct``, and the arrays that it points into."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        self.labels = np.ascontiguousarray(images.labels.numpy(), np.int64)
+        pixels = images.pixels.contiguous().numpy()
+        mean, std = (x.double().numpy().reshape(-1) for x in (images.mean, images.std))
+        self._still = [
+            pixels if pixels.dtype == np.uint8 else None,
+            pixels if pixels.dtype == np.float32 else None,
+        ]
+        self._scale = [(1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)]
+        self.augment(0, None, None)
+
+    def augment(self, pad: int, shift: np.ndarray | None, mirror: np.ndarray | None) -> None:
+        """Set this epoch's crops and flips."""
+        self._moves = [
+            None if shift is None else np.ascontiguousarray(shift, np.int64),
+            None if mirror is None else np.ascontiguousarray(mirror, np.uint8),
+        ]
+        self.struct = c.Images(*map(pointer, (*self._still, *self._moves, *self._scale)), pad)

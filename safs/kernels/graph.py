@@ -145,6 +145,40 @@ def read(network: fx.GraphModule, shape: Shape) -> LayerList:
     return _Reader(network, shape).network()
 
 
+def structure(layers: LayerList) -> tuple[Any, ...]:
+    """All that a plan is made from, but for the mask: equal where one plan serves both networks.
+
+    Operators of slots are no part of it.
+    """
+    numbers: dict[Value | None, int] = {}
+
+    def told(part: Any) -> Any:
+        match part:
+            case Value():
+                return numbers.setdefault(part, len(numbers)), part.shape, told(part.base)
+            case Conv():
+                return part.name
+            case Slot():
+                return part.channels
+            case nn.BatchNorm1d() | nn.BatchNorm2d():
+                return part.eps, part.momentum
+            case nn.Module():
+                return part.bias is not None
+            case tuple() | list():
+                return tuple(map(told, part))
+        return part
+
+    def fields(layer: GraphLayer) -> tuple[Any, ...]:
+        slotted = isinstance(layer, Stage) and layer.slot is not None
+        return type(layer), *(
+            (name, told(part))
+            for name, part in vars(layer).items()
+            if not (slotted and name == "operator")
+        )
+
+    return tuple(map(fields, layers.layers)), layers.head.name
+
+
 def phase_planes(shape: Shape, step: int) -> Shape:
     """Shape of the ``step`` x ``step`` planes of every channel."""
     channels, height, width = shape

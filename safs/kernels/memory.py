@@ -100,16 +100,26 @@ class Parameter:
         name: of the torch parameter.
         flat: positions of the survivors in the flattened torch parameter.
         weight: whether it decays and counts in gradient flow.
+        source: the torch parameter, once :meth:`start` has said which.
     """
 
-    def __init__(self, name: str, source: nn.Parameter, flat: np.ndarray, weight: bool) -> None:
-        if not source.requires_grad:
-            raise Unsupported(f"sparse kernels: {name} is frozen")
-        self.name, self.source, self.flat, self.weight = name, source, flat, weight
-        values = source.detach().numpy().reshape(-1)[flat]
-        self.value = np.ascontiguousarray(values, np.float32)
-        self.gradient, self.first, self.second = (np.zeros_like(self.value) for _ in range(3))
+    source: nn.Parameter
+
+    def __init__(self, name: str, flat: np.ndarray, *, weight: bool) -> None:
+        self.name, self.flat, self.weight = name, flat, weight
+        self.value, self.gradient, self.first, self.second = (
+            np.zeros(len(flat), np.float32) for _ in range(4)
+        )
         self.weight_sum = np.zeros(1)
+
+    def start(self, source: nn.Parameter) -> None:
+        """Take the values of a torch parameter; the optimiser's state is that of the beginning."""
+        if not source.requires_grad:
+            raise Unsupported(f"sparse kernels: {self.name} is frozen")
+        self.source = source
+        self.value[:] = source.detach().numpy().reshape(-1)[self.flat]
+        for rest in (self.gradient, self.first, self.second, self.weight_sum):
+            rest[:] = 0
 
     def struct(self) -> Any:
         """The parameter as the C++ side sees it."""

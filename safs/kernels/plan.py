@@ -11,19 +11,15 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from safs import slots
 from safs.kernels import graph, survivors
 from safs.kernels import structures as c
 from safs.kernels.build import Unsupported
-from safs.kernels.graph import Value
+from safs.kernels.graph import Shape, Value
 from safs.kernels.memory import Arena, FeatureMap, Parameter, Recycler, images_per_pixel, pointer
 from safs.masks import Mask
-from safs.operators import OPERATORS
-from safs.spec import Recipe
 
 CODES = c.SOURCE.cases("operators.h")
 OPERATIONS = c.SOURCE.enumeration("Code")
-_KINDS = c.SOURCE.enumeration("Kind")
 _TOGETHER = c.SOURCE.sizes["TOGETHER"]
 
 
@@ -42,29 +38,47 @@ class ProgramStep:
     multiply_adds: int = 0
 
 
-class Plan:
-    """The program of a network, ready to run, and everything it points to.
+@dataclass(frozen=True)
+class Place:
+    """Where a slot's operator works.
 
     Attributes:
+        stage: its structure.
+        shape, images: of the map of f that a learned alpha wants kept; None where it is computed
+            again.
+    """
+
+    stage: Any
+    shape: Shape | None
+    images: int
+
+
+class Plan:
+    """The program of a masked network, and all its memory.
+
+    Layers and mask make the plan. What one training brings along, which is values, operators and
+    optimiser, is put in by :func:`safs.kernels.filling.fill`, any number of times.
+
+    Attributes:
+        network: that was put in last.
         program: the structure that the C++ side runs.
         tensors: trained parameters by name, weights first.
         buffers: running statistics and starts of batch norm by module name.
     """
 
+    network: fx.GraphModule
+
     def __init__(
         self,
         network: fx.GraphModule,
+        layers: graph.LayerList,
         mask: Mask,
-        recipe: Recipe,
-        shape: tuple[int, int, int],
         batch_size: int,
         threads: int,
     ) -> None:
-        self.library = c.library()
-        self.network, self.batch = network, batch_size
-        self.read = graph.read(network, shape)
+        self.read, self.batch = layers, batch_size
         self.mask = {name: keep.cpu().numpy() for name, keep in mask.items()}
-        self.parameters = dict(network.named_parameters())
+        self.sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
         self.arena = Arena()
         self.keep: list[Any] = []
         self.tensors: dict[str, Parameter] = {}
@@ -89,11 +103,14 @@ class Plan:
         self.weights: list[Any] = []
         self.dense: list[Any] = []
         self.biases: list[Any] = []
-        self.slots: list[Any] = []
+        self.places: dict[str, Place] = {}
+        self.values: dict[str, FeatureMap] = {}
+        self.program = c.Program()
+        self.filled: list[Any] = []
         self._mark_needed()
         self._choose_layout(threads)
         self._emit()
-        self._finish(recipe)
+        self._finish()
         self.entries.clear()  # 40 bytes for each weight
 
     # -- what matters ----------------------------------------------------------------------------
@@ -168,7 +185,7 @@ class Plan:
     def _doubles(self, *shape: int) -> np.ndarray:
         return self._keep(np.zeros(shape))
 
-    def _partial(self, *shape: int) -> Any:
+    def partial(self, *shape: int) -> Any:
         """Sums that every group of images has of its own."""
         sums = self._doubles(self.groups, *shape)
         return c.Partial(pointer(sums), sums[0].size)
@@ -216,13 +233,10 @@ class Plan:
         if value in self.gradients and not self._keep_zero(value):
             self.recycler.release(self.gradients[value].memory)
 
-    def _tensor(
-        self, name: str, *, keep: np.ndarray | None = None, weight: bool = True
-    ) -> Parameter:
+    def _tensor(self, name: str, *, keep: np.ndarray | None = None) -> Parameter:
         if name not in self.tensors:
-            source = self.parameters[name]
-            flat = np.arange(source.numel()) if keep is None else np.flatnonzero(keep)
-            self.tensors[name] = Parameter(name, source, flat, weight)
+            flat = np.arange(self.sizes[name]) if keep is None else np.flatnonzero(keep)
+            self.tensors[name] = Parameter(name, flat, weight=True)
         return self.tensors[name]
 
     # -- operations ------------------------------------------------------------------------------
@@ -242,7 +256,7 @@ class Plan:
         for layer in self.read.layers:
             self._FORWARD[type(layer)](self, layer)
         head = self.read.head
-        sums = self._partial(head.z.shape[0] + 2)
+        sums = self.partial(head.z.shape[0] + 2)
         z, gz = self.z_maps[head]
         self.head = c.Head(z.struct, gz.struct, head.z.shape[0], sums)
         last = ProgramStep("head", self._operation("logits", self.head, z.pixel))
@@ -287,7 +301,7 @@ class Plan:
             bias = self._tensor(f"{layer.name}.bias")
         statistics, initial = c.Partial(), bias.value if bias else None
         if stage is not None and stage.norm:
-            statistics = self._partial(out, 2)
+            statistics = self.partial(out, 2)
             initial = self._floats(out)
         self.starts[layer] = (statistics, initial)
         if self._is_dense(layer):
@@ -511,27 +525,29 @@ class Plan:
         channels, height, width = layer.z.shape
         y, conv = self._map(layer.y), layer.conv
         z = self.z_maps[conv][0] if conv else self._map(layer.z)
-        s = c.Stage(z=z.struct, y=y.struct, code=CODES.index(self._known(layer)))
+        s = c.Stage(z=z.struct, y=y.struct, code=0 if layer.slot else code(layer.operator))
         s.pool, s.norm, s.height, s.width = layer.pool, bool(layer.norm), height, width
         varying = self._varying(conv, layer) & layer.y.need if conv else layer.y.need
         s.varying, s.constant = self._channels(varying), self._channels(layer.y.need & ~varying)
         a, b, ga, gb, gc = (self._floats(channels) for _ in range(5))
         a[:] = 1
         s.a, s.b, s.ga, s.gb, s.gc = map(pointer, (a, b, ga, gb, gc))
-        s.sums = self._stage_sums(layer, channels)
+        s.sums, s.scale_sums = self._stage_sums(layer, channels), self.partial(2)
         if layer.residual:
             s.residual = self._map(layer.residual).struct
-        scaled = self._slot(layer, s)
         small = (channels, height // 2, width // 2) if layer.pool else (channels, height, width)
         if layer.pool:
             s.winner = self._new(small, z.pixel, self.normed).struct
             s.position = self._new(small, z.pixel, self.normed).struct
-        if layer.pool or not self.normed:
-            s.derivative = self._new(small, z.pixel, self.normed).struct
-            if scaled:
-                s.value = self._new(small, z.pixel, self.normed).struct
+        kept = small if layer.pool or not self.normed else None
+        if kept:
+            s.derivative = self._new(kept, z.pixel, self.normed).struct
         self._fixed(layer, s)
         self.stages[layer] = self._keep(s)
+        if layer.slot:
+            self.places[layer.slot[0]] = Place(s, kept, z.pixel)
+        else:
+            s.own = pointer(self._floats(c.MAX_OWN))
         if layer.norm:
             self._norm(layer, s)
         images = min(z.pixel, y.pixel, self._map(layer.residual).pixel if layer.residual else 999)
@@ -540,14 +556,8 @@ class Plan:
     def _label(self, layer: graph.Stage) -> str:
         return layer.slot[0] if layer.slot else layer.conv.name if layer.conv else "stage"
 
-    def _known(self, layer: graph.Stage) -> str:
-        name = layer.operator or "identity"
-        if name not in CODES:
-            raise Unsupported(f"sparse kernels: operator {name} has no kernel")
-        return name
-
     def _stage_sums(self, layer: graph.Stage, channels: int) -> Any:
-        sums = self._partial(channels, 2)
+        sums = self.partial(channels, 2)
         if layer.conv and not layer.norm:
             self._bias_gradient(layer.conv, sums, 2)
         return sums
@@ -567,39 +577,6 @@ class Plan:
         else:
             s.fixed = pointer(self._floats(channels))
 
-    def _slot(self, layer: graph.Stage, s: Any) -> bool:
-        """Alpha, beta and own parameters of a stage; whether alpha and beta are learned."""
-        s.scale_sums = self._partial(2)
-        if layer.slot is None:
-            s.own = pointer(self._floats(c.MAX_OWN))
-            return False
-        name, slot = layer.slot
-        entry = OPERATORS[slot.operator]
-        size = slot.channels if entry.per_channel else 1
-        held = self._floats(size, c.MAX_OWN)
-        s.own, s.own_stride = pointer(held), c.MAX_OWN if entry.per_channel else 0
-        struct = c.Slot(code=s.code, own=len(slot.own), size=size, held=pointer(held))
-        struct.scale_sums = s.scale_sums
-        learned = [p.requires_grad for p in slot.own.values()]
-        if len(set(learned)) > 1:
-            raise Unsupported(f"sparse kernels: {name} learns some of its own parameters")
-        for i, (key, parameter) in enumerate(slot.own.items()):
-            if parameter.requires_grad:
-                tensor = self._tensor(f"{name}.own.{key}", weight=False)
-                struct.free[i], struct.gradient[i] = map(pointer, (tensor.value, tensor.gradient))
-            else:
-                values = self._keep(parameter.detach().numpy().astype(np.float32).copy())
-                struct.free[i] = pointer(values)
-        if learned and all(learned):
-            struct.trains = 1
-            struct.sums = s.own_sums = self._partial(size, c.MAX_OWN)
-        if slot.alpha is not None:
-            alpha, beta = (self._tensor(f"{name}.{key}", weight=False) for key in ("alpha", "beta"))
-            s.scaled, s.alpha, s.beta = 1, pointer(alpha.value), pointer(beta.value)
-            struct.g_alpha, struct.g_beta = pointer(alpha.gradient), pointer(beta.gradient)
-        self.slots.append(struct)
-        return slot.alpha is not None
-
     def _norm(self, layer: graph.Stage, s: Any) -> None:
         assert layer.norm is not None and layer.conv is not None
         name, module = layer.norm
@@ -607,13 +584,8 @@ class Plan:
         gamma, shift = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
         statistics, start = self.starts[layer.conv]
         assert start is not None
-        running = dict(module.named_buffers())
-        kept = {
-            key: running[key].detach().numpy().astype(np.float32).copy()
-            for key in ("running_mean", "running_var")
-        }
-        steps = running["num_batches_tracked"].numpy().reshape(1).copy()
-        self.buffers[name] = {**kept, "start": start, "steps": steps}
+        kept = {key: self._floats(channels) for key in ("running_mean", "running_var")}
+        self.buffers[name] = {**kept, "start": start, "steps": np.zeros(1, np.int64)}
         bias = layer.conv.module.bias
         bias_values = None if bias is None else self._tensor(f"{layer.conv.name}.bias").value
         norm = c.Norm(
@@ -715,51 +687,47 @@ class Plan:
     }  # fmt: skip
 
     # -- the whole -------------------------------------------------------------------------------
-    def _finish(self, recipe: Recipe) -> None:
-        own = {id(p) for slot in slots.slots(self.network).values() for p in slot.parameters()}
-        keep = {f"{name}.weight": int(m.sum()) for name, m in self.mask.items()}
-        weights = {n: p for n, p in self.parameters.items() if id(p) not in own}
-        missing = set(weights) - set(self.tensors)
-        if missing:
-            raise Unsupported(f"sparse kernels: nothing uses {min(missing)}")
-        free = sum(keep.get(name, p.numel()) for name, p in weights.items())
-        self.tensors = dict(sorted(self.tensors.items(), key=lambda item: not item[1].weight))
-        program = self.program = c.Program()
+    def _finish(self) -> None:
+        """Everything of the program that no training changes."""
+        program = self.program
         lists = ([*self.forward, *self.backward], self.evaluation)
         steps = [self._keep(self._array(c.Operation, [o.struct for o in ops])) for ops in lists]
         self.operations = list(zip(lists[0], steps[0], strict=True))
         program.train, program.evaluate = (ctypes.addressof(a) for a in steps)
         program.train_count, program.evaluate_count = map(len, steps)
-        parameters = [tensor.struct() for tensor in self.tensors.values()]
-        for name, kind, items in (
-            ("weights", c.Weights, self.weights),
-            ("dense", c.DenseWeights, self.dense),
-            ("biases", c.Bias, self.biases),
-            ("slots", c.Slot, self.slots),
-            ("parameters", c.Parameter, parameters),
-        ):
-            array = self._keep(self._array(kind, items))
-            setattr(program, name, ctypes.addressof(array))
-            setattr(program, f"{name}_count", len(items))
+        self.set_array("weights", c.Weights, self.weights, self.keep)
+        self.set_array("dense", c.DenseWeights, self.dense, self.keep)
+        self.set_array("biases", c.Bias, self.biases, self.keep)
         program.head = ctypes.addressof(self.head)
-        program.before = pointer(self._floats(max(len(t.value) for t in self.tensors.values())))
-        program.free, program.batch, program.block = free, self.batch, self.most
+        program.batch, program.block = self.batch, self.most
         program.groups, program.threads = self.groups, self.threads
-        self._set_rule(recipe)
+
+    def set_array(self, name: str, kind: Any, items: list[Any], keep: list[Any]) -> None:
+        """A list of structures of the program, which ``keep`` then holds."""
+        array = self._array(kind, items)
+        keep.append(array)
+        setattr(self.program, name, ctypes.addressof(array))
+        setattr(self.program, f"{name}_count", len(items))
+
+    def value_map(self, slot: str) -> Any:
+        """The map of f of a slot whose alpha is learned; an empty one where f is computed again."""
+        place = self.places[slot]
+        if place.shape is None:
+            return c.Map()
+        if slot not in self.values:
+            self.values[slot] = self._new(place.shape, place.images, self.normed)
+        return self.values[slot].struct
 
     @staticmethod
     def _array(kind: Any, items: list[Any]) -> Any:
         return (kind * len(items))(*items)
 
-    def _set_rule(self, recipe: Recipe) -> None:
-        if recipe.optimizer not in _KINDS:
-            raise Unsupported(f"sparse kernels: optimiser {recipe.optimizer}")
-        rule = self.program.rule
-        rule.kind, rule.step = _KINDS.index(recipe.optimizer), 0
-        rule.momentum, rule.decay = recipe.momentum, recipe.weight_decay
-        rule.beta1, rule.beta2, rule.eps = 0.9, 0.999, 1e-8
-        for tensor in self.tensors.values():
-            tensor.weight_sum[0] = rule.beta1 / (1 - rule.beta1)
+
+def code(operator: str | None) -> int:
+    """The number of an operator's kernel."""
+    if operator not in CODES:
+        raise Unsupported(f"sparse kernels: operator {operator} has no kernel")
+    return CODES.index(operator)
 
 
 _GROUPS = 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,14 +89,14 @@ class BatchOrder:
     def draw(self, fold: Fold, epoch: int) -> Draw:
         """The random choices of an epoch."""
         path = (self.replicate, seeds.phase_key(self.phase), epoch)
-        count, pad = len(fold.train), fold.augmentation.pad
+        count, pad, flip = len(fold.train), fold.augmentation.pad, fold.augmentation.flip
+        draw_order = _kept_order if count <= _KEPT_IMAGES else _order
+        order = draw_order(self.root, path, count)
+        if not (pad or flip):
+            return Draw(order, None, None)
         rng = seeds.generator(self.root, "augment", *path)
         shift, mirror = rng.integers(0, 2 * pad + 1, size=(count, 2)), rng.random(count) < 0.5
-        return Draw(
-            order=seeds.generator(self.root, "order", *path).permutation(count),
-            shift=shift if pad else None,
-            mirror=mirror if fold.augmentation.flip else None,
-        )
+        return Draw(order, shift if pad else None, mirror if flip else None)
 
     def batches(self, fold: Fold, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """``(images, labels)`` of an epoch, augmented on the device."""
@@ -103,7 +104,7 @@ class BatchOrder:
         device = images.labels.device
         for start in range(0, len(images), batch_size):
             chosen = draw.order[start : start + batch_size]
-            index = torch.from_numpy(chosen).to(device)
+            index = torch.tensor(chosen, device=device)
             batch = images.normalised(index)
             if draw.shift is not None:
                 shift = torch.from_numpy(draw.shift[chosen]).to(device)
@@ -112,6 +113,17 @@ class BatchOrder:
                 mirror = torch.from_numpy(draw.mirror[chosen]).to(device)
                 batch = torch.where(mirror[:, None, None, None], batch.flip(-1), batch)
             yield batch, images.labels[index]
+
+
+def _order(root: int, path: tuple[int, ...], count: int) -> np.ndarray:
+    order = seeds.generator(root, "order", *path).permutation(count)
+    order.setflags(write=False)
+    return order
+
+
+_KEPT_IMAGES = 8192
+"""Up to here an order costs a part of its epoch, and a thousand of them take 64 MB."""
+_kept_order = lru_cache(maxsize=1024)(_order)
 
 
 def crop(batch: Tensor, shift: Tensor, pad: int) -> Tensor:

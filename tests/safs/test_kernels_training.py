@@ -32,7 +32,9 @@ from safs import kernels, masks, slots
 from safs.api.inputs import Inputs
 from safs.backends.device import bit_identity
 from safs.datasets import Augmentation
+from safs.kernels import binding, plans
 from safs.kernels import build as kernel_build
+from safs.kernels.plan import Plan
 from safs.networks import build, prunable
 from safs.pruning.prune import prune
 from safs.settings import CANDIDATES, OPTIMIZERS
@@ -245,6 +247,79 @@ def test_twice_the_same_is_bit_identical() -> None:
         sparse = kernels.compile(made, mask, recipe("tadam"), SHAPE, 64)
         ends.append((sparse_epochs(sparse, data, range(3), 0.01), bits(sparse.state())))
     assert ends[0] == ends[1]
+
+
+class Counted(Plan):
+    made = 0
+
+    def __init__(self, *arguments) -> None:
+        Counted.made += 1
+        super().__init__(*arguments)
+
+
+@pytest.fixture
+def counted(monkeypatch) -> type[Counted]:
+    """How many plans were made; none waits at the beginning."""
+    monkeypatch.setattr(binding, "Plan", Counted)
+    monkeypatch.setattr(plans, "_waiting", {})
+    monkeypatch.setattr(Counted, "made", 0)
+    return Counted
+
+
+def small(name: str):
+    """A network, its mask and images, whose last batch is not full."""
+    shape, options = (SHAPE, {}) if name == "lenet5" else ((3, 32, 32), {"width": 0.125})
+    made = network(build(name, shape, CLASSES, options=options), shape, "relu", scaled=False)
+    return made, random_mask(made, 0.2), fold(70, shape)
+
+
+TENANTS = [
+    (["srelu"], {}, recipe("tadam", batch_size=32)),
+    (["swish", "acon"], {"scaled": True}, recipe("adam", batch_size=32)),
+    (["tanhsoft1"], {"scaled": True, "train_own": True}, recipe("fromage", batch_size=32)),
+    (["relu"], {}, recipe("sgd", batch_size=32)),
+]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet18"])
+def test_a_plan_serves_one_training_after_the_other(name: str, counted) -> None:
+    plain, mask, data = small(name)
+
+    def trained(operators, options, optimizer) -> list[object]:
+        made, places = copy.deepcopy(plain), len(slots.slots(plain))
+        slots.fill(made, [operators[i % len(operators)] for i in range(places)], **options)
+        with torch.no_grad():
+            next(made.parameters()).mul_(len(operators))
+        outcome = train(
+            made, data, optimizer, 2, ORDER, mask=mask, backend="sparse", validate="every"
+        )
+        return [outcome.history, *(value.numpy().tobytes() for value in made.state_dict().values())]
+
+    fresh = []
+    for tenant in TENANTS:
+        plans._waiting.clear()
+        fresh.append(trained(*tenant))
+    plans._waiting.clear()
+    assert [trained(*tenant) for tenant in TENANTS] == fresh
+    assert counted.made == len(TENANTS) + 1
+
+
+def test_a_plan_in_use_and_one_that_diverged_serve_no_other_training(counted) -> None:
+    made, mask, data = small("lenet5")
+    order = np.arange(len(data.train))
+    first, second = (kernels.compile(made, mask, PLAIN, SHAPE, 32) for _ in range(2))
+    assert counted.made == 2
+    assert math.isfinite(first.train_epoch(data.train, order, 0.1).loss)
+    assert not math.isfinite(second.train_epoch(data.train, order, 1e30).loss)
+    del first, second
+    assert len(plans._waiting) == 1
+    with torch.no_grad():
+        next(made.parameters()).fill_(math.nan)
+        masks.apply(mask, made)
+    third = kernels.compile(made, mask, PLAIN, SHAPE, 32)
+    assert np.isnan(third.logits(data.train)).any()
+    del third
+    assert counted.made == 2 and not plans._waiting
 
 
 def test_the_torch_network_is_left_alone_until_write_back() -> None:
