@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIGHT := .venv-bench
 LIGHT_READY := $(LIGHT)/.ready
 
-.PHONY: help setup reproduce plan test test-bench test-portable test-slow docs check-gpu bench-kernels bench-workers bench bench-full lint graph lock clean
+.PHONY: help setup reproduce plan test test-bench test-portable test-slow docs check-gpu bench-kernels bench-threads bench-workers bench bench-full lint graph lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -32,7 +32,7 @@ test: setup lint  ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not bench" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-bench: $(LIGHT_READY)  ## the tests of bench/ in an environment of their own, without torch
-	$(LIGHT)/bin/python -m pytest tests/bench -m "not slow and not bench" --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(LIGHT)/bin/python -m pytest tests/bench -m "not slow and not bench and not browser" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 $(LIGHT_READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,6 +57,9 @@ check-gpu: setup  ## the acceptance run for a machine with a CUDA device
 
 bench-kernels: setup  ## time sparse against dense training here, with the roofline
 	$(BIN)/python tests/benchmarks/kernels.py --out results/speed/kernels.json
+
+bench-threads: setup  ## time a second thread in one training, on an idle machine
+	$(BIN)/python tests/benchmarks/threads.py
 
 bench-workers: setup  ## time two workers against one, on an idle machine
 	$(BIN)/python tests/benchmarks/workers.py
