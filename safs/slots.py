@@ -62,6 +62,8 @@ class Slot(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         entry = OPERATORS[self.operator]
+        if x.dtype in (torch.bfloat16, torch.float16):  # of autocast: all operators in float32
+            x = x.float()
         shape = (1, -1) + (1,) * (x.dim() - 2) if entry.per_channel else (1,) * x.dim()
         own = {name: value.view(shape) for name, value in self.own.items()}
         if self.alpha is None or self.beta is None:

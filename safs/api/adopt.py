@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from safs import slots
 from safs.api.activations import own_operators
 from safs.api.modules import plain_copy, unwrapped
+from safs.backends.device import seed_generators
 from safs.errors import SafsError
 from safs.networks.base import LAYERS
 from safs.slots import Activation, Found
@@ -170,7 +171,7 @@ def _output(model: nn.Module, example: Tensor) -> Tensor:
     whose, mode = type(model).__name__, "training" if model.training else "evaluation"
     try:
         with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
-            torch.manual_seed(0)
+            seed_generators(example.device, 0)
             output = model(example.clone())
     except Exception as error:
         shape, reason = list(example.shape), " ".join(str(error).split()) or type(error).__name__

@@ -68,7 +68,10 @@ def save_state(network: nn.Module, path: str | Path) -> None:
     from safetensors.torch import save
 
     state = network.state_dict()
-    plain = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(save(plain))
 

@@ -27,7 +27,7 @@ from safs.api.inputs import fold as make_fold
 from safs.api.modules import unwrapped
 from safs.api.report import Budget, Report
 from safs.api.study import Settings, TwoStages
-from safs.backends.device import repeatable
+from safs.backends.device import repeatable, seed_generators
 from safs.datasets.base import Augmentation
 from safs.errors import SafsError, UnknownName
 from safs.masks import Mask
@@ -143,7 +143,8 @@ def search_and_tune(
         ratio = float(ratio)
     device = _device(model)
     with _own_settings(device), repeatable(device):
-        torch.manual_seed(seeds.integer(seed, "order", 0))  # what a shuffling loader draws from
+        # What a shuffling loader draws from.
+        seed_generators(device, seeds.integer(seed, "order", 0))
         fold = make_fold(train, validation, augmentation, device)
         adopted = adopt.take(model, fold.train.normalised(slice(0, 2)), default)
         fold = checked(fold, adopted.network, recipe.batch_size)
@@ -174,7 +175,7 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
     state = saved.read_weights(place, report)
     device = _device(model)
     with _own_settings(device):
-        torch.manual_seed(0)
+        seed_generators(device, 0)
         example = torch.randn(2, *report.data.shape, device=device)
         network = adopt.adopt(model, example, default=report.slots[0]["operator"])
         names = [slot["name"] for slot in report.slots]

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from safs.backends.precision import set_tf32
 from safs.spec import Acceleration
 
 
@@ -28,10 +29,15 @@ class Faster:
 
     def __init__(self, network: nn.Module, device: torch.device, options: Acceleration) -> None:
         self.device, self.options = device, options
-        set_tf32(options.tf32)
+        self.round(options.tf32)
         if options.channels_last:
             network.to(memory_format=torch.channels_last)
         self.forward: Callable[[Tensor], Tensor] = compiled(network, options)
+
+    def round(self, tf32: bool) -> None:
+        """Let a CUDA device round factors to TF32, or not; other settings stay untouched."""
+        if self.device.type == "cuda":
+            set_tf32(tf32)
 
     def images(self, batch: Tensor) -> Tensor:
         """A batch ``[B, C, H, W]`` in the memory layout asked for."""
@@ -42,12 +48,6 @@ class Faster:
     def autocast(self) -> AbstractContextManager[object]:
         """bfloat16 where the device gains by it, float32 elsewhere."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bf16)
-
-
-def set_tf32(allowed: bool) -> None:
-    """Let CUDA round the factors of matrix products and convolutions to TF32, or not."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def compiled(network: nn.Module, options: Acceleration) -> Callable[[Tensor], Tensor]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from safs import seeds, slots
-from safs.backends.accelerate import Faster, set_tf32
+from safs.backends.accelerate import Faster
 from safs.backends.base import EpochSums, State
+from safs.backends.device import seed_generators
 from safs.masks import Mask
 from safs.networks import prunable
 from safs.spec import Acceleration, Recipe
@@ -54,9 +55,10 @@ class DenseBackend:
         """One pass over the training images."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        device = self.fold.train.labels.device
         self.network.train()
-        torch.manual_seed(self._dropout_seed(epoch))
-        totals = _Totals(self.fold.train.labels.device)
+        seed_generators(device, self._dropout_seed(epoch))
+        totals = _Totals(device)
         for images, labels in self.order.batches(self.fold, epoch, self.recipe.batch_size):
             self._step(images, labels, lr, totals)
         return totals.sums()
@@ -67,25 +69,17 @@ class DenseBackend:
             output = self.faster.forward(self.faster.images(images))
             loss = functional.cross_entropy(output, labels)
         loss.backward()
-        for weight, keep in self.masked:
-            if weight.grad is not None:  # a batch may leave a layer out
-                weight.grad.mul_(keep)
+        # A batch may leave a layer out.
+        masked = [(w.grad, keep) for w, keep in self.masked if w.grad is not None]
+        if masked:
+            torch._foreach_mul_([g for g, _ in masked], [keep for _, keep in masked])
         trained = [p for p in self.weights if p.grad is not None]
-        before = [p.detach().clone() for p in trained]
+        before = _vector(trained)
         self.optimizer.step()
         # Weight decay enters inside the optimiser, out of place: `grad` is still the loss's own.
-        gradients = [p.grad.flatten() for p in trained if p.grad is not None]
-        with torch.no_grad():
-            for gradient, old, new in zip(gradients, before, trained, strict=True):
-                totals.flow += lr * torch.dot(gradient, gradient)
-                totals.flow_step += torch.dot(gradient, (old - new).flatten())
-            absolute = torch.stack([gradient.abs().sum() for gradient in gradients]).sum()
-            totals.flow_released = absolute.double() / self.free
-            totals.loss += loss.detach() * len(labels)
-            totals.finite.append(loss.detach().isfinite())
-            totals.correct += (output.detach().argmax(1) == labels).sum()
-        totals.steps += 1
-        totals.images += len(labels)
+        gradient = _vector([p.grad for p in trained if p.grad is not None])
+        totals.add_flow(gradient, before - _vector(trained), lr, self.free)
+        totals.add(loss.detach(), output.detach(), labels)
 
     def _dropout_seed(self, epoch: int) -> int:
         path = (self.order.replicate, seeds.phase_key(self.order.phase), epoch)
@@ -93,9 +87,9 @@ class DenseBackend:
 
     def score(self, images: Images) -> Score:
         """Evaluate the network as it is, in float32 whatever its steps are computed in."""
-        set_tf32(False)
+        self.faster.round(False)
         found = scores.by_torch(self.network, images)
-        set_tf32(self.faster.options.tf32)
+        self.faster.round(self.faster.options.tf32)
         return found
 
     def finish(self) -> None:
@@ -111,6 +105,12 @@ class DenseBackend:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+@torch.no_grad()
+def _vector(tensors: Sequence[Tensor]) -> Tensor:
+    """All numbers in one vector: one launch on a device, however many tensors there are."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
 class _Totals:
     """Sums kept on the device until the end of the epoch, so that steps need not wait for it."""
 
@@ -118,18 +118,33 @@ class _Totals:
         zero = torch.zeros((), device=device, dtype=torch.float64)
         self.loss, self.correct = zero, zero.clone()
         self.flow, self.flow_step, self.flow_released = zero.clone(), zero.clone(), zero.clone()
+        self.sound = zero.clone()  # steps before the first loss that is not finite
         self.steps = self.images = 0
-        self.finite: list[Tensor] = []
+
+    def add_flow(self, gradient: Tensor, moved: Tensor, lr: float, free: int) -> None:
+        """Add a step's gradient flow: ``moved`` is what it took off the weights."""
+        self.flow += lr * torch.dot(gradient, gradient)
+        self.flow_step += torch.dot(gradient, moved)
+        self.flow_released = gradient.abs().sum().double() / free
+
+    def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
+        """Add a step's mean loss and what it got right."""
+        self.loss += loss * len(labels)
+        self.sound += (self.sound == self.steps) & loss.isfinite()
+        self.correct += (output.argmax(1) == labels).sum()
+        self.steps += 1
+        self.images += len(labels)
 
     def sums(self) -> EpochSums:
-        finite = torch.stack(self.finite).cpu()
+        names = ("loss", "correct", "flow", "flow_step", "flow_released", "sound")
+        found = dict(
+            zip(names, torch.stack([getattr(self, n) for n in names]).tolist(), strict=True)
+        )
+        sound, correct = int(found.pop("sound")), int(found.pop("correct"))
         return EpochSums(
-            loss=float(self.loss),
-            correct=int(self.correct),
-            flow=float(self.flow),
-            flow_step=float(self.flow_step),
-            flow_released=float(self.flow_released),
+            **found,
+            correct=correct,
             steps=self.steps,
             images=self.images,
-            failed_step=None if finite.all() else int(finite.int().argmin()) + 1,
+            failed_step=None if sound == self.steps else sound + 1,
         )

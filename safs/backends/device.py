@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 import torch
 
 from safs import kernels
+from safs.backends import precision
 from safs.errors import SafsError
 from safs.processor import cpu_name
 
@@ -33,39 +37,74 @@ def pick(name: str = "auto") -> torch.device:
 
 
 def prepare(device: torch.device) -> None:
-    """One thread per process and deterministic algorithms: results do not depend on the load.
+    """Take over a process: one thread, this device, and deterministic algorithms or an error.
 
-    The CUDA part is written from torch's documentation; no machine has run it yet.
+    So results do not depend on the load. An operation that CUDA can only do in an order that varies
+    raises. What it does on a CUDA device was tried on a simulated one.
     """
     torch.set_num_threads(1)
-    _determine(device)
-
-
-def _determine(device: torch.device) -> None:
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.cuda.init()  # the memory counters of a device with a number do not do it themselves
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        torch.cuda.set_device(device)
+        os.environ.setdefault(_CUBLAS, _CUBLAS_VALUE)
+        _determine(strict=True)
+
+
+_CUBLAS, _CUBLAS_VALUE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+
+
+def _determine(*, strict: bool) -> None:
+    torch.cuda.init()  # the memory counters of a device with a number do not do it themselves
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
+    # Deterministic mode would also write NaN over every new tensor before its use.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    precision.set_tf32(False)
 
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
     """Deterministic algorithms in float32 while it lasts; then the caller's settings again.
 
-    Where :func:`prepare` takes over a process, this borrows one: the number of threads stays.
+    Where :func:`prepare` takes over a process, this borrows one: the number of threads stays, and
+    an operation of the caller's network that has no deterministic algorithm is a warning.
     """
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    rounding = products.allow_tf32, convolutions.allow_tf32
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     strict = torch.are_deterministic_algorithms_enabled()
     lenient = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
-        _determine(device)
+        with precision.kept(), _workspace(device):
+            if device.type == "cuda":
+                _determine(strict=False)
+            yield
+    finally:
+        memory.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+
+
+@contextmanager
+def _workspace(device: torch.device) -> Iterator[None]:
+    """The workspace of cuBLAS that makes it deterministic; it counts from its first call on."""
+    if device.type != "cuda" or _CUBLAS in os.environ:
+        yield
+        return
+    if torch.cuda.is_initialized():
+        warnings.warn(
+            f"CUDA is in use already: two runs agree bit for bit only if Python is started with "
+            f"{_CUBLAS}={_CUBLAS_VALUE}", stacklevel=2,
+        )  # fmt: skip
+    os.environ[_CUBLAS] = _CUBLAS_VALUE
+    try:
         yield
     finally:
-        products.allow_tf32, convolutions.allow_tf32 = rounding
-        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+        del os.environ[_CUBLAS]
+
+
+def seed_generators(device: torch.device, value: int) -> None:
+    """Seed the CPU's generator and that of one CUDA device; those of others stay as they are."""
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(value)
 
 
 def name(device: torch.device) -> str:
@@ -95,7 +134,7 @@ def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
     """What two runs must share to agree bit for bit: it goes into the digests of scratch work.
 
     The libraries count for what they draw at random. Where PyTorch does the arithmetic, so do the
-    processor and what PyTorch makes of it.
+    processor and what PyTorch makes of it; on CUDA the libraries and the driver below it.
 
     Args:
         device: where training runs.
@@ -107,16 +146,46 @@ def bit_identity(device: torch.device, backend: str) -> dict[str, str]:
     if backend != "sparse":
         identity |= {
             "processor": name(device),
-            "isa": torch.backends.cpu.get_cpu_capability(),
-            "threads": str(torch.get_num_threads()),
+            **(_on_cuda if device.type == "cuda" else _on_cpu)(),
         }
     return identity
 
 
+def _on_cpu() -> dict[str, str]:
+    return {
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+@cache
+def _on_cuda() -> dict[str, str]:
+    cudnn: Any = torch.backends.cudnn
+    return {"cuda": str(torch.version.cuda), "cudnn": str(cudnn.version()), "driver": driver()}
+
+
+@cache
+def driver() -> str:
+    """The version of NVIDIA's driver, or ``unknown``."""
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return (told.split() or ["unknown"])[0]
+
+
 def whereabouts(device: torch.device, backend: str) -> dict[str, str]:
-    """What a training ran on: device, threads and, where the kernels took part, their compiler."""
+    """What a training ran on: device, threads and, where the kernels took part, their compiler.
+
+    On CUDA also whether an operation without a deterministic algorithm would have been an error.
+    """
     threads = kernels.threads() if backend == "sparse" else torch.get_num_threads()
     found = {"device": device.type, "name": name(device), "threads": str(threads)}
+    if device.type == "cuda":
+        lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+        strict = torch.are_deterministic_algorithms_enabled() and not lenient
+        found["deterministic"] = "yes" if strict else "not enforced"
     if backend in ("sparse", "mixed"):
         found["compiler"] = kernels.built()["compiler"]
     return found

@@ -67,7 +67,8 @@ def build(
     """
     entry = NETWORKS[name]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.integer(root, "init", replicate))
+        # Not torch.manual_seed, which also seeds the generators of CUDA devices.
+        torch.default_generator.manual_seed(seeds.integer(root, "init", replicate))
         model = entry.make(shape, classes, **(options or {}))
     return slots.install(model, torch.zeros(2, *shape), entry.default)
 

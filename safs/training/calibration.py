@@ -59,4 +59,5 @@ def _spread(images: int, wanted: int, device: torch.device) -> Tensor:
 def _quantile(rows: Tensor) -> Tensor:
     """Upper quantile of each row of ``[C, M]``; torch.quantile refuses rows as long as these."""
     rank = max(1, round(_T_RIGHT_QUANTILE * rows.shape[1]))
-    return rows.kthvalue(rank, dim=1).values.clamp(min=_T_RIGHT_MIN)
+    # CUDA has no deterministic algorithm for kthvalue.
+    return rows.sort(dim=1).values[:, rank - 1].clamp(min=_T_RIGHT_MIN)

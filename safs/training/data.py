@@ -99,19 +99,22 @@ class BatchOrder:
         return Draw(order, shift if pad else None, mirror if flip else None)
 
     def batches(self, fold: Fold, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """``(images, labels)`` of an epoch, augmented on the device."""
+        """``(images, labels)`` of an epoch, augmented on the device.
+
+        What was drawn goes there once, so that no step waits for a copy.
+        """
         draw, images = self.draw(fold, epoch), fold.train
-        device = images.labels.device
-        for start in range(0, len(images), batch_size):
-            chosen = draw.order[start : start + batch_size]
-            index = torch.tensor(chosen, device=device)
+        device, pad = images.labels.device, fold.augmentation.pad
+        order, shift, mirror = (
+            None if part is None else torch.tensor(part).to(device) for part in draw
+        )
+        assert order is not None
+        for index in order.split(batch_size):
             batch = images.normalised(index)
-            if draw.shift is not None:
-                shift = torch.from_numpy(draw.shift[chosen]).to(device)
-                batch = crop(batch, shift, fold.augmentation.pad)
-            if draw.mirror is not None:
-                mirror = torch.from_numpy(draw.mirror[chosen]).to(device)
-                batch = torch.where(mirror[:, None, None, None], batch.flip(-1), batch)
+            if shift is not None:
+                batch = crop(batch, shift[index], pad)
+            if mirror is not None:
+                batch = torch.where(mirror[index, None, None, None], batch.flip(-1), batch)
             yield batch, images.labels[index]
 
 

@@ -12,7 +12,8 @@ rule out a dependency.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, cast, overload
 
 import torch
@@ -52,16 +53,18 @@ class Fromage(Optimizer):
         """Do one step; ``closure`` re-evaluates the loss and returns it."""
         loss = _evaluate(closure)
         for group in self.param_groups:
-            for parameter in _with_gradient(group):
-                _fromage_step(parameter, _gradient(parameter), group["lr"])
+            if parameters := _with_gradient(group):
+                _fromage_step(parameters, _gradients(parameters), group["lr"])
         return loss
 
 
-def _fromage_step(parameter: Tensor, gradient: Tensor, lr: float) -> None:
-    size, slope = parameter.norm(), gradient.norm()
-    # A tensor comparison: asking on the host would make the device wait at each parameter.
+def _fromage_step(parameters: list[Tensor], gradients: list[Tensor], lr: float) -> None:
+    size, slope = (torch.stack(torch._foreach_norm(x)) for x in (parameters, gradients))
+    # A tensor comparison: asking on the host would make the device wait.
     ratio = torch.where((size > 0) & (slope > 0), size / slope, torch.ones_like(size))
-    parameter.sub_(gradient * (lr * ratio)).div_(math.sqrt(1 + lr * lr))
+    moves = torch._foreach_mul(gradients, (lr * ratio).unbind())
+    torch._foreach_sub_(parameters, moves)
+    torch._foreach_div_(parameters, math.sqrt(1 + lr * lr))
 
 
 class TAdam(Optimizer):
@@ -100,20 +103,37 @@ class TAdam(Optimizer):
         """Do one step; ``closure`` re-evaluates the loss and returns it."""
         loss = _evaluate(closure)
         for group in self.param_groups:
-            dimensions = group["dimensions"] or [p.numel() for p in group["params"]]
-            for parameter, dimension in zip(group["params"], dimensions, strict=True):
-                if parameter.grad is not None:
-                    self._step_one(parameter, dimension, group)
+            for parameters, dimensions in self._alike(group):
+                self._step_alike(parameters, dimensions, group)
         return loss
 
-    def _step_one(self, parameter: Tensor, dimension: int, group: Group) -> None:
-        state = self.state[parameter]
-        if not state:
-            state.update(_tadam_start(parameter, group["betas"][0]))
-        gradient = _gradient(parameter)
-        if group["weight_decay"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        _tadam_step(parameter, gradient, dimension, state, group)
+    def _alike(self, group: Group) -> Iterator[tuple[list[Tensor], list[int]]]:
+        """The parameters with a gradient, by how many steps they have made, and their sizes."""
+        sizes = group["dimensions"] or [p.numel() for p in group["params"]]
+        found: dict[int, tuple[list[Tensor], list[int]]] = {}
+        for parameter, size in zip(group["params"], sizes, strict=True):
+            if parameter.grad is None:  # a batch may leave a layer out
+                continue
+            if not self.state[parameter]:
+                self.state[parameter].update(_tadam_start(parameter, group["betas"][0]))
+            parameters, dimensions = found.setdefault(self.state[parameter]["step"], ([], []))
+            parameters.append(parameter)
+            dimensions.append(size)
+        yield from found.values()
+
+    def _step_alike(self, parameters: list[Tensor], dimensions: list[int], group: Group) -> None:
+        gradients = _gradients(parameters)
+        if decay := group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
+        like = parameters[0]
+        size = _on_device(tuple(dimensions), like.dtype, like.device)
+        _tadam_step(parameters, gradients, size, [self.state[p] for p in parameters], group)
+
+
+@lru_cache(maxsize=64)
+def _on_device(numbers: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers that a device needs at every step, copied once."""
+    return torch.tensor(numbers, dtype=dtype).to(device)
 
 
 def _tadam_start(parameter: Tensor, beta1: float) -> dict[str, Any]:
@@ -122,25 +142,45 @@ def _tadam_start(parameter: Tensor, beta1: float) -> dict[str, Any]:
         "exp_avg": torch.zeros_like(parameter),
         "exp_avg_sq": torch.zeros_like(parameter),
         # The sum of weights at which Adam's own averaging would stand.
-        "weight_sum": parameter.new_tensor(beta1 / (1 - beta1)),
+        "weight_sum": parameter.new_full((), beta1 / (1 - beta1)),
     }
 
 
 def _tadam_step(
-    parameter: Tensor, gradient: Tensor, dimension: int, state: dict[str, Any], group: Group
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    dimension: Tensor,
+    states: list[dict[str, Any]],
+    group: Group,
 ) -> None:
     (beta1, beta2), eps = group["betas"], group["eps"]
-    mean, square, weight_sum = state["exp_avg"], state["exp_avg_sq"], state["weight_sum"]
-    state["step"] += 1
-    distance = ((gradient - mean).square() / (square + eps)).sum()
-    weight = 2.0 * dimension / (dimension + distance)
-    total = weight_sum + weight
-    mean.mul_(weight_sum / total).add_(gradient * (weight / total))
-    weight_sum.mul_((2 * beta1 - 1) / beta1).add_(weight)
-    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    first, second = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
-    denominator = (square / second).sqrt_().add_(eps)
-    parameter.addcdiv_(mean, denominator, value=-group["lr"] / first)
+    means, squares, sums = (
+        [state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "weight_sum")
+    )
+    weight = 2 * dimension / (dimension + _distance(gradients, means, squares, eps))
+    taken = weight / (torch.stack(sums) + weight)
+    torch._foreach_lerp_(means, gradients, taken.unbind())
+    torch._foreach_mul_(sums, (2 * beta1 - 1) / beta1)
+    torch._foreach_add_(sums, weight.unbind())
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
+    for state in states:
+        state["step"] += 1
+    first, second = 1 - beta1 ** states[0]["step"], 1 - beta2 ** states[0]["step"]
+    denominators = torch._foreach_div(squares, second)
+    torch._foreach_sqrt_(denominators)
+    torch._foreach_add_(denominators, eps)
+    torch._foreach_addcdiv_(parameters, means, denominators, value=-group["lr"] / first)
+
+
+def _distance(
+    gradients: list[Tensor], means: list[Tensor], squares: list[Tensor], eps: float
+) -> Tensor:
+    """Of each gradient from its mean, in units of the second moment, squared and summed."""
+    away, scale = torch._foreach_sub(gradients, means), torch._foreach_add(squares, eps)
+    torch._foreach_sqrt_(scale)
+    torch._foreach_div_(away, scale)
+    return torch.stack(torch._foreach_norm(away)).square()
 
 
 def _evaluate(closure: Closure | None) -> float | None:
@@ -150,12 +190,12 @@ def _evaluate(closure: Closure | None) -> float | None:
         return closure()
 
 
-def _with_gradient(group: Group) -> list[Parameter]:
+def _with_gradient(group: Group) -> list[Tensor]:
     return [p for p in group["params"] if p.grad is not None]
 
 
-def _gradient(parameter: Tensor) -> Tensor:
-    return cast(Tensor, parameter.grad)
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [cast(Tensor, p.grad) for p in parameters]
 
 
 OptimizerBuilder = Callable[[Recipe, list[Group]], Optimizer]

