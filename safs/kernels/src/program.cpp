@@ -207,8 +207,8 @@ static void collect(const Slot& s, int64_t groups) {
   }
 }
 
-static void prepare(const Program& p) {
-  for (int64_t i = 0; i < p.weights_count; i++) refresh(p.weights[i]);
+static void prepare(const Program& p, Team& team) {
+  team.each(p.weights_count, [&](int64_t i, int64_t) { refresh(p.weights[i]); });
   for (int64_t i = 0; i < p.dense_count; i++) {
     pack(p.dense[i].forward, p.dense[i].value);
     pack(p.dense[i].backward, p.dense[i].value);
@@ -218,13 +218,13 @@ static void prepare(const Program& p) {
 
 static void step(Program& p, const Images& images, const Batch& batch, Sums& sums, Team& team) {
   run(p, (Operation*)p.train, p.train_count, {images, batch, nullptr}, team);
-  for (int64_t i = 0; i < p.weights_count; i++) collect(p.weights[i], p.groups);
+  team.each(p.weights_count, [&](int64_t i, int64_t) { collect(p.weights[i], p.groups); });
   for (int64_t i = 0; i < p.dense_count; i++) collect(p.dense[i], p.groups);
   for (int64_t i = 0; i < p.biases_count; i++) collect(p.biases[i], p.groups);
   for (int64_t i = 0; i < p.slots_count; i++) collect(p.slots[i], p.groups);
   p.rule.step++;
   update_all(p.parameters, p.parameters_count, p.rule, p.before, p.free, sums);
-  prepare(p);
+  prepare(p, team);
   sums.steps++;
   sums.images += batch.count;
   sums.loss = p.head->sums.total(p.head->classes, p.groups);
@@ -238,8 +238,8 @@ extern "C" void safs_train_epoch(Program* p, const Images* images, const int64_t
   *sums = Sums{};
   p->rule.lr = lr;
   for (int i = 0; i < 2; i++) p->head->sums.take(p->head->classes + i, p->groups);
-  prepare(*p);
   Team team(p->profile ? 1 : p->threads);
+  prepare(*p, team);
   for (int64_t start = 0; start < count && std::isfinite(sums->loss); start += p->batch) {
     const Batch batch = {smaller(p->batch, count - start), 1, order + start, labels,
                          p->groups};
@@ -250,8 +250,8 @@ extern "C" void safs_train_epoch(Program* p, const Images* images, const int64_t
 // logits[count][classes] in evaluation mode.
 extern "C" void safs_logits(Program* p, const Images* images, const int64_t* order, int64_t count,
                             float* logits) {
-  prepare(*p);
   Team team(p->threads);
+  prepare(*p, team);
   for (int64_t start = 0; start < count; start += p->batch) {
     const Batch batch = {smaller(p->batch, count - start), 0, order + start, nullptr, p->groups};
     const Session session = {*images, batch, logits + start * p->head->classes};
