@@ -12,6 +12,7 @@ from rich.table import Table
 from bench.paper import hours as published_hours
 from pipelines.config.study import Study
 from pipelines.engine import compute
+from pipelines.engine.work import place_of
 from pipelines.plan import PlanStep, run_epochs, steps, training_images
 from pipelines.tasks import timing
 
@@ -40,6 +41,7 @@ def measure(study: Study) -> EpochSeconds:
                 study.profile.backend,
                 study.profile.acceleration,
                 training_images(pair.dataset.name, compute.data_directory()),
+                place=place_of(pool, pair, study.profile.backend),
             )
 
         return dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))

@@ -22,7 +22,7 @@ from pipelines.engine.jobs import Files, Job
 from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal
 from pipelines.tasks import training
-from pipelines.tasks.shared import WEIGHTS
+from pipelines.tasks.shared import WEIGHTS, multiply_adds
 from safs.arms import ARMS, chromosome
 from safs.datasets import load_part
 from safs.errors import SafsError
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     from safs.method.stage2 import Tuned
 
 T = TypeVar("T")
+
+
+def place_of(pool: compute.Pool, pair: Pair, backend: BackendName) -> compute.Place | None:
+    """The kind of worker that trains a pair; None where all have the same device."""
+    if pool.placement is None:
+        return None
+    return compute.place(pool.run(multiply_adds, pair.network, pair.dataset.name), backend)
 
 
 class Work:
@@ -105,11 +112,21 @@ class Work:
         return self.study.profile.backend
 
     @cached_property
+    def place(self) -> compute.Place | None:
+        """The kind of worker that trains this pair; None where all have the same device."""
+        return place_of(self.pool, self.pair, self.backend)
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run one task on a worker for this pair and wait for its result."""
+        return self.pool.run(function, *arguments, place=self.place)
+
+    @cached_property
     def worker(self) -> training.Worker:
         """What the workers are."""
         trained = (self.pair.network, self.pair.dataset.name, self.pair.search.operators)
-        found = self.pool.run(training.worker, self.backend, *trained)
-        if found.where["device"] == "cpu" and compute.gpus_wanted(self.pool.where):
+        found = self.run(training.worker, self.backend, *trained)
+        wanted = compute.gpus_wanted(self.pool.where) and self.place != "cpu"
+        if wanted and found.where["device"] == "cpu":
             self.progress.notice("PyTorch sees none of this host's GPUs: training on the CPU")
         return found
 
@@ -317,7 +334,7 @@ class Work:
         Such a failure counts as a failed run but never as finished work: a rerun tries again.
         """
         try:
-            result = self.pool.run(training.train, job, files, self.pool.topic)
+            result = self.run(training.train, job, files, self.pool.topic)
         except compute.WorkerDied as death:
             self.progress.notice(f"{death}; the workers' logs are in scratch/logs")
             return self._untrained(str(death))

@@ -60,7 +60,7 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
         return
     record["digests"]["identity"] = identity
     if artefact["result"]["failure"] is None:
-        measured = work.pool.run(
+        measured = work.run(
             evaluation.evaluate,
             work.pair.network,
             work.pair.dataset.name,

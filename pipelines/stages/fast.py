@@ -158,7 +158,7 @@ def rank(work: Work, replicate: int, start: PrunedStart) -> None:
     job = stage1.candidate(work, replicate, start, work.pair.search, start.default)
 
     def make(place: Path) -> Json:
-        told = work.pool.run(prediction.predict, job, start.files(), list(found), names, images)
+        told = work.run(prediction.predict, job, start.files(), list(found), names, images)
         candidates = zip(found.items(), told["scores"], strict=True)
         return {
             "pair": work.pair_name,
@@ -214,7 +214,7 @@ class _Oracle:
         told = self.journal.get(key)
         if told is None:
             asked = (list(chromosomes), [fast.predictor], fast.images)
-            told = self.work.pool.run(prediction.predict, self.job, self.start.files(), *asked)
+            told = self.work.run(prediction.predict, self.job, self.start.files(), *asked)
             self.journal.add(key, told)
         self.epochs += told["epochs"]
         self.seconds += told["seconds"]

@@ -36,7 +36,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
             def make(place: Path) -> Json:
                 if weights is None:
                     return {"failure": "the dense training failed"}
-                made = work.pool.run(
+                made = work.run(
                     pruning.prune,
                     spec.network,
                     spec.dataset.name,

@@ -24,14 +24,16 @@ WEIGHTS = Path("artefact.safetensors")
 
 
 def own_device() -> torch.device:
-    """This worker's device, prepared: with several GPUs each worker takes its own."""
+    """This worker's device, prepared: the one that it was given, or with several GPUs its own."""
     import torch
 
     from safs.backends.device import pick, prepare
 
-    device = pick(compute.device_name())
+    given = compute.announced()
+    number = compute.worker_number()
+    device = pick(given.device(number) if given else compute.device_name())
     if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", compute.worker_number() % torch.cuda.device_count())
+        device = torch.device("cuda", number % torch.cuda.device_count())
     prepare(device)
     if threads := compute.settings().threads:
         os.environ["SAFS_THREADS"] = str(threads)
@@ -52,6 +54,19 @@ def empty(network: NetworkSpec, dataset: str, *, seed: int = 0, replicate: int =
         replicate=replicate,
         options=network.options,
     )
+
+
+def multiply_adds(network: NetworkSpec, dataset: str) -> int:
+    """Of the dense network, for one image."""
+    import torch
+
+    from safs.datasets import DATASETS
+    from safs.networks import prunable
+    from safs.pruning import compression
+
+    model = empty(network, dataset)
+    whole = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
+    return compression.account(model, whole, DATASETS[dataset].shape).macs
 
 
 def load_dense(network: NetworkSpec, dataset: str, path: Path) -> nn.Module:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import re
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import yaml
 
 from pipelines.dvc import launch
 from pipelines.engine import compute
-from pipelines.engine.compute import clusters
+from pipelines.engine.compute import clusters, place
+from pipelines.engine.compute import pool as pool_module
+from pipelines.engine.compute.placement import Place, Placement, announce, announced, spread
 from pipelines.engine.compute.pool import number_of
-from pipelines.engine.compute.settings import default_workers, visible_gpus
+from pipelines.engine.compute.settings import Compute, default_workers, visible_gpus
+from pipelines.tasks.shared import multiply_adds, own_device
 from safs.errors import SafsError
+from safs.spec import NetworkSpec
 
 SLURM = {"memory": "4GB", "walltime": "02:00:00"}
 VARIABLES = (
@@ -116,22 +122,109 @@ def test_a_file_that_is_named_must_exist(monkeypatch):
         compute.settings()
 
 
-def test_one_worker_per_gpu_that_is_visible(monkeypatch, tmp_path):
+def test_workers_for_the_cores_and_for_every_gpu_that_is_visible(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     assert default_workers("auto", tmp_path) == default_workers("cuda", tmp_path) == 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
-    assert default_workers("auto", tmp_path) == 2
+    assert default_workers("auto", tmp_path) == default_workers("cuda", tmp_path) == 2
     assert default_workers("cuda:0", tmp_path) == 1
-    cores = default_workers("cpu", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")
-    assert default_workers("auto", tmp_path) == 1
+    assert default_workers("auto", tmp_path) == 2
+    assert default_workers("cuda", tmp_path) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    assert visible_gpus(tmp_path) == 1, "a process sees one instance"
     for none in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
         assert visible_gpus(tmp_path) == 0
-        assert default_workers("auto", tmp_path) == cores
-    assert default_workers("auto", tmp_path / "none") == cores
+        assert default_workers("auto", tmp_path) == 2
+    assert default_workers("auto", tmp_path / "none") == default_workers("cpu", tmp_path) == 2
+
+
+def test_gpus_without_device_files_are_those_that_nvidia_smi_names(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "dxg").touch()
+    assert visible_gpus(tmp_path) == 0, "no nvidia-smi"
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 'GPU 0: one (UUID: GPU-1)'\necho 'GPU 1: another'\n")
+    command.chmod(0o755)
+    assert visible_gpus(tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "cores", "shared", "gpu", "cpu"),
+    [
+        (1, 2, 2, [0], [0], [1]),
+        (1, 16, 16, [0, 1, 2, 3], [0], list(range(4, 16))),
+        (4, 8, 8, [0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7]),
+        (2, 4, 64, [0, 1], [0, 1], [2, 3]),
+        (2, 1, 64, [0], [0], [0]),  # what there is
+        (2, 2, 1, [0, 1], [0, 1], [0, 1]),
+    ],
+)
+def test_workers_share_gpus_and_cores(gpus, workers, cores, shared, gpu, cpu):
+    found = spread(gpus, workers, cores)
+    places = {name: found.numbers(name) for name in get_args(Place)}
+    assert places == {"shared gpu": shared, "gpu": gpu, "cpu": cpu}
+    assert len({found.device(number) for number in gpu}) == len(gpu), "a GPU of its own"
+    if cpu != shared:
+        assert {found.device(number) for number in cpu} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset", "where"),
+    [
+        ("lenet5", "mnist", "cpu"),
+        ("efficientnet_b0", "imagenet16", "shared gpu"),
+        ("vgg16", "cifar10", "gpu"),
+        ("resnet18", "cifar10", "gpu"),
+    ],
+)
+def test_small_networks_train_on_cores_and_large_ones_have_a_gpu(network, dataset, where):
+    size = multiply_adds(NetworkSpec(name=network), dataset)
+    assert place(size, "auto") == where
+    assert place(size, "dense") == ("shared gpu" if where == "cpu" else where)
+
+
+def test_a_task_goes_to_the_workers_of_its_place(monkeypatch):
+    asked = []
+
+    class Client:
+        def submit(self, function, *arguments, pure, workers):
+            asked.append(workers)
+            done = Future()
+            done.set_result(function(*arguments))
+            return done
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(compute.Pool, "_connect", lambda pool: Client())
+    monkeypatch.setattr(Client, "subscribe_topic", lambda *_: None, raising=False)
+    monkeypatch.setattr(pool_module, "placement", lambda where: Placement(1, 2, 5))
+    with compute.Pool(lambda identity, epoch: None, Compute(workers=5)) as pool:
+        assert [pool.run(abs, -3, place=p) for p in (None, "cpu", "shared gpu", "gpu")] == [3] * 4
+    assert asked == [None, [2, 3, 4], [0, 1], [0]]
+
+
+def test_a_worker_has_the_device_that_was_announced_for_it(monkeypatch):
+    monkeypatch.setenv("SAFS_PLACEMENT", "")
+    announce(Placement(2, 3, 8))
+    found = announced()
+    assert [found.device(number) for number in range(5)] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+        "cpu",
+    ]
+    monkeypatch.setattr(compute, "worker_number", lambda: 4)
+    assert own_device().type == "cpu"
+    announce(None)
+    assert announced() is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from the first stage that trains to a minute after the last. ``docs/RUNNING.md``
 
 from typing import Any
 
+from pipelines.engine.compute.placement import Place, announced, place
 from pipelines.engine.compute.pool import (
     Abandoned,
     Pool,
@@ -28,13 +29,16 @@ from pipelines.engine.compute.settings import (
 __all__ = [
     "Abandoned",
     "Compute",
+    "Place",
     "Pool",
     "WorkerDied",
     "announce",
+    "announced",
     "cluster",
     "data_directory",
     "device_name",
     "gpus_wanted",
+    "place",
     "settings",
     "visible_gpus",
     "worker_count",

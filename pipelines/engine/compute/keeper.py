@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import layout, scratch, sources
+from pipelines.engine.compute import placement
 from pipelines.engine.compute.settings import Compute, data_directory, settings
 from safs import sealed
 from safs.errors import SafsError
@@ -143,6 +144,7 @@ def keep(folder: Path, place: Path) -> None:
 
     wanted = settings()
     os.environ["SAFS_DEVICE"] = wanted.device
+    placement.announce(placement.placement(wanted))
     # A keeper that is about to leave holds the lock until its workers are gone.
     with scratch.locked(folder / "alive"), clusters.start(wanted, place) as cluster:
         described = {"address": cluster.scheduler_address, "pid": os.getpid()}

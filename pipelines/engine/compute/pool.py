@@ -8,9 +8,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.engine import artefacts
+from pipelines.engine.compute.placement import Place, Placement, placement
 from pipelines.engine.compute.settings import Compute, settings
 from safs.errors import SafsError
 
@@ -62,10 +64,19 @@ class Pool:
         if self._client is not None:
             self._client.close()
 
-    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+    @cached_property
+    def placement(self) -> Placement | None:
+        """How the workers have this machine's GPUs; None where all have the same device."""
+        return placement(self.where)
+
+    def run(self, function: Callable[..., T], *arguments: Any, place: Place | None = None) -> T:
         """Run one task on a worker and wait for its result.
 
         A task whose worker dies is tried once more, and so is one whose scheduler dies.
+
+        Args:
+            function, arguments: the task.
+            place: which workers may take it; None for any.
 
         Raises:
             WorkerDied: the second worker died too.
@@ -77,9 +88,9 @@ class Pool:
 
         client = self._connected()
         try:
-            return self._result(client, function, *arguments)
+            return self._result(client, place, function, *arguments)
         except CancelledError:
-            return self._result(self._connected(instead_of=client), function, *arguments)
+            return self._result(self._connected(instead_of=client), place, function, *arguments)
 
     def _here(self) -> ThreadPoolExecutor:
         """One thread of this process that runs the tasks."""
@@ -112,13 +123,17 @@ class Pool:
             where, why = self.where.address, " ".join(str(error).split())
             raise SafsError(f"address: {where!r}: no Dask scheduler answers ({why})") from None
 
-    def _result(self, client: Client, function: Callable[..., T], *arguments: Any) -> T:
+    def _result(
+        self, client: Client, place: Place | None, function: Callable[..., T], *arguments: Any
+    ) -> T:
         from distributed.scheduler import KilledWorker
 
         from pipelines.engine.compute import clusters, keeper
 
+        workers = self.placement.numbers(place) if self.placement and place else None
         try:
-            return self._wait(client, client.submit(function, *arguments, pure=False))
+            task = client.submit(function, *arguments, pure=False, workers=workers)
+            return self._wait(client, task)
         except KilledWorker as error:
             worker = error.last_worker
             log = clusters.log_of(keeper.logs(), worker.name, worker.pid)

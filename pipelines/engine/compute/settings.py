@@ -72,9 +72,10 @@ class Slurm(Spec):
 class Compute(Spec):
     """What trains: local processes, a running Dask cluster, or jobs of a SLURM queue.
 
-    ``workers`` is their number (default: one per GPU, else one per core); a running cluster has its
-    own. ``threads`` share a training on the kernels (default: one, or more where a run has more
-    cores than trainings at a time). Workers without work leave after ``idle_seconds``.
+    ``workers`` is their number (default: one per core, with ``device: cuda`` one per GPU); a
+    running cluster has its own. ``threads`` share a training on the kernels (default: one, or more
+    where a run has more cores than trainings at a time). Workers without work leave after
+    ``idle_seconds``.
     """
 
     kind: Literal["local", "address", "slurm"] = "local"
@@ -139,16 +140,19 @@ def data_directory() -> Path | None:
 
 
 def default_workers(device: str, machine: Path = Path("/dev")) -> int:
-    """One worker per GPU that this process may use, else one per core.
+    """One worker per core, and at least one per GPU that this process may use; with ``cuda`` one
+    per GPU.
 
     Args:
         device: the device asked for.
         machine: where the GPUs' device files are.
     """
-    count = visible_gpus(machine)
-    if count and device in ("auto", "cuda"):
-        return count
-    return 1 if device.startswith("cuda:") else len(os.sched_getaffinity(0))
+    cores, gpus = len(os.sched_getaffinity(0)), visible_gpus(machine)
+    if device == "auto":
+        return max(cores, gpus)
+    if device == "cuda" and gpus:
+        return gpus
+    return 1 if device.startswith("cuda:") else cores
 
 
 def gpus_wanted(where: Compute) -> bool:
