@@ -52,8 +52,7 @@ docs: setup  ## build the site of docs/ in docs/_build/html; a warning is an err
 	@echo docs/_build/html/index.html
 
 check-gpu: setup  ## the acceptance run for a machine with a CUDA device
-	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "check-gpu: torch sees no CUDA device here")'
-	$(BIN)/python -m pytest -m cuda tests -rs -v
+	@$(BIN)/safs-bench check-gpu
 
 bench-kernels: setup  ## time sparse against dense training here, with the roofline
 	$(BIN)/python tests/benchmarks/kernels.py --out results/speed/kernels.json

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.labs.cards import CardFile
 from bench.labs.schema import LabFile, seal
 from bench.record import Record
 from safs.checked import MAX_BYTES, KeyPath, plain, typed
@@ -23,6 +24,8 @@ from safs.files import read_text
 
 LABS = Path("results/labs")
 """Where reviewed files lie in the repository: ``<lab>/<profile>.json``."""
+CARDS = Path("results/gpu")
+"""Where files of GPUs lie: ``<card>.json``."""
 MAX_KEYS = 10_000
 """Of one run with all that is in it, and of everything beside the runs; so many can be wrong."""
 
@@ -30,12 +33,14 @@ _BETWEEN = re.compile(r"[\s,:]*")
 
 
 def validate(path: Path) -> list[str]:
-    """Faults of a record or a lab file, one line each; for a lab file with the line number."""
+    """Faults of a record, lab file or card file, one line each; of the last two with its number."""
     try:
         text = _text(path)
         values = plain(text, path)
         if isinstance(values, dict) and "lab_file" in values:
             _lab_file(text, values, str(path))
+        elif isinstance(values, dict) and "card_file" in values:
+            _card_file(text, values, str(path))
         else:
             _few_keys(values, str(path))
             typed(Record, text, path)
@@ -60,13 +65,30 @@ def _lab_file(text: str, values: Any, source: str) -> LabFile:
     for part in (parts, *(runs if isinstance(runs, list) else ())):
         _few_keys(part, source)
     file = typed(LabFile, text, source, partial(lines, text))
-    if seal(values) != file.digest:
+    _check_seal(file.digest, text, values, source)
+    return file
+
+
+def read_card(path: Path) -> CardFile:
+    """Read and check a card file. Raises SafsError, one line per fault."""
+    text = _text(path)
+    return _card_file(text, plain(text, path), str(path))
+
+
+def _card_file(text: str, values: Any, source: str) -> CardFile:
+    _few_keys(values, source)
+    file = typed(CardFile, text, source, partial(lines, text))
+    _check_seal(file.digest, text, values, source)
+    return file
+
+
+def _check_seal(digest: str, text: str, values: Any, source: str) -> None:
+    if seal(values) != digest:
         line = lines(text, ())["digest",]
         raise SafsError(
-            f"{source}:{line}: digest: got {file.digest}; expected the digest of the content: the "
+            f"{source}:{line}: digest: got {digest}; expected the digest of the content: the "
             "file was changed after safs-bench wrote it"
         )
-    return file
 
 
 def _text(path: Path) -> str:

@@ -12,7 +12,7 @@ from pipelines.cli.common import FILE
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=FILE)
 def validate(files: tuple[Path, ...]) -> int:
-    """Check records and lab FILES against the schema.
+    """Check records, lab files and card FILES against the schema.
 
     Exit code 2 if one is not valid, with a line for each fault.
     """

@@ -1,11 +1,13 @@
-"""The commands about this machine: ``doctor`` and ``completion``."""
+"""The commands about this machine: ``doctor``, ``check-gpu`` and ``completion``."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
-from pipelines.cli.common import data_option, json_option, tell
+from pipelines.cli.common import FILE, at_root, data_option, json_option, tell
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -35,3 +37,24 @@ def completion(ctx: click.Context, shell: str) -> None:
     assert kind is not None, "click knows the shells that are listed"
     program = ctx.find_root().command
     click.echo(kind(program, {}, "safs-bench", "_SAFS_BENCH_COMPLETE").source())
+
+
+@click.command()
+@click.option(
+    "--to", "folder", type=FILE, metavar="FOLDER", help="Where the files go (default: results/gpu)."
+)
+def check_gpu(folder: Path | None) -> int:
+    """Check and time this machine's GPU, in less than ten minutes.
+
+    Every check is made, whatever fails, and written down with the speed of every pair. Exit code 1
+    if a check failed.
+    """
+    from bench.labs.reading import CARDS
+    from pipelines.acceptance import checks, run
+    from pipelines.config.study import named
+
+    at_root()
+    device = run.prepared()
+    file = run.run(device, checks.checks(), named("paper").pairs, folder or CARDS, click.echo)
+    click.echo(f"{len(file.checks)} checks, {len(file.failed)} failed")
+    return 1 if file.failed else 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from bench.labs.cards import CardFile
+from bench.labs.reading import CARDS, read_card
 from bench.paper import hours as published_hours
 from pipelines.config.study import Study
 from pipelines.engine import compute
@@ -108,6 +111,29 @@ def beside_table3(study: Study, seconds: EpochSeconds) -> Table:
             here = {arm: n * seconds[name, ratio] / 3600 for arm, n in epochs.items()}
             table.add_row(name, f"{ratio:.2f}", _two_hours(here), _two_hours(printed))
     return table
+
+
+def on_cards(study: Study, folder: Path = CARDS) -> list[str]:
+    """A line for each GPU of which a file says how fast it trains; or that there is none."""
+    files = [read_card(path) for path in sorted(folder.glob("*.json"))]
+    if not files:
+        return [f"GPU hours: none has been measured ({folder}); `make check-gpu` measures them"]
+    return [_card_hours(study, file) for file in files]
+
+
+def _card_hours(study: Study, file: CardFile) -> str:
+    """Every stage at the plain arithmetic of the file, one training at a time on one GPU."""
+    each = {s.pair: s.seconds / s.images for s in file.speeds if s.option == "plain" and s.seconds}
+    hours: dict[str, float] = {}
+    for step in steps(study):
+        pair = study.pairs[step.pair]
+        if (second := each.get(step.pair)) is not None:
+            count = training_images(pair.dataset.name, compute.data_directory())
+            spent = step.epochs * count * second / 3600
+            hours[step.pair] = hours.get(step.pair, 0.0) + spent
+    told = [f"{name} {value:,.1f}" for name, value in hours.items()]
+    missing = [f"{name} not measured" for name in study.pairs if name not in hours]
+    return f"GPU hours on {file.card.name}: {', '.join([*told, *missing])}"
 
 
 def _two_hours(hours: Mapping[str, float]) -> str:

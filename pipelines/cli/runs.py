@@ -57,18 +57,19 @@ def networks(as_json: bool) -> None:
 @json_option
 def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     """Say what PROFILE will train, and how long it takes here."""
-    from rich.console import Group
+    from rich.console import Group, RenderableType
 
-    from pipelines.cli.plan import beside_table3, measure, rows, view
+    from pipelines.cli.plan import beside_table3, measure, on_cards, rows, view
     from pipelines.engine import compute
 
     study = study_of(profile)
     seconds = {} if no_measure else measure(study)
     workers = compute.worker_count()
-    tables = [view(study, seconds, workers)]
+    shown: list[RenderableType] = [view(study, seconds, workers)]
     if seconds:
-        tables.append(beside_table3(study, seconds))
-    tell(rows(study, seconds, workers), as_json, lambda: Group(*tables))
+        shown.append(beside_table3(study, seconds))
+    shown += on_cards(study)
+    tell(rows(study, seconds, workers), as_json, lambda: Group(*shown))
 
 
 @click.command()

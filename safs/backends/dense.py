@@ -53,17 +53,22 @@ class DenseBackend:
 
     def train_epoch(self, epoch: int, lr: float) -> EpochSums:
         """One pass over the training images."""
+        totals = self.begin(epoch, lr)
+        for images, labels in self.order.batches(self.fold, epoch, self.recipe.batch_size):
+            self.step(images, labels, lr, totals)
+        return totals.sums()
+
+    def begin(self, epoch: int, lr: float) -> Totals:
+        """Get ready for the steps of an epoch, whose sums are yet 0."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         device = self.fold.train.labels.device
         self.network.train()
         seed_generators(device, self._dropout_seed(epoch))
-        totals = _Totals(device)
-        for images, labels in self.order.batches(self.fold, epoch, self.recipe.batch_size):
-            self._step(images, labels, lr, totals)
-        return totals.sums()
+        return Totals(device)
 
-    def _step(self, images: Tensor, labels: Tensor, lr: float, totals: _Totals) -> None:
+    def step(self, images: Tensor, labels: Tensor, lr: float, totals: Totals) -> None:
+        """One step, which copies nothing from a device and waits for none."""
         self.optimizer.zero_grad(set_to_none=True)
         with self.faster.autocast():
             output = self.faster.forward(self.faster.images(images))
@@ -111,7 +116,7 @@ def _vector(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
-class _Totals:
+class Totals:
     """Sums kept on the device until the end of the epoch, so that steps need not wait for it."""
 
     def __init__(self, device: torch.device) -> None:

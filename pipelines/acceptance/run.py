@@ -1,0 +1,117 @@
+"""The acceptance run: every check, then speed; one file and one page, whatever fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.labs import cards
+from bench.labs.reading import read_card
+from pipelines.acceptance import speed
+from pipelines.acceptance.checks import Check, Failed
+from pipelines.config.pair import Pair
+from safs.backends.device import driver
+from safs.errors import SafsError
+from safs.files import write_text
+
+CHECK_SECONDS, ALL_SECONDS = 300.0, 540.0
+"""When no further check begins, and no further timing: the run stays under ten minutes."""
+Tell = Callable[[str], None]
+
+
+def run(
+    device: torch.device,
+    checks: Iterable[Check],
+    pairs: Mapping[str, Pair],
+    folder: Path,
+    tell: Tell,
+) -> cards.CardFile:
+    """Check, time, and write ``<card>.json`` and ``<card>.md``.
+
+    Args:
+        device: a CUDA device, prepared as workers prepare theirs.
+        checks: in this order.
+        pairs: to time, by name.
+        folder: where the files go.
+        tell: is given a line for each check and timing.
+    """
+    began = time.monotonic()
+    checked = [_checked(check, device, began + CHECK_SECONDS, tell) for check in checks]
+    ends = began + ALL_SECONDS
+    fast = [_told(row, tell) for row in speed.speeds(pairs, device, ends)]
+    small = {name: pair for name, pair in pairs.items() if pair.network.name in _SMALL}
+    together = [_told(row, tell) for row in speed.side_by_side(small, ends)]
+    content = {
+        "card": describe(device).model_dump(),
+        "seconds": round(time.monotonic() - began, 1),
+        "checks": [row.model_dump() for row in checked],
+        "speeds": [row.model_dump() for row in fast],
+        "side_by_side": [row.model_dump() for row in together],
+    }
+    return _written(content, folder)
+
+
+_SMALL = ("lenet5", "efficientnet_b0")
+
+
+def _checked(check: Check, device: torch.device, ends: float, tell: Tell) -> cards.Check:
+    started = time.monotonic()
+    status: cards.Status = "passed"
+    try:
+        told = check.run(device) if started < ends else ""
+        status = "passed" if started < ends else "left out"
+        told = told or "the time was up"
+    except Failed as error:
+        status, told = "failed", str(error)
+    except Exception as error:  # whatever a driver, a library or a fault of ours raises
+        status, told = "failed", speed.in_a_line(error)
+    seconds = time.monotonic() - started
+    tell(f"{status:9s}{check.group}: {check.name} ({seconds:.1f} s): {told}")
+    row = {"group": check.group.replace(" ", "-"), "name": check.name, "status": status}
+    return cards.Check(**row, seconds=round(seconds, 2), told=told[:900])
+
+
+def _told(row: Any, tell: Tell) -> Any:
+    tell(" ".join(f"{key}={value}" for key, value in row.model_dump().items() if value is not None))
+    return row
+
+
+def describe(device: torch.device) -> cards.Card:
+    """The card and what is installed for it."""
+    found: Any = torch.cuda.get_device_properties(device)
+    versions: Any = torch.version
+    cudnn: Any = torch.backends.cudnn
+    pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    return cards.Card(
+        name=found.name, driver=driver(), cuda=str(versions.cuda), cudnn=str(cudnn.version()),
+        torch=torch.__version__, bytes=found.total_memory, mps=pipe.is_dir(),
+        mig="MIG" in found.name or os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG-"),
+    )  # fmt: skip
+
+
+def _written(content: dict[str, Any], folder: Path) -> cards.CardFile:
+    name = "-".join("".join(c if c.isalnum() else " " for c in content["card"]["name"]).split())
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name.lower()}.json"
+    write_text(target, cards.render(content))
+    file = read_card(target)
+    write_text(target.with_suffix(".md"), cards.page(file))
+    return file
+
+
+def prepared() -> torch.device:
+    """The device, as a worker has it.
+
+    Raises:
+        SafsError: torch sees none.
+    """
+    if not torch.cuda.is_available():
+        raise SafsError("check-gpu: torch sees no CUDA device here")
+    from pipelines.tasks.shared import own_device
+
+    return own_device()
