@@ -109,9 +109,9 @@ def measure(case: Case, ratio: float, operator: str, rounds: int) -> Speed:
     dense_step = _dense(network, mask, data, recipe)
     seconds: dict[str, list[float]] = {"dense": [], "sparse": []}
     for _ in range(rounds + 1):
-        seconds["dense"].append(_seconds(dense_step, case.dense_steps) / case.batch)
+        seconds["dense"].append(seconds_of(dense_step, case.dense_steps) / case.batch)
         seconds["sparse"].append(
-            _seconds(lambda: sparse.train_epoch(data, order, 1e-3), 1) / len(data)
+            seconds_of(lambda: sparse.train_epoch(data, order, 1e-3), 1) / len(data)
         )
     dense, thin = (np.array(seconds[side][1:]) for side in ("dense", "sparse"))  # first: warm-up
     share, gflops = _profile(sparse, data, order)
@@ -142,7 +142,7 @@ def _dense(network: fx.GraphModule, mask: Mask, data: Images, recipe: Recipe) ->
     return step
 
 
-def _seconds(work: Callable[[], Any], times: int) -> float:
+def seconds_of(work: Callable[[], Any], times: int) -> float:
     """CPU seconds of one call."""
     started = time.process_time()
     for _ in range(times):
@@ -171,7 +171,7 @@ def roofline() -> dict[str, float]:
     """GFLOP/s of one core: out of registers, and with one load per multiply-add by working set."""
     lib = structures.library()
     count = 2_000_000
-    seconds = _seconds(lambda: lib.safs_multiply_adds(ctypes.c_int64(count)), 3)
+    seconds = seconds_of(lambda: lib.safs_multiply_adds(ctypes.c_int64(count)), 3)
     found = {"registers": count * 12 * 2 * 8 / seconds / 1e9}
     for label, size in (("16 KB", 14), ("256 KB", 18), ("4 MB", 22), ("64 MB", 26)):
         found[label] = _loaded(np.ones((1 << size) // 4, np.float32), max(1, 1 << (30 - size)))
@@ -186,7 +186,7 @@ def _loaded(data: np.ndarray, rounds: int) -> float:
     def work() -> None:
         lib.safs_loaded_multiply_adds(address, size, ctypes.c_int64(rounds))
 
-    return 2 * data.size * rounds / min(_seconds(work, 1) for _ in range(3)) / 1e9
+    return 2 * data.size * rounds / min(seconds_of(work, 1) for _ in range(3)) / 1e9
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
