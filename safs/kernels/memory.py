@@ -29,6 +29,10 @@ class Arena:
     """Zeroed memory for feature maps, on large pages where the system has them.
 
     The kernels jump from channel to channel; with 4 KB pages each jump may miss the TLB.
+
+    Attributes:
+        size: bytes that maps take.
+        taken: bytes that the system was asked for.
     """
 
     _CHUNK = 16 << 20
@@ -37,7 +41,7 @@ class Arena:
     def __init__(self) -> None:
         self._chunk = np.zeros(0, np.uint8)
         self._used = 0
-        self.size = 0
+        self.size = self.taken = 0
 
     def floats(self, count: int) -> np.ndarray:
         """``count`` zeros in float32, with 64 bytes to spare on either side."""
@@ -51,6 +55,7 @@ class Arena:
 
     def _grow(self, size: int) -> None:
         size = -(-(size + self._PAGE) // self._PAGE) * self._PAGE
+        self.taken += size
         memory = mmap.mmap(-1, size)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)

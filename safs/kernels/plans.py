@@ -30,5 +30,5 @@ def give(key: Hashable, plan: Plan) -> None:
     """Let a plan wait; those that have waited longest go where memory is short."""
     _waiting.pop(key, None)
     _waiting[key] = plan
-    while sum(other.arena.size for other in _waiting.values()) > _MOST_BYTES:
+    while sum(other.arena.taken for other in _waiting.values()) > _MOST_BYTES:
         del _waiting[next(iter(_waiting))]
