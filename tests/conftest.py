@@ -1,8 +1,17 @@
-"""The longest files start first, so that no process is left alone with one of them at the end."""
+"""The longest files start first, so that no process is left alone with one of them at the end.
+
+And the simulated CUDA device, a fixture; torch is imported with the first test that asks for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from simulated.cuda import Simulated
 
 LONGEST = ("test_end_to_end", "test_side_by_side", "test_fast", "test_compute_workers")
 
@@ -14,3 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
     items.sort(key=place)
+
+
+@pytest.fixture
+def simulated() -> Iterator[Simulated]:
+    """Two simulated CUDA devices (:mod:`simulated`); everything is as before after the test."""
+    from simulated.cuda import installed
+
+    with installed(devices=2) as devices:
+        yield devices

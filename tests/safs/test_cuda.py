@@ -1,15 +1,17 @@
-"""The acceptance run for a machine with a CUDA device: `make check-gpu`.
+"""What has to hold on a CUDA device: a simulated one, and where there is one a real one.
 
-Nothing here has run yet where this suite was written, as there was no such device; each test says
-what its author expects of one.
+`pytest -m cuda` selects the real one. Simulated networks are narrow, as the CPU computes them.
 """
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from counting import survivors
+from simulated.cuda import installed
+from simulated.launches import NARROW
 
 from safs import masks
 from safs.backends.device import bit_identity, peak_memory, pick, prepare, reset_peak
@@ -22,12 +24,16 @@ from safs.training import evaluation
 from safs.training.data import BatchOrder, Fold, Images, load_fold
 from safs.training.loop import train
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here"),
-]
+REAL = pytest.param(
+    "real",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here"),
+    ],
+)
 ORDER = BatchOrder(1, 0, "final")
 RECIPE = Recipe(lr=0.05, momentum=0.9, batch_size=64)
+IMAGES = {"simulated": 70, "real": 1300}
 NETWORKS = {
     "lenet5": ((1, 28, 28), 10),
     "vgg16": ((3, 32, 32), 10),
@@ -36,11 +42,20 @@ NETWORKS = {
 }
 
 
+@pytest.fixture(scope="module", params=["simulated", REAL])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def device():
-    chosen = pick("cuda")
-    prepare(chosen)
-    return chosen
+def device(kind):
+    with installed() if kind == "simulated" else nullcontext():
+        chosen = pick("cuda")
+        prepare(chosen)
+        yield chosen
+
+
+only_real = pytest.mark.parametrize("kind", [REAL], indirect=True, scope="module")
 
 
 def lenet(device, ratio=0.9):
@@ -50,15 +65,21 @@ def lenet(device, ratio=0.9):
     return network.to(device), mask
 
 
-def digits(device, count=1280):
-    fold = load_fold("mnist5k", 0, 1, device)
-    few = slice(0, count)
-    part = fold.train
-    images = Images(part.pixels[few], part.labels[few], part.mean, part.std)
-    return Fold(images, fold.validation, fold.augmentation, fold.classes)
+@pytest.fixture(scope="module")
+def digits(kind):
+    """A fold by device; its last batch is a partial one."""
+    few = slice(0, IMAGES[kind])
+
+    def load(place):
+        fold = load_fold("mnist5k", 0, 1, place)
+        part = fold.train
+        images = Images(part.pixels[few], part.labels[few], part.mean, part.std)
+        return Fold(images, fold.validation, fold.augmentation, fold.classes)
+
+    return load
 
 
-def noise(device, shape, classes, count=64):
+def noise(device, shape, classes, count):
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (count, *shape), dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(0, classes, count))
@@ -68,14 +89,15 @@ def noise(device, shape, classes, count=64):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_takes_a_masked_step(device, name):
+def test_every_network_takes_a_masked_step(kind, device, name):
     shape, classes = NETWORKS[name]
-    network = build(name, shape, classes)
-    mask = prune(network, 0.9)
+    options, batch, ratio = ({}, 64, 0.9) if kind == "real" else (NARROW[name], 8, 0.5)
+    network = build(name, shape, classes, options=options)
+    mask = prune(network, ratio)
     masks.apply(mask, network)
     reset_peak(device)
-    recipe = Recipe(lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64)
-    fold = noise(device, shape, classes)
+    recipe = Recipe(lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=batch)
+    fold = noise(device, shape, classes, 3 * batch // 2)
     outcome = train(network.to(device), fold, recipe, 1, ORDER, mask=mask, backend="auto")
     assert outcome.failure is None and outcome.backend == "dense"
     assert survivors(network) == {layer: int(k.sum()) for layer, k in mask.items()}
@@ -85,7 +107,7 @@ def test_every_network_takes_a_masked_step(device, name):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_twice_the_same_is_bit_identical(device, optimizer):
+def test_twice_the_same_is_bit_identical(device, digits, optimizer):
     recipe = Recipe(optimizer=optimizer, lr=0.01, batch_size=64)
     runs = []
     for _ in range(2):
@@ -96,7 +118,7 @@ def test_twice_the_same_is_bit_identical(device, optimizer):
     assert all(torch.equal(runs[0][1][name], value) for name, value in runs[1][1].items())
 
 
-def test_the_device_agrees_with_the_cpu(device):
+def test_the_device_agrees_with_the_cpu(device, digits):
     """Same images, same order, same start; only the arithmetic differs."""
     outcomes = []
     for place in (device, torch.device("cpu")):
@@ -106,7 +128,7 @@ def test_the_device_agrees_with_the_cpu(device):
     assert ours == pytest.approx(reference, rel=1e-3)
 
 
-def test_a_resumed_training_ends_bit_for_bit(device):
+def test_a_resumed_training_ends_bit_for_bit(device, digits):
     states = []
     network, mask = lenet(device)
     whole = train(
@@ -121,12 +143,19 @@ def test_a_resumed_training_ends_bit_for_bit(device):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"tf32": True}, {"bf16": True}, {"channels_last": True}, {"compile": "on"},
-     {"compile": "cuda_graphs"}],
-    ids=str,
-)  # fmt: skip
-def test_faster_arithmetic_learns_as_well(device, options):
+    "options", [{"tf32": True}, {"bf16": True}, {"channels_last": True}], ids=str
+)
+def test_faster_arithmetic_learns_as_well(device, digits, options):
+    learns_as_well(device, digits, options)
+
+
+@only_real
+@pytest.mark.parametrize("options", [{"compile": "on"}, {"compile": "cuda_graphs"}], ids=str)
+def test_compiled_steps_learn_as_well(device, digits, options):
+    learns_as_well(device, digits, options)
+
+
+def learns_as_well(device, digits, options):
     network, mask = lenet(device)
     plain = train(network, digits(device), RECIPE, 3, ORDER, mask=mask)
     network, mask = lenet(device)

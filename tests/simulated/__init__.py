@@ -1,0 +1,21 @@
+"""A CUDA device that is not there, for tests on machines without one.
+
+Tensors say that they are on ``cuda:N`` and hold real numbers on the CPU. What CUDA refuses is
+refused: operands on two devices, a generator of another device, ``.numpy()``, and in strict
+deterministic mode what has no deterministic CUDA implementation. Launches, transfers and waits are
+counted (:class:`simulated.counts.Counts`).
+
+What it cannot show: CUDA's rounding, real nondeterminism, cuDNN, streams and graphs, compiled code,
+the speed of anything.
+
+How to use it::
+
+    def test_it(simulated):  # the fixture of tests/conftest.py
+        images = images.to(simulated.device)
+        with simulated.counting() as counts:
+            train(...)
+        assert not counts.waits
+
+The device holds for the thread that installed it; :meth:`simulated.cuda.Simulated.thread` lets
+another one use it.
+"""
