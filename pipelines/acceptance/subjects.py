@@ -19,7 +19,7 @@ from safs.spec import Acceleration, Recipe
 from safs.training.data import BatchOrder, Fold, Images
 from safs.training.loop import Outcome, Snapshot, train
 
-BATCH, IMAGES = 32, 80  # the last batch is not full
+BATCH, IMAGES = 32, 48  # the last batch is not full
 ORDER = BatchOrder(1, 0, "final")
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def fold(network: Network, device: torch.device, count: int = IMAGES) -> Fold:
     return Fold(images, images, network.augmentation, network.classes)
 
 
-def pruned(network: Network, ratio: float = 0.9) -> tuple[fx.GraphModule, Mask]:
+def pruned(network: Network, ratio: float = 0.5) -> tuple[fx.GraphModule, Mask]:
     """A pruned network on the CPU, with alpha and beta in its slots."""
     made = build(network.name, network.shape, network.classes, options=network.options)
     mask = prune(made, ratio)

@@ -12,9 +12,9 @@ rule out a dependency.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, cast, overload
+from typing import Any, NamedTuple, cast, overload
 
 import torch
 from torch import Tensor
@@ -102,32 +102,70 @@ class TAdam(Optimizer):
     def step(self, closure: Closure | None = None) -> float | None:
         """Do one step; ``closure`` re-evaluates the loss and returns it."""
         loss = _evaluate(closure)
-        for group in self.param_groups:
-            for parameters, dimensions in self._alike(group):
-                self._step_alike(parameters, dimensions, group)
+        for rule, members in self._alike().items():
+            _tadam_step(members, rule)
         return loss
 
-    def _alike(self, group: Group) -> Iterator[tuple[list[Tensor], list[int]]]:
-        """The parameters with a gradient, by how many steps they have made, and their sizes."""
-        sizes = group["dimensions"] or [p.numel() for p in group["params"]]
-        found: dict[int, tuple[list[Tensor], list[int]]] = {}
-        for parameter, size in zip(group["params"], sizes, strict=True):
-            if parameter.grad is None:  # a batch may leave a layer out
-                continue
-            if not self.state[parameter]:
-                self.state[parameter].update(_tadam_start(parameter, group["betas"][0]))
-            parameters, dimensions = found.setdefault(self.state[parameter]["step"], ([], []))
-            parameters.append(parameter)
-            dimensions.append(size)
-        yield from found.values()
+    def _alike(self) -> dict[_Rule, _Members]:
+        """The parameters with a gradient, of all groups, by what is the same for many of them.
 
-    def _step_alike(self, parameters: list[Tensor], dimensions: list[int], group: Group) -> None:
-        gradients = _gradients(parameters)
-        if decay := group["weight_decay"]:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
-        like = parameters[0]
-        size = _on_device(tuple(dimensions), like.dtype, like.device)
-        _tadam_step(parameters, gradients, size, [self.state[p] for p in parameters], group)
+        A batch may leave a layer out, which then has made fewer steps.
+        """
+        found: dict[_Rule, _Members] = {}
+        for group in self.param_groups:
+            sizes = group["dimensions"] or [p.numel() for p in group["params"]]
+            for parameter, size in zip(group["params"], sizes, strict=True):
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state.update(_tadam_start(parameter, group["betas"][0]))
+                state["step"] += 1
+                rule = _Rule(state["step"], group["lr"], group["betas"], group["eps"])
+                found.setdefault(rule, _Members()).add(
+                    parameter, size, group["weight_decay"], state
+                )
+        return found
+
+
+class _Rule(NamedTuple):
+    """What a step does, ``step`` being its number."""
+
+    step: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+
+
+class _Members:
+    """Parameters that step together: their numbers of free elements, decays and states."""
+
+    def __init__(self) -> None:
+        self.parameters: list[Tensor] = []
+        self.dimensions: list[int] = []
+        self.decays: list[float] = []
+        self.states: list[dict[str, Any]] = []
+
+    def add(self, parameter: Tensor, dimension: int, decay: float, state: dict[str, Any]) -> None:
+        self.parameters.append(parameter)
+        self.dimensions.append(dimension)
+        self.decays.append(decay)
+        self.states.append(state)
+
+    def gradients(self) -> list[Tensor]:
+        """Those of the loss, with what decays added."""
+        found = _gradients(self.parameters)
+        for decay in sorted(set(self.decays) - {0.0}):
+            chosen = [i for i, own in enumerate(self.decays) if own == decay]
+            added = torch._foreach_add(
+                [found[i] for i in chosen], [self.parameters[i] for i in chosen], alpha=decay
+            )
+            for i, gradient in zip(chosen, added, strict=True):
+                found[i] = gradient
+        return found
+
+    def of_state(self, key: str) -> list[Tensor]:
+        return [state[key] for state in self.states]
 
 
 @lru_cache(maxsize=64)
@@ -146,31 +184,24 @@ def _tadam_start(parameter: Tensor, beta1: float) -> dict[str, Any]:
     }
 
 
-def _tadam_step(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    dimension: Tensor,
-    states: list[dict[str, Any]],
-    group: Group,
-) -> None:
-    (beta1, beta2), eps = group["betas"], group["eps"]
-    means, squares, sums = (
-        [state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "weight_sum")
-    )
-    weight = 2 * dimension / (dimension + _distance(gradients, means, squares, eps))
+def _tadam_step(members: _Members, rule: _Rule) -> None:
+    beta1, beta2 = rule.betas
+    gradients, parameters = members.gradients(), members.parameters
+    means, squares, sums = map(members.of_state, ("exp_avg", "exp_avg_sq", "weight_sum"))
+    like = parameters[0]
+    dimension = _on_device(tuple(members.dimensions), like.dtype, like.device)
+    weight = 2 * dimension / (dimension + _distance(gradients, means, squares, rule.eps))
     taken = weight / (torch.stack(sums) + weight)
     torch._foreach_lerp_(means, gradients, taken.unbind())
     torch._foreach_mul_(sums, (2 * beta1 - 1) / beta1)
     torch._foreach_add_(sums, weight.unbind())
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
-    for state in states:
-        state["step"] += 1
-    first, second = 1 - beta1 ** states[0]["step"], 1 - beta2 ** states[0]["step"]
+    first, second = 1 - beta1**rule.step, 1 - beta2**rule.step
     denominators = torch._foreach_div(squares, second)
     torch._foreach_sqrt_(denominators)
-    torch._foreach_add_(denominators, eps)
-    torch._foreach_addcdiv_(parameters, means, denominators, value=-group["lr"] / first)
+    torch._foreach_add_(denominators, rule.eps)
+    torch._foreach_addcdiv_(parameters, means, denominators, value=-rule.lr / first)
 
 
 def _distance(

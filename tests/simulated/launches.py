@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from safs import masks, slots
+from safs import masks
 from safs.backends.dense import DenseBackend
 from safs.datasets import DATASETS
 from safs.networks import build
@@ -70,13 +70,11 @@ def noise(dataset: str, count: int, device: torch.device) -> Fold:
 def backend(
     network: str, optimizer: OptimizerName, device: torch.device, steps: int
 ) -> DenseBackend:
-    """A narrow masked network with learned alpha and beta, about to train epochs of ``steps``."""
+    """A narrow masked network, about to train epochs of ``steps``."""
     entry = DATASETS[DATA[network]]
     model = build(network, entry.shape, entry.classes, options=NARROW[network])
     mask = prune(model, _RATIO)
     masks.apply(mask, model)
-    operators = [slot.operator for slot in slots.slots(model).values()]
-    slots.fill(model, operators, scaled=optimizer != "sgd")
     recipe = Recipe(
         optimizer=optimizer,
         lr=0.001,

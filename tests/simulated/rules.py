@@ -84,6 +84,15 @@ def of(func: OpOverload) -> Operation:
     )
 
 
+def launches(op: Operation, arguments: Sequence[object]) -> int:
+    """How many launches an operation makes: over lists one, where those have the same shapes."""
+    lists = [x for x in arguments if isinstance(x, list | tuple) and x and isinstance(x[0], Tensor)]
+    if not op.name.startswith("_foreach_") or len(lists) < 2:
+        return 1
+    alike = all(len({t.shape for t in row}) == 1 for row in zip(*lists, strict=True))
+    return 1 if alike else len(lists[0])
+
+
 def waits(name: str, arguments: Sequence[object]) -> bool:
     """Whether the host waits for the result; indexing by truth values counts them first."""
     if name not in INDEXING:

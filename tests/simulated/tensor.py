@@ -394,7 +394,7 @@ def _count(op: rules.Operation, args: tuple[Any, ...], asked: torch.device | Non
     if moved is not None:
         moved[line()] += 1
     elif op.launches:
-        counts.operators[op.name] += 1
+        counts.operators[op.name] += rules.launches(op, args)
     if rules.waits(op.name, args):
         counts.waits[line()] += 1
     if op.name in rules.INDEXING and any(_on_host(index) for index in args[1]):

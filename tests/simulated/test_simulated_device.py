@@ -335,6 +335,9 @@ def test_launches_are_counted_and_views_are_not(simulated):
         x.add_(1).mul_(2)
         torch._foreach_add_([x, x], 1.0)
     assert counts.operators == {"add_": 1, "mul_": 1, "_foreach_add_": 1}
+    with simulated.counting() as counts:
+        torch._foreach_mul([x, x], [x.sum(), x.sum()])
+    assert counts.operators == {"sum": 2, "_foreach_mul": 2}, "one by one where shapes differ"
     assert not (counts.to_device or counts.to_host or counts.waits)
 
 
