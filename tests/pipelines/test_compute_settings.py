@@ -16,6 +16,7 @@ import yaml
 from pipelines.dvc import launch
 from pipelines.engine import compute
 from pipelines.engine.compute import clusters, place
+from pipelines.engine.compute import placement as placement_module
 from pipelines.engine.compute import pool as pool_module
 from pipelines.engine.compute.placement import Place, Placement, announce, announced, spread
 from pipelines.engine.compute.pool import number_of
@@ -187,6 +188,23 @@ def test_small_networks_train_on_cores_and_large_ones_have_a_gpu(network, datase
     size = multiply_adds(NetworkSpec(name=network), dataset)
     assert place(size, "auto") == where
     assert place(size, "dense") == ("shared gpu" if where == "cpu" else where)
+
+
+@pytest.mark.parametrize(
+    ("usable", "where", "found"),
+    [
+        (True, Compute(workers=4), Placement(1, 2, 4)),
+        (False, Compute(workers=4), None),  # the driver is too old, say
+        (True, Compute(workers=4, device="cuda"), None),
+        (True, Compute(workers=0), None),
+        (True, Compute(kind="address", address="tcp://there:1"), None),
+    ],
+)
+def test_workers_differ_where_there_are_gpus_to_share(usable, where, found, monkeypatch):
+    monkeypatch.setattr(placement_module, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(placement_module, "_usable", lambda: usable)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8))
+    assert placement_module.placement(where) == found
 
 
 def test_a_task_goes_to_the_workers_of_its_place(monkeypatch):

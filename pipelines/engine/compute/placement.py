@@ -12,6 +12,7 @@ where there are cores for it, and the others a core. A pair is trained by one ki
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Literal, NamedTuple
 
 from pipelines.engine.compute.settings import Compute, visible_gpus
@@ -62,11 +63,21 @@ def place(multiply_adds: int, backend: BackendName) -> Place:
 
 
 def placement(where: Compute) -> Placement | None:
-    """How this machine's workers have its GPUs; None where every worker has the same device."""
+    """How this machine's workers have its GPUs; None where every worker has the same device.
+
+    So it is where PyTorch sees no GPU, because the driver is too old for it, say.
+    """
     gpus = visible_gpus() if where.kind == "local" and where.device == "auto" else 0
-    if not gpus or not where.count:
+    if not gpus or not where.count or not _usable():
         return None
     return spread(gpus, where.count, len(os.sched_getaffinity(0)))
+
+
+@cache
+def _usable() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def spread(gpus: int, workers: int, cores: int) -> Placement:
