@@ -44,13 +44,13 @@ def deaths(monkeypatch):
     seen: dict[str, int] = {}
     run = compute.Pool.run
 
-    def dying(pool, function, *arguments):
+    def dying(pool, function, *arguments, place=None):
         if function.__name__ == "train":
             phase = arguments[0].phase
             seen[phase] = seen.get(phase, -1) + 1
             if (phase, seen[phase]) in lost:
                 raise compute.WorkerDied(REASON)
-        return run(pool, function, *arguments)
+        return run(pool, function, *arguments, place=place)
 
     monkeypatch.setattr(compute.Pool, "run", dying)
     return lost
