@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from safs import sealed
@@ -55,6 +56,12 @@ def library() -> ctypes.CDLL:
 def built() -> dict[str, str]:
     """What the library here was made by and from. Of it only the source decides any bits."""
     return {"compiler": _version(), "flags": " ".join(FLAGS), "source": source_digest()}
+
+
+def _flags(command: Sequence[str]) -> list[str]:
+    """The flags as a compiler spells them: zig writes processors with underscores."""
+    zig = any(Path(part).name in ("zig", "ziglang") for part in command)
+    return [flag.replace("x86-64-v3", "x86_64_v3") if zig else flag for flag in FLAGS]
 
 
 @functools.cache
@@ -130,7 +137,8 @@ def _compile(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as directory:
             built = Path(directory) / target.name
-            command = [*compiler(), *FLAGS, str(SOURCES / "program.cpp"), "-o", str(built)]
+            source, command = str(SOURCES / "program.cpp"), compiler()
+            command = (*command, *_flags(command), source, "-o", str(built))
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if "error" in line]

@@ -365,6 +365,13 @@ def test_without_a_compiler_the_reason_is_one_line(tmp_path) -> None:
         assert expected in done.stdout and done.stdout.count("\n") == 1
 
 
+def test_zig_is_told_the_processor_as_it_spells_it() -> None:
+    commands = ("g++",), ("python", "-m", "ziglang", "c++")
+    plain, zig = map(kernel_build._flags, commands)
+    assert plain == list(kernel_build.FLAGS)
+    assert zig == [flag.replace("x86-64-v3", "x86_64_v3") for flag in plain]
+
+
 def test_a_broken_compiler_names_itself(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kernel_build, "FLAGS", (*kernel_build.FLAGS, "-no-such-flag"))
