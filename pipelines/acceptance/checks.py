@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pipelines.acceptance import subjects
 from pipelines.acceptance.speed import profiled
-from pipelines.acceptance.subjects import CPU, NETWORKS, ORDER, Network
+from pipelines.acceptance.subjects import CPU, NETWORKS, ORDER, Subject
 from safs import slots
 from safs.backends import precision
 from safs.backends.dense import DenseBackend
@@ -34,11 +34,11 @@ from safs.spec import Acceleration
 from safs.training import calibration, evaluation
 
 
-class Failed(AssertionError):
+class NotMet(AssertionError):
     """A check saw something else than it must."""
 
 
-class Check(NamedTuple):
+class Requirement(NamedTuple):
     """``run(device)`` returns what was seen, in a line."""
 
     group: str
@@ -46,31 +46,33 @@ class Check(NamedTuple):
     run: Callable[[torch.device], str]
 
 
-def checks(networks: Sequence[Network] = NETWORKS) -> Iterator[Check]:
+def checks(networks: Sequence[Subject] = NETWORKS) -> Iterator[Requirement]:
     """All of them, in the order in which they run.
 
     Args:
         networks: LeNet-5 first; those after it have batch norm.
     """
     small = networks[0]
-    yield Check("rounding", "products and convolutions are not rounded to TF32", rounding)
-    yield Check("rounding", "an operation without a deterministic algorithm is an error", strict)
+    yield Requirement("rounding", "products and convolutions are not rounded to TF32", rounding)
+    yield Requirement(
+        "rounding", "an operation without a deterministic algorithm is an error", strict
+    )
     for name in OPERATORS:
-        yield Check("operators", name, partial(operator, name))
+        yield Requirement("operators", name, partial(operator, name))
     for network in networks:
         for title, function in _OF_A_NETWORK.items():
-            yield Check(title, network.name, partial(function, network))
+            yield Requirement(title, network.name, partial(function, network))
     for optimizer in OPTIMIZERS:
-        yield Check("optimisers", optimizer, partial(repeats, small, optimizer=optimizer))
-    yield Check("method", "masks are the CPU's", same_masks)
-    yield Check("method", "predictors are the CPU's", same_predictors)
-    yield Check("method", "SReLU's thresholds are the CPU's", same_thresholds)
-    yield Check("method", "search_and_tune, saved and loaded", public_api)
-    yield Check("method", "test images of MNIST-5k are scored as on the CPU", same_scores)
+        yield Requirement("optimisers", optimizer, partial(repeats, small, optimizer=optimizer))
+    yield Requirement("method", "masks are the CPU's", same_masks)
+    yield Requirement("method", "predictors are the CPU's", same_predictors)
+    yield Requirement("method", "SReLU's thresholds are the CPU's", same_thresholds)
+    yield Requirement("method", "search_and_tune, saved and loaded", public_api)
+    yield Requirement("method", "test images of MNIST-5k are scored as on the CPU", same_scores)
     for options in ACCELERATIONS:
         title = ", ".join(f"{key}={value}" for key, value in options.items())
         tried = networks[-1] if "channels_last" in options else small
-        yield Check("arithmetic", title, partial(learns_as_well, options, tried))
+        yield Requirement("arithmetic", title, partial(learns_as_well, options, tried))
 
 
 ACCELERATIONS: tuple[dict[str, Any], ...] = (
@@ -106,7 +108,7 @@ def strict(device: torch.device) -> str:
         torch.ones(4, device=device).kthvalue(2)
     except RuntimeError as error:
         return str(error).splitlines()[0][:200]
-    raise Failed("kthvalue ran")
+    raise NotMet("kthvalue ran")
 
 
 # -- operators -----------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ def _pass(name: str, x: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 # -- networks ------------------------------------------------------------------------------------
-def repeats(network: Network, device: torch.device, optimizer: str = "sgd") -> str:
+def repeats(network: Subject, device: torch.device, optimizer: str = "sgd") -> str:
     """Twice the same, and resumed after the first epoch from bytes: bit for bit."""
     whole, again = (subjects.trained(network, device, optimizer) for _ in range(2))
     _same(whole, again, "a second run")
@@ -149,14 +151,14 @@ def repeats(network: Network, device: torch.device, optimizer: str = "sgd") -> s
     return f"loss {whole.outcome.last.train_loss:.6f}"
 
 
-def _same(whole: subjects.Trained, other: subjects.Trained, what: str) -> None:
+def _same(whole: subjects.Attempt, other: subjects.Attempt, what: str) -> None:
     _must(whole.outcome.failure is None, f"failed: {whole.outcome.failure}")
     _must(other.outcome.history == whole.outcome.history, f"{what} has another history")
     for name, value in whole.weights.items():
         _must(torch.equal(other.weights[name], value), f"{what} ends with another {name}")
 
 
-def prunes(network: Network, device: torch.device) -> str:
+def prunes(network: Subject, device: torch.device) -> str:
     """Pruned weights stay exactly 0, survivors are as many as the mask has."""
     _, mask = subjects.pruned(network)
     weights = subjects.trained(network, device).weights
@@ -166,7 +168,7 @@ def prunes(network: Network, device: torch.device) -> str:
     return f"{sum(int(keep.sum()) for keep in mask.values())} survivors"
 
 
-def as_on_the_cpu(network: Network, device: torch.device) -> str:
+def as_on_the_cpu(network: Subject, device: torch.device) -> str:
     """The same batches, and losses that differ by rounding."""
     there, here = (
         list(ORDER.batches(subjects.fold(network, place), 0, subjects.BATCH))
@@ -181,7 +183,7 @@ def as_on_the_cpu(network: Network, device: torch.device) -> str:
     return f"the loss differs by {difference:.1e}"
 
 
-def launches(network: Network, device: torch.device) -> str:
+def launches(network: Subject, device: torch.device) -> str:
     """No synchronisation inside a step, and no more launches than the budget."""
     backend = step_of(network, device)
     backend.train_epoch(0, 1e-4)
@@ -202,7 +204,7 @@ def launches(network: Network, device: torch.device) -> str:
     return f"{count:.0f} launches per step of at most {most}"
 
 
-def step_of(network: Network, device: torch.device) -> DenseBackend:
+def step_of(network: Subject, device: torch.device) -> DenseBackend:
     """A network on a device, and two full batches to train it on."""
     made, mask = subjects.pruned(network)
     images = subjects.fold(network, device, 2 * subjects.BATCH)
@@ -218,7 +220,7 @@ def _no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-_OF_A_NETWORK: dict[str, Callable[[Network, torch.device], str]] = {
+_OF_A_NETWORK: dict[str, Callable[[Subject, torch.device], str]] = {
     "repeats": repeats, "pruned": prunes, "as on the CPU": as_on_the_cpu, "launches": launches,
 }  # fmt: skip
 
@@ -306,7 +308,7 @@ def same_scores(device: torch.device) -> str:
     return f"{there:.4f} and {here:.4f}"
 
 
-def learns_as_well(options: dict[str, Any], network: Network, device: torch.device) -> str:
+def learns_as_well(options: dict[str, Any], network: Subject, device: torch.device) -> str:
     """A loss within a twentieth of the plain one's, parameters in float32, pruned weights 0."""
     how = Acceleration(**options)
     plain = subjects.trained(network, device).outcome.last.train_loss
@@ -328,4 +330,4 @@ def _error(found: Tensor, wanted: Tensor) -> float:
 
 def _must(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise Failed(otherwise)
+        raise NotMet(otherwise)

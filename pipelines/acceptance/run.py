@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from bench.labs import cards
 from bench.labs.reading import read_card
 from pipelines.acceptance import speed
-from pipelines.acceptance.checks import Check, Failed
+from pipelines.acceptance.checks import NotMet, Requirement
 from pipelines.config.pair import Pair
 from safs.backends.device import driver
 from safs.errors import SafsError
@@ -26,7 +27,7 @@ Tell = Callable[[str], None]
 
 def run(
     device: torch.device,
-    checks: Iterable[Check],
+    checks: Iterable[Requirement],
     pairs: Mapping[str, Pair],
     folder: Path,
     tell: Tell,
@@ -59,14 +60,12 @@ def run(
 _SMALL = ("lenet5", "efficientnet_b0")
 
 
-def _checked(check: Check, device: torch.device, ends: float, tell: Tell) -> cards.Check:
+def _checked(check: Requirement, device: torch.device, ends: float, tell: Tell) -> cards.Check:
     started = time.monotonic()
-    status: cards.Status = "passed"
+    status: cards.Status = "left out" if started > ends else "passed"
     try:
-        told = check.run(device) if started < ends else ""
-        status = "passed" if started < ends else "left out"
-        told = told or "the time was up"
-    except Failed as error:
+        told = "the time was up" if status == "left out" else check.run(device)
+    except NotMet as error:
         status, told = "failed", str(error)
     except Exception as error:  # whatever a driver, a library or a fault of ours raises
         status, told = "failed", speed.in_a_line(error)
@@ -86,12 +85,19 @@ def describe(device: torch.device) -> cards.Card:
     found: Any = torch.cuda.get_device_properties(device)
     versions: Any = torch.version
     cudnn: Any = torch.backends.cudnn
-    pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
     return cards.Card(
         name=found.name, driver=driver(), cuda=str(versions.cuda), cudnn=str(cudnn.version()),
-        torch=torch.__version__, bytes=found.total_memory, mps=pipe.is_dir(),
+        torch=torch.__version__, bytes=found.total_memory, mps=_has_mps(),
         mig="MIG" in found.name or os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG-"),
     )  # fmt: skip
+
+
+def _has_mps() -> bool:
+    """Whether the daemon runs here, or outside of this container, which then names its pipe."""
+    names = (process.info["name"] or "" for process in psutil.process_iter(["name"]))
+    return "CUDA_MPS_PIPE_DIRECTORY" in os.environ or any(
+        name.startswith("nvidia-cuda-mps") for name in names
+    )
 
 
 def _written(content: dict[str, Any], folder: Path) -> cards.CardFile:

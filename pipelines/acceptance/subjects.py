@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Network:
+class Subject:
     """A network of the paper and the images it takes."""
 
     name: str
@@ -37,14 +37,14 @@ class Network:
 
 _CROPPED = Augmentation(pad=4, flip=True)
 NETWORKS = (
-    Network("lenet5", (1, 28, 28), 10, Augmentation()),
-    Network("vgg16", (3, 32, 32), 10, _CROPPED),
-    Network("resnet18", (3, 32, 32), 10, _CROPPED),
-    Network("efficientnet_b0", (3, 16, 16), 1000, Augmentation(pad=2, flip=True)),
+    Subject("lenet5", (1, 28, 28), 10, Augmentation()),
+    Subject("vgg16", (3, 32, 32), 10, _CROPPED),
+    Subject("resnet18", (3, 32, 32), 10, _CROPPED),
+    Subject("efficientnet_b0", (3, 16, 16), 1000, Augmentation(pad=2, flip=True)),
 )
 
 
-def fold(network: Network, device: torch.device, count: int = IMAGES) -> Fold:
+def fold(network: Subject, device: torch.device, count: int = IMAGES) -> Fold:
     """Noise with labels, the same on every device."""
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (count, *network.shape), dtype=np.uint8))
@@ -54,7 +54,7 @@ def fold(network: Network, device: torch.device, count: int = IMAGES) -> Fold:
     return Fold(images, images, network.augmentation, network.classes)
 
 
-def pruned(network: Network, ratio: float = 0.5) -> tuple[fx.GraphModule, Mask]:
+def pruned(network: Subject, ratio: float = 0.5) -> tuple[fx.GraphModule, Mask]:
     """A pruned network on the CPU, with alpha and beta in its slots."""
     made = build(network.name, network.shape, network.classes, options=network.options)
     mask = prune(made, ratio)
@@ -63,7 +63,7 @@ def pruned(network: Network, ratio: float = 0.5) -> tuple[fx.GraphModule, Mask]:
     return made, mask
 
 
-class Trained(NamedTuple):
+class Attempt(NamedTuple):
     """A training's outcome, what it left, and its states after every epoch."""
 
     outcome: Outcome
@@ -72,13 +72,13 @@ class Trained(NamedTuple):
 
 
 def trained(
-    network: Network,
+    network: Subject,
     device: torch.device,
     optimizer: str = "sgd",
     epochs: int = 2,
     resume: dict[str, Any] | None = None,
     acceleration: Acceleration | None = None,
-) -> Trained:
+) -> Attempt:
     """Train a pruned copy for a few steps with PyTorch."""
     made, mask = pruned(network)
     states: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ def trained(
         acceleration=acceleration, validate="every", resume=resume, on_epoch=keep,
     )  # fmt: skip
     weights = {name: value.detach().cpu().clone() for name, value in made.state_dict().items()}
-    return Trained(outcome, weights, states)
+    return Attempt(outcome, weights, states)
 
 
 def recipe(optimizer: str = "sgd") -> Recipe:

@@ -11,7 +11,7 @@ from safs import slots
 from safs.kernels import structures as c
 from safs.kernels.build import Unsupported
 from safs.kernels.memory import Parameter, pointer
-from safs.kernels.plan import Place, Plan, code
+from safs.kernels.plan import Plan, SlotPlace, code
 from safs.operators import OPERATORS
 from safs.slots import Slot
 from safs.spec import Recipe
@@ -51,7 +51,7 @@ def _start_norm(module: nn.Module, buffers: dict[str, np.ndarray]) -> None:
         buffers[key][:] = running[key].detach().numpy()
 
 
-def _slot(plan: Plan, name: str, place: Place, network: nn.Module) -> Any:
+def _slot(plan: Plan, name: str, place: SlotPlace, network: nn.Module) -> Any:
     """Operator, alpha, beta and own parameters of a slot, in its stage and for the optimiser."""
     slot = network.get_submodule(name)
     assert isinstance(slot, Slot)

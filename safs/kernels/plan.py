@@ -39,7 +39,7 @@ class ProgramStep:
 
 
 @dataclass(frozen=True)
-class Place:
+class SlotPlace:
     """Where a slot's operator works.
 
     Attributes:
@@ -103,7 +103,7 @@ class Plan:
         self.weights: list[Any] = []
         self.dense: list[Any] = []
         self.biases: list[Any] = []
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, SlotPlace] = {}
         self.values: dict[str, FeatureMap] = {}
         self.program = c.Program()
         self.filled: list[Any] = []
@@ -545,7 +545,7 @@ class Plan:
         self._fixed(layer, s)
         self.stages[layer] = self._keep(s)
         if layer.slot:
-            self.places[layer.slot[0]] = Place(s, kept, z.pixel)
+            self.places[layer.slot[0]] = SlotPlace(s, kept, z.pixel)
         else:
             s.own = pointer(self._floats(c.MAX_OWN))
         if layer.norm:

@@ -15,7 +15,7 @@ from bench.labs import cards
 from bench.labs.reading import validate
 from pipelines.acceptance import checks as acceptance
 from pipelines.acceptance import run, speed, subjects
-from pipelines.acceptance.checks import Check
+from pipelines.acceptance.checks import Requirement
 from pipelines.config.study import named
 from safs.backends import precision
 from safs.backends.device import prepare
@@ -30,7 +30,6 @@ CHECKS = [
     if not any(option in check.name for option in _NOT_SIMULATED)
 ]
 CHECKS += [c for c in acceptance.checks(NETWORKS[1:]) if c.group == "launches"]
-PROFILED = [c for c in CHECKS if c.group != "launches"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def fake(monkeypatch):
 @pytest.mark.filterwarnings("ignore:CUDA is in use already:UserWarning")
 @pytest.mark.filterwarnings("ignore:stage 2 is repeatable:UserWarning")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.group}: {c.name}")
-def test_every_check_passes_on_the_simulated_device(check: Check, device) -> None:
+def test_every_check_passes_on_the_simulated_device(check: Requirement, device) -> None:
     assert check.run(device)
 
 
@@ -61,15 +60,15 @@ def test_what_is_wrong_fails_its_check(device, monkeypatch) -> None:
     by_name = {(c.group, c.name): c for c in CHECKS}
     with precision.kept():
         precision.set_tf32(True)
-        with pytest.raises(acceptance.Failed, match="allows TF32"):
+        with pytest.raises(acceptance.NotMet, match="allows TF32"):
             acceptance.rounding(device)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with pytest.raises(acceptance.Failed, match="kthvalue ran"):
+    with pytest.raises(acceptance.NotMet, match="kthvalue ran"):
         acceptance.strict(device)
     torch.use_deterministic_algorithms(True)
     many = speed.Kernels(10_000, 0.001)
     monkeypatch.setattr(acceptance, "profiled", lambda backend: many)
-    with pytest.raises(acceptance.Failed, match="5000 launches per step, at most 82"):
+    with pytest.raises(acceptance.NotMet, match="5000 launches per step, at most 82"):
         by_name["launches", "lenet5"].run(device)
     real, calls = subjects.trained, []
 
@@ -81,9 +80,9 @@ def test_what_is_wrong_fails_its_check(device, monkeypatch) -> None:
         return found
 
     monkeypatch.setattr(subjects, "trained", drifting)
-    with pytest.raises(acceptance.Failed, match="a second run ends with another"):
+    with pytest.raises(acceptance.NotMet, match="a second run ends with another"):
         by_name["repeats", "lenet5"].run(device)
-    with pytest.raises(acceptance.Failed, match="pruned weights are not 0"):
+    with pytest.raises(acceptance.NotMet, match="pruned weights are not 0"):
         by_name["pruned", "lenet5"].run(device)
 
 
@@ -99,7 +98,7 @@ def test_the_run_goes_on_to_its_end_and_writes_file_and_page(device, tmp_path, m
     monkeypatch.setattr(speed, "WORKERS", (1, 2))
     monkeypatch.setattr(speed, "ProcessPoolExecutor", InOrder)
     monkeypatch.setattr(speed, "rate", lambda pair, until: 100.0)
-    wanted = [Check("a group", "fails", broken), *PROFILED[:2]]
+    wanted = [Requirement("a group", "fails", broken), *CHECKS[:2]]
     told: list[str] = []
     file = run.run(device, wanted, pairs, tmp_path, told.append)
     assert [c.status for c in file.checks] == ["failed", "passed", "passed"]
