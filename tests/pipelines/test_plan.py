@@ -7,11 +7,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from pipelines.cli.plan import beside_table3
+from bench.labs import cards
+from pipelines.acceptance import run
+from pipelines.cli.plan import beside_table3, on_cards
 from pipelines.config.pair import load_pair
 from pipelines.config.study import load
-from pipelines.plan import run_epochs, training_images
+from pipelines.plan import run_epochs, steps, training_images
 from pipelines.tasks import timing
+from safs.errors import SafsError
 from safs.spec import Acceleration, Recipe
 from safs.training.data import load_fold
 
@@ -64,3 +67,26 @@ def test_hours_stand_beside_table_3(monkeypatch):
     cells = {row[0].strip() + row[1].strip(): [cell.strip() for cell in row[2:]] for row in rows}
     assert cells["lenet5_mnist0.99"] == ["3.38 / 0.1 (34x)", "6.4 / 0.16 (40x)"]
     assert cells["resnet18_imagenet160.99"][-1] == "-", "Table 3 lacks this pair"
+
+
+def test_hours_of_a_card_come_from_its_file(tmp_path):
+    study = load(Path("pipelines/profiles/smoke/params.yaml"))
+    (told,) = on_cards(study, tmp_path)
+    assert told.startswith("GPU hours: none has been measured")
+    speed = {"pair": "lenet5_generated", "option": "plain", "images": 100, "seconds": 36.0}
+    card = {"name": "A Card", "driver": "1", "cuda": "1", "cudnn": "1", "torch": "1",
+            "bytes": 1, "mig": False, "mps": False}  # fmt: skip
+    content = {"card": card, "seconds": 1.0, "checks": [], "side_by_side": [],
+               "speeds": [speed, speed | {"option": "tf32", "seconds": 1.0}]}  # fmt: skip
+    (tmp_path / "a-card.json").write_text(cards.render(content))
+    epochs = sum(step.epochs for step in steps(study) if step.pair == "lenet5_generated")
+    hours = epochs * training_images("generated_digits") * 0.36 / 3600
+    (told,) = on_cards(study, tmp_path)
+    assert told.startswith(f"GPU hours on A Card: lenet5_generated {hours:,.1f}, ")
+    assert "vgg16_generated not measured" in told
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_without_a_gpu_its_check_is_one_line():
+    with pytest.raises(SafsError, match="check-gpu: torch sees no CUDA device here"):
+        run.prepared()
