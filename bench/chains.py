@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from bench import older
 from bench.record import Chain, Environment, Key, Protocol, Record
 from safs import checked, sealed
 from safs.errors import SafsError
@@ -19,8 +20,8 @@ from safs.rows import Outcome
 from safs.sealed import digest
 from safs.spec import Count, Fraction, Items, Spec, Text
 
-VERSION = 1
-"""Version of the file; a reader knows exactly one."""
+VERSION = 2
+"""Version of the file; version 1, with one final training a run, is read too."""
 
 
 class Reached(Spec):
@@ -65,8 +66,8 @@ class Links(Spec):
     Attributes:
         parameters: digest of all parameters of its pair.
         data: checksums of the training and test images.
-        reached: by the final training.
-        correct: digest of the per-image results on the test images; null for a failed run.
+        reached: by each final training.
+        correct: digests of their per-image results on the test images; null for a failed one.
         candidates: training losses of those in the chain, in its order; empty if not known.
         trials: their validation accuracies, likewise.
         ran: what it ran on, by number in its file.
@@ -80,11 +81,16 @@ class Links(Spec):
     parameters: Text
     data: dict[Text, Text]
     chain: Chain
-    reached: Reached
-    correct: Outcome | None
+    reached: Items[Reached]
+    correct: Items[Outcome | None]
     candidates: Items[float | None] = Field(default_factory=list)
     trials: Items[Fraction | None] = Field(default_factory=list)
     ran: Count = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: object) -> object:
+        return older.links(values)
 
     @property
     def key(self) -> tuple[str, Key]:
@@ -99,7 +105,7 @@ Searched = Callable[[Record], Mapping[str, Sequence[float | None]]]
 class Chains(Spec):
     """The links of all runs of a profile. ``digest`` seals the rest (:mod:`safs.sealed`)."""
 
-    chains: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
+    chains: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
     protocol: Protocol
     ran: Items[Ran]
     runs: Items[Links]
@@ -127,7 +133,7 @@ class Chains(Spec):
     def parse(cls, text: str, source: object) -> Self:
         """The content of a file that :meth:`text` made. Raises SafsError, one line per fault."""
         found = checked.parsed(cls, text, source)
-        if text != found.text():
+        if not sealed.is_sealed(text):
             raise SafsError(f"{source}: its content does not fit its digest: damaged or edited")
         return found
 
@@ -157,12 +163,15 @@ def _links(record: Record, searched: Mapping[str, Sequence[float | None]], ran: 
         parameters=record.digests.parameters,
         data=record.digests.data,
         chain=record.chain,
-        reached=Reached(
-            training_loss=record.train and record.train.loss,
-            validation_accuracy=record.validation and record.validation.top1,
-            test_accuracy=record.test and record.test.top1,
-        ),
-        correct=digest(record.test.correct)[:32] if record.test else None,
+        reached=[
+            Reached(
+                training_loss=final.train and final.train.loss,
+                validation_accuracy=final.validation and final.validation.top1,
+                test_accuracy=final.test and final.test.top1,
+            )
+            for final in record.finals
+        ],
+        correct=[final.test and digest(final.test.correct)[:32] for final in record.finals],
         candidates=list(searched.get("candidates", ())),
         trials=list(searched.get("trials", ())),
         ran=ran,

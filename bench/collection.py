@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench import finals
 from bench.record import Key, Record
 from safs.arms import ARMS
 from safs.errors import SafsError
 
 NUMBERS = (
-    "top1", "top5", "loss", "images", "validation_top1", "validation_loss", "train_loss",
+    "finals", "failures", "top1", "top1_spread", "top1_finite", "top5", "loss", "images", "flow",
+    "flow_step", "flow_released", "validation_top1", "validation_loss", "train_loss",
     "train_accuracy", "connected", "classes", "cap", "epochs_final", "epochs_search",
     "epochs_tune", "epochs", "trials_search", "trials_tune", "seconds_final", "seconds_search",
     "seconds_tune", "seconds", "total", "nonzero", "prunable", "activation", "compression", "macs",
@@ -29,6 +31,10 @@ NUMBERS = (
 )  # fmt: skip
 """Number columns; NaN where a run has no value. Accuracies and ``cap`` are percent.
 
+``finals`` is the number of final trainings, ``failures`` of those that failed. ``top1`` and
+``top5`` are means over all of them, a failed one at chance (:mod:`bench.finals`); ``top1_spread``
+is the standard deviation between those that did not fail; ``top1_finite``, losses, flow, validation
+accuracy are means over them.
 ``compression`` is dense parameters over non-zero ones, the activations' own among the latter;
 ``speedup`` the same of multiply-accumulates; ``memory`` is in bytes.
 """
@@ -42,7 +48,7 @@ TEXTS = (
 RECIPE = {"optimizer", "schedule", "lr", "momentum", "weight_decay"}
 """The fields of a recipe that are columns."""
 
-COLUMNS = ("pair", "ratio", "replicate", "method", "status", "reason", *NUMBERS, *TEXTS)
+COLUMNS = ("pair", "ratio", "replicate", "arm", "status", "reason", *NUMBERS, *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -65,19 +71,19 @@ class Expected:
 class Collection:
     """All expected runs.
 
-    ``frame`` has one row per run with :data:`COLUMNS` (``status`` ok, failed, missing or invalid);
-    ``correct`` holds per-image correctness, shape ``(images,)``, and ``records`` the records of
-    the readable runs, by :data:`Key`.
+    ``frame`` has one row per run with :data:`COLUMNS`; ``status`` is ok, failed where any final
+    training failed, missing or invalid. ``correct`` holds per-image correctness, a mean over finals
+    of shape ``(images,)``, and ``records`` the records of the readable runs, by :data:`Key`.
     """
 
     frame: pd.DataFrame
-    correct: Mapping[Key, npt.NDArray[np.bool_]]
+    correct: Mapping[Key, npt.NDArray[np.float64]]
     records: Mapping[Key, Record]
 
     def select(self, *, arm: str | None = None, **values: object) -> pd.DataFrame:
         """Rows whose columns equal ``values``, e.g. ``select(pair=..., arm="safs")``."""
         mask = pd.Series(True, index=self.frame.index)
-        for column, value in (values | ({} if arm is None else {"method": arm})).items():
+        for column, value in (values | ({} if arm is None else {"arm": arm})).items():
             mask &= self.frame[column] == value
         return self.frame[mask]
 
@@ -86,18 +92,22 @@ class Collection:
         return sorted(set(self.select(pair=pair)["ratio"]) - {0.0})
 
     def series(self, pair: str, ratio: float, arm: str, column: str = "top1") -> pd.Series[float]:
-        """Values of the ok runs, indexed by replicate. Dense is found at any ``ratio``."""
+        """Values of the runs that have one, indexed by replicate. Dense is at any ``ratio``."""
         at = 0.0 if arm == "dense" else ratio
-        return self._ok.get((pair, at, arm), self._ok[()])[column].dropna()
+        return self._runs.get((pair, at, arm), self._runs[()])[column].dropna()
+
+    def classes(self, pair: str) -> float:
+        """The number of classes of a pair's data set; NaN where no record says."""
+        return float(self.select(pair=pair)["classes"].max())
 
     @cached_property
-    def _ok(self) -> Mapping[tuple[Any, ...], pd.DataFrame]:
-        """The ok runs by (pair, ratio, arm), indexed by replicate; none of them at ``()``."""
-        ok = self.frame[self.frame["status"] == "ok"].set_index("replicate")
-        return {(): ok.iloc[:0], **dict(iter(ok.groupby(["pair", "ratio", "method"])))}
+    def _runs(self) -> Mapping[tuple[Any, ...], pd.DataFrame]:
+        """Every run by (pair, ratio, arm), indexed by replicate; none of them at ``()``."""
+        rows = self.frame.set_index("replicate")
+        return {(): rows.iloc[:0], **dict(iter(rows.groupby(["pair", "ratio", "arm"])))}
 
     def paired(self, pair: str, ratio: float, a: str, b: str, column: str = "top1") -> pd.DataFrame:
-        """Columns ``a`` and ``b``, indexed by the replicates in which both runs are ok."""
+        """Columns ``a`` and ``b``, indexed by the replicates in which both runs have a value."""
         both = [self.series(pair, ratio, name, column).rename(name) for name in (a, b)]
         return pd.concat(both, axis=1, join="inner").sort_index()
 
@@ -120,18 +130,35 @@ def collect(expected: Sequence[Expected]) -> Collection:
             records[run.key] = record
         rows.append(_row(run, record, problem))
     check_mixing(records.values())
-    correct = {key: r.test.bits() for key, r in records.items() if r.test is not None}
+    correct = _correct(records)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     types: dict[Hashable, str] = dict.fromkeys(("ratio", *NUMBERS), "float64")
     return Collection(frame.astype(types | {"replicate": "int64"}), correct, records)
 
 
+def _correct(records: Mapping[Key, Record]) -> dict[Key, npt.NDArray[np.float64]]:
+    """Per-image correctness of every run; a failed one's has as many images as others'."""
+    tests = [(r.dataset, final.test) for r in records.values() for final in r.finals]
+    images = {dataset: test.images for dataset, test in tests if test is not None}
+    found = {key: finals.correct(r, images.get(r.dataset)) for key, r in records.items()}
+    return {key: values for key, values in found.items() if values is not None}
+
+
 def published(table: Path) -> Collection:
-    """A collection from its published table, ``runs.csv``: the frame, without any record."""
+    """A collection from its published table, ``runs.csv``: the frame, without any record.
+
+    In a table of an older edition a run has one final training, and one that failed no value.
+    """
     types: dict[Hashable, str] = dict.fromkeys(("ratio", *NUMBERS), "float64")
     texts: dict[Hashable, str] = dict.fromkeys(("reason", *TEXTS), "str")
     frame = pd.read_csv(table, dtype=types | texts, keep_default_na=False, na_values=[""])
-    return Collection(frame.fillna(dict.fromkeys(map(str, texts), "")), {}, {})
+    frame = frame.rename(columns={"method": "arm"})
+    if "finals" not in frame:
+        failed = (frame["status"] == "failed").astype(float)
+        frame = frame.assign(finals=1.0, failures=failed, top1_finite=frame["top1"])
+    absent = {str(name): "" for name in texts if name not in frame}
+    frame = frame.fillna(dict.fromkeys(map(str, texts), "")).assign(**absent)
+    return Collection(frame.reindex(columns=list(COLUMNS)), {}, {})
 
 
 def _no_repeats(expected: Sequence[Expected]) -> None:
@@ -156,13 +183,13 @@ def _read(run: Expected) -> tuple[Record | None, tuple[str, str]]:
         return None, ("invalid", "; ".join(str(error).splitlines()))
     if record.key != run.key:
         return None, ("invalid", f"{run.path.name}: is of run {record.key}; expected {run.key}")
-    return record, (record.status, record.reason or "")
+    return record, (record.status, record.reason)
 
 
 def _row(run: Expected, record: Record | None, problem: tuple[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(NUMBERS, np.nan) | dict.fromkeys(TEXTS, "")
     row |= {"pair": run.pair, "ratio": run.ratio, "replicate": run.replicate}
-    row |= {"method": run.arm, "status": problem[0], "reason": problem[1]}
+    row |= {"arm": run.arm, "status": problem[0], "reason": problem[1]}
     return row if record is None else row | _values(record)
 
 
@@ -182,17 +209,39 @@ def _values(record: Record) -> dict[str, Any]:
 
 
 def _accuracies(record: Record) -> dict[str, Any]:
-    test, validation, train = record.test, record.validation, record.train
-    found: dict[str, Any] = {}
-    if test:
-        found |= {"top1": 100 * test.top1, "top5": 100 * test.top5, "images": test.images}
-        found |= {"loss": _nan(test.loss)}
-    if validation:
-        found |= {"validation_top1": 100 * _nan(validation.top1)}
-        found |= {"validation_loss": _nan(validation.loss)}
-    if train:
-        found |= {"train_loss": _nan(train.loss), "train_accuracy": 100 * _nan(train.accuracy)}
+    """What the final trainings came to: means over them (:data:`NUMBERS` says over which)."""
+    whole = finals.finite(record)
+    values = [100 * value for value in finals.finite_top1(record)]
+    tests = [final.test for final in whole if final.test]
+    found: dict[str, Any] = {
+        "finals": len(record.finals),
+        "failures": record.failures,
+        "top1": 100 * _nan(finals.top1(record)),
+        "top5": 100 * _nan(finals.top5(record)),
+        "top1_spread": float(np.std(values, ddof=1)) if len(values) > 1 else np.nan,
+        "top1_finite": _mean(values),
+        "images": tests[0].images if tests else np.nan,
+        "loss": _mean(test.loss for test in tests),
+    }
+    for name, part, field, unit in _OF_FINALS:
+        parts = [getattr(final, part) for final in whole]
+        found[name] = unit * _mean(getattr(each, field) for each in parts if each)
     return found
+
+
+_OF_FINALS = (
+    ("validation_top1", "validation", "top1", 100), ("validation_loss", "validation", "loss", 1),
+    ("train_loss", "train", "loss", 1), ("train_accuracy", "train", "accuracy", 100),
+    ("flow", "flow", "flow", 1), ("flow_step", "flow", "flow_step", 1),
+    ("flow_released", "flow", "flow_released", 1),
+)  # fmt: skip
+"""Columns: the part and the field of a final that they are means of, and their unit."""
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """The mean of what is known; NaN without anything."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else np.nan
 
 
 def _spent(record: Record) -> dict[str, Any]:
@@ -217,8 +266,10 @@ def _sizes(record: Record) -> dict[str, Any]:
         found |= {"speedup": macs.dense / macs.sparse if macs.sparse else np.nan}
     if record.memory:
         found |= {"memory": record.memory.bytes}
+    if record.classes is not None:
+        found |= {"classes": record.classes}
     if reach := record.connectivity:
-        found |= {"connected": len(reach.connected), "classes": reach.classes}
+        found |= {"connected": len(reach.connected)}
         found |= {"cap": 100 * reach.cap}
         found |= {"connected_classes": " ".join(map(str, sorted(reach.connected)))}
     return found
@@ -240,11 +291,11 @@ def check_mixing(records: Iterable[Record]) -> None:
         SafsError: one line that names the first disagreement.
     """
     runs = list(records)
-    pruned = [run for run in runs if run.arm != "dense" and run.status == "ok"]
+    pruned = [run for run in runs if run.arm != "dense" and finals.finite(run)]
     _agree((("all", (r.protocol.version, r.protocol.preset), r) for r in runs), "protocol")
     _agree((("all", r.profile, r) for r in runs), "profile")
     _agree(((r.dataset, sorted(r.digests.data.items()), r) for r in runs), "data checksums")
-    tested = ((r, r.test) for r in runs if r.test)
+    tested = ((r, final.test) for r in runs for final in r.finals if final.test)
     _agree(((r.dataset, test.images, r) for r, test in tested), "numbers of test images")
     block = [(f"pair {r.pair}, replicate {r.replicate}", r) for r in pruned]
     _agree(((name, (r.backend, r.device.type), r) for name, r in block), "backend and device")

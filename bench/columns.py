@@ -10,7 +10,7 @@ from bench.render import ABSENT, Column, interval_text, number, p_text, ratio_te
 from safs.arms import ARMS
 
 RATIO = Column("Ratio", lambda row: ratio_text(row["ratio"]))
-METHOD = Column("Method", lambda row: ARMS[row["method"]].label)
+ARM = Column("Arm", lambda row: ARMS[row["arm"]].label)
 TOST = Column(
     "TOST p (margin)",
     lambda row: (

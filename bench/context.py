@@ -88,7 +88,7 @@ class Context(Spec):
         known: dict[str, set[Any]] = {
             "pair": set(self.pairs),
             "ratio": {0.0, *self.ratios},
-            "method": {*self.arms, *self.swept},
+            "arm": {*self.arms, *self.swept},
         }
         for column, values in known.items():
             for found in sorted(set(collection.frame[column]) - values):

@@ -23,8 +23,8 @@ WORDS = {
     "mask": "mask differs",
     "candidates": "candidate {} differs",
     "trials": "trial {} differs",
-    "final": "final training differs",
-    "test": "result on the test images differs",
+    "final": "final training {} differs",
+    "test": "result of final {} on the test images differs",
 }
 """The links of a chain, in its order, and what is said where they differ."""
 TRAININGS = ("dense", "candidates", "trials", "final")
@@ -193,15 +193,15 @@ def links(run: Links) -> dict[Place, object]:
     found: dict[Place, object] = {
         Place("parameters", run.profile, run.pair): run.parameters,
         block("data"): (run.data, chain.data),
-        block("dense"): chain.final if run.arm == "dense" else chain.dense,
+        block("dense"): chain.finals[0] if run.arm == "dense" else chain.dense,
     }
     if run.arm != "dense":
         found[cell("mask")] = chain.mask
         for name, of in (("candidates", arm.operators), ("trials", run.arm)):
             rows = enumerate(getattr(chain, name))
             found |= {cell(name, of=of, index=index): link for index, link in rows}
-        found[cell("final", of=run.arm)] = chain.final
-    return found | {cell("test", of=run.arm): run.correct}
+        found |= {cell("final", of=run.arm, index=f): link for f, link in enumerate(chain.finals)}
+    return found | {cell("test", of=run.arm, index=f): bits for f, bits in enumerate(run.correct)}
 
 
 def _differing(theirs: Links, mine: Links) -> list[Place]:
@@ -238,8 +238,10 @@ def _difference(
 
 def _reached(place: Place, run: Links) -> Reached | None:
     """What the training at a place reached, as far as one of its runs knows."""
-    if place.link in ("final", "test") or (place.link, run.arm) == ("dense", "dense"):
-        return run.reached
+    if place.link in ("final", "test"):
+        return run.reached[place.index or 0]
+    if (place.link, run.arm) == ("dense", "dense"):
+        return run.reached[0]
     if place.index is None or place.index >= len(getattr(run, place.link)):
         return None
     reached = getattr(run, place.link)[place.index]

@@ -1,8 +1,9 @@
-"""The result schema: one JSON record per (pair, ratio, replicate, arm), version 1.
+"""The result schema: one JSON record per (pair, ratio, replicate, arm), version 2.
 
 Units: accuracies, losses' caps and ratios are fractions in [0, 1], times are seconds, the rest are
 counts. JSON knows no NaN: a number that is not finite is ``null``, and only where the schema says
-so. A failed run is a record too; it carries its reason and no test result.
+so. A run has one or more final trainings; a failed one is told with its reason and has no test
+result. Records of version 1 are read as if they had been written so (:mod:`bench.older`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from bench import older
 from safs import checked, sealed
 from safs.arms import ARMS
 from safs.errors import SafsError
@@ -33,7 +35,7 @@ from safs.files import json_text, write_text
 from safs.rows import Outcome
 from safs.spec import Count, Float32, Fraction, Items, Positive, Recipe, Spec, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Key = tuple[str, float, int, str]
 """Identity of a run: (pair, ratio, replicate, arm); dense has ratio 0.0."""
@@ -91,8 +93,42 @@ class Train(Spec):
     accuracy: Fraction | None
 
 
+class Flow(Spec):
+    """Means over the epochs of a final training: gradient flow, as :data:`HISTORY` names it."""
+
+    flow: float | None
+    flow_step: float | None
+    flow_released: float | None
+
+
+class Final(Spec):
+    """One of a run's final trainings, which differ in batch order alone.
+
+    A failed one has a ``reason`` and nothing else. ``weights`` is the digest of the file of those
+    that met the test images.
+    """
+
+    reason: Text | None = None
+    test: Test | None = None
+    validation: Validation | None = None
+    train: Train | None = None
+    flow: Flow | None = None
+    weights: Text | None = None
+
+
+HISTORY = (
+    "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "flow",
+    "flow_step", "flow_released",
+)  # fmt: skip
+"""What a training leaves behind after an epoch. Accuracies are fractions; ``flow`` is the mean over
+steps of lr ||g||^2 (Appendix B), ``flow_step`` that of -g . delta, ``flow_released`` the mean
+absolute gradient of the last batch, as the released code has it."""
+EPOCHS_KEPT = 20
+"""Epochs that a record keeps of its first final training, evenly spread, the last among them."""
+
+
 class EpochsSpent(Spec):
-    """Training epochs spent, by purpose."""
+    """Training epochs spent, by purpose; ``final`` counts the first final training alone."""
 
     final: Count
     search: Count
@@ -109,7 +145,8 @@ class Trials(Spec):
 class Times(Spec):
     """Seconds spent training, by purpose: of the ``processor`` or on the ``wall`` clock.
 
-    Processor time is what a core worked, whatever else ran on it; a GPU's time is wall time.
+    ``final`` counts the first final training alone. Processor time is what a core worked, whatever
+    else ran on it; a GPU's time is wall time.
     """
 
     final: Seconds
@@ -119,7 +156,7 @@ class Times(Spec):
 
 
 class Memory(Spec):
-    """Peak memory of the final training: the ``device``'s, or the resident one of a ``process``."""
+    """Peak memory of the first final: the ``device``'s, or the resident one of a ``process``."""
 
     bytes: Count
     of: Literal["device", "process"]
@@ -178,11 +215,10 @@ class SlotRecord(Spec):
 
 
 class Digests(Spec):
-    """Digests that identify inputs and result; ``weights`` is null for a failed run only."""
+    """Digests that identify inputs and result."""
 
     parameters: Text
     data: dict[Text, Text]
-    weights: Text | None
     identity: Text
 
 
@@ -190,10 +226,10 @@ class Chain(Spec):
     """What a run rests on, link by link, and its own end.
 
     ``data`` is a digest of what its replicate trains and validates on: images, labels and which of
-    them are held out; null, and not written, in older records. ``dense`` and ``final`` are the
+    them are held out; null, and not written, in older records. ``dense`` and ``finals`` are the
     :data:`~safs.rows.Outcome` of those trainings, ``candidates`` and ``trials`` those of the
     searches behind the arm in their order, ``mask`` the head of the digest of the mask's file. A
-    dense run has no link but ``data`` and ``final``; a link that is null was not made, because what
+    dense run has no link but ``data`` and its final; a link that is null was not made, because what
     is before it failed.
     """
 
@@ -202,7 +238,12 @@ class Chain(Spec):
     mask: Outcome | None = None
     candidates: Items[Outcome] = Field(default_factory=list)
     trials: Items[Outcome] = Field(default_factory=list)
-    final: Outcome
+    finals: Annotated[Items[Outcome], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: object) -> object:
+        return older.chain(values)
 
     @model_serializer(mode="wrap")
     def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -222,11 +263,12 @@ class Environment(Spec):
 class Record(Spec):
     """The result of one run. See the module for units and :data:`safs.arms.ARMS` for arms.
 
-    A record with ``status`` ok has ``test``, ``parameters``, ``recipe`` and ``digests.weights``
-    and, unless it is dense, ``connectivity``; one with ``status`` failed has ``reason`` and no
-    ``test``. ``bits`` is what another run must share to repeat the final training bit for bit; with
-    ``portable``, where the kernels did all the training that it rests on, any processor will do.
-    ``compiler`` built the kernels.
+    A record with a final that is ok has ``parameters`` and ``recipe`` and, unless it is dense,
+    ``connectivity``. ``history`` are some epochs of the first final (:data:`HISTORY`, a list for
+    each), ``slots`` what it learned. ``classes`` is the number of classes of the data set, null in
+    an older record of a run that failed. ``bits`` is what another run must share to repeat the
+    final trainings bit for bit; with ``portable``, where the kernels did all the training that it
+    rests on, any processor will do. ``compiler`` built the kernels.
     ``acceleration`` are the ways of faster arithmetic that were on, each of which rounds otherwise.
     ``digest`` is that of the file that a record stands in (:mod:`safs.sealed`).
     """
@@ -240,12 +282,10 @@ class Record(Spec):
     ratio: Annotated[float, Field(ge=0, lt=1)]
     replicate: Count
     fold: Count
-    arm: Annotated[Text, Field(alias="method")]
-    status: Literal["ok", "failed"]
-    reason: Text | None = None
-    test: Test | None = None
-    validation: Validation | None = None
-    train: Train | None = None
+    arm: Text
+    classes: Positive | None
+    finals: Annotated[Items[Final], Field(min_length=1, max_length=100)]
+    history: dict[Text, Items[float | None]] = Field(default_factory=dict)
     epochs: EpochsSpent
     trials: Trials
     seconds: Times
@@ -269,6 +309,11 @@ class Record(Spec):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: object) -> object:
+        return older.record(values)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = list(_inconsistencies(self))
@@ -284,7 +329,7 @@ class Record(Spec):
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
         record = checked.read(cls, path)
-        if path.read_text(encoding="utf-8") != record.text():
+        if not sealed.is_sealed(path.read_text(encoding="utf-8")):
             raise SafsError(f"{path.name}: digest: not what was written: damaged, edited or older")
         return record
 
@@ -292,6 +337,26 @@ class Record(Spec):
     def key(self) -> Key:
         """Identity of the run."""
         return (self.pair, self.ratio, self.replicate, self.arm)
+
+    @property
+    def failures(self) -> int:
+        """How many of its final trainings failed."""
+        return sum(final.reason is not None for final in self.finals)
+
+    @property
+    def status(self) -> Literal["ok", "failed"]:
+        """Failed if any of its final trainings did."""
+        return "failed" if self.failures else "ok"
+
+    @property
+    def reason(self) -> str:
+        """Why finals failed, each with its number where there are several."""
+        several = len(self.finals) > 1
+        return "; ".join(
+            f"final {number} of {len(self.finals)}: {final.reason}" if several else final.reason
+            for number, final in enumerate(self.finals, start=1)
+            if final.reason is not None
+        )
 
     def text(self) -> str:
         """The record as sealed JSON (:mod:`safs.sealed`)."""
@@ -327,10 +392,12 @@ def _inconsistencies(record: Record) -> Iterator[Problem]:
     yield from _status_problems(record)
     yield from _spent_problems(record)
     yield from _slot_problems(record)
+    yield from _history_problems(record)
     if record.chain is not None:
         yield from _chain_problems(record, record.chain)
-    if record.test is not None:
-        yield from _test_problems(record.test)
+    for place, final in enumerate(record.finals):
+        if final.test is not None:
+            yield from _test_problems(final.test, ("finals", str(place), "test"))
     if record.parameters is not None:
         yield from _count_problems(record.parameters)
     if record.macs is not None and record.macs.sparse > record.macs.dense:
@@ -358,7 +425,7 @@ def _header_problems(record: Record) -> Iterator[Problem]:
     if record.arm not in ARMS:
         close = difflib.get_close_matches(record.arm, ARMS, n=1)
         hint = f"{close[0]!r}? Known: " if close else "one of: "
-        yield ("method",), record.arm, hint + ", ".join(ARMS)
+        yield ("arm",), record.arm, hint + ", ".join(ARMS)
     if record.seconds.of == "processor" and record.device.type != "cpu":
         yield ("seconds", "of"), record.seconds.of, f"wall on {record.device.type}"
     if record.arm == "dense" and record.ratio != 0:
@@ -368,31 +435,34 @@ def _header_problems(record: Record) -> Iterator[Problem]:
 
 
 def _status_problems(record: Record) -> Iterator[Problem]:
-    if record.status == "failed":
-        if not record.reason:
-            yield ("reason",), record.reason, "the reason of a failed run"
-        if record.test is not None:
-            yield ("test",), "an object", "null for a failed run"
+    for place, final in enumerate(record.finals):
+        yield from _final_problems(final, ("finals", str(place)))
+    if record.failures == len(record.finals):
         return
-    if record.reason is not None:
-        yield ("reason",), record.reason, "null for a run that is ok"
-    needed: dict[tuple[str, ...], object] = {
-        ("test",): record.test,
-        ("parameters",): record.parameters,
-        ("recipe",): record.recipe,
-        ("digests", "weights"): record.digests.weights,
-    }
+    needed: dict[str, object] = {"parameters": record.parameters, "recipe": record.recipe}
     if record.arm != "dense":
-        needed[("connectivity",)] = record.connectivity
+        needed |= {"connectivity": record.connectivity, "classes": record.classes}
     for where, value in needed.items():
         if value is None:
-            yield where, None, "a value, as the run is ok"
+            yield (where,), None, "a value, as a final training is ok"
+
+
+def _final_problems(final: Final, at: tuple[str, ...]) -> Iterator[Problem]:
+    if final.reason == "":
+        yield (*at, "reason"), final.reason, "the reason of a failed training"
+    for what in ("test", "weights"):
+        value = getattr(final, what)
+        if final.reason is not None and value is not None:
+            yield (*at, what), "a value", "null for a failed training"
+        if final.reason is None and value is None:
+            yield (*at, what), None, "a value, as the training is ok"
 
 
 def _chain_problems(record: Record, chain: Chain) -> Iterator[Problem]:
     for name, links, trainings in (
         ("candidates", chain.candidates, record.trials.search),
         ("trials", chain.trials, record.trials.tune),
+        ("finals", chain.finals, len(record.finals)),
     ):
         if len(links) != trainings:
             yield ("chain", name), len(links), f"{trainings} links, one per training"
@@ -400,20 +470,27 @@ def _chain_problems(record: Record, chain: Chain) -> Iterator[Problem]:
         link = getattr(chain, name)
         if record.arm == "dense" and link is not None:
             yield ("chain", name), link, "null for arm dense"
-        if record.arm != "dense" and record.status == "ok" and link is None:
-            yield ("chain", name), None, "a link, as the run is ok"
+        some = record.failures < len(record.finals)
+        if record.arm != "dense" and some and link is None:
+            yield ("chain", name), None, "a link, as a final training is ok"
 
 
-def _test_problems(test: Test) -> Iterator[Problem]:
+def _test_problems(test: Test, at: tuple[str, ...]) -> Iterator[Problem]:
     if test.top1 > test.top5:
-        yield ("test", "top1"), test.top1, f"at most top5 = {test.top5}"
+        yield (*at, "top1"), test.top1, f"at most top5 = {test.top5}"
     try:
         share = int(test.bits().sum()) / test.images
     except SafsError as error:
-        yield ("test", "correct"), test.correct, f"packed bits of the images ({error})"
+        yield (*at, "correct"), test.correct, f"packed bits of the images ({error})"
         return
     if abs(share - test.top1) > 1e-9:
-        yield ("test", "top1"), test.top1, f"{share}, the share of ones in test.correct"
+        yield (*at, "top1"), test.top1, f"{share}, the share of ones in test.correct"
+
+
+def _history_problems(record: Record) -> Iterator[Problem]:
+    lengths = {len(values) for values in record.history.values()}
+    if record.history and (set(record.history) != set(HISTORY) or len(lengths) > 1):
+        yield ("history",), sorted(record.history), f"lists of one length: {', '.join(HISTORY)}"
 
 
 def _spent_problems(record: Record) -> Iterator[Problem]:

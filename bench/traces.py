@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.record import HISTORY, Record
 from safs.rows import SearchTrace, TuneTrace
 
 
@@ -68,7 +68,7 @@ def candidate_frame(traces: Iterable[SearchTrace]) -> pd.DataFrame:
 def trial_frame(traces: Iterable[TuneTrace]) -> pd.DataFrame:
     """Every trial: pair, ratio, arm, replicate, trial, recipe, result and outcome."""
     rows = [
-        {"pair": t.pair, "ratio": t.ratio, "method": t.arm, "replicate": t.replicate}
+        {"pair": t.pair, "ratio": t.ratio, "arm": t.arm, "replicate": t.replicate}
         | {"trial": trial.index, **dict(sorted(trial.config.model_dump().items()))}
         | trial.model_dump(include={"cost", "epochs", "status", "reason", "outcome"})
         for t in traces
@@ -92,32 +92,20 @@ def _energies(trace: SearchTrace) -> list[float | None]:
     return [e.energy if e.status == "ok" else None for e in trace.evaluations]
 
 
-CURVES = (
-    "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "flow",
-    "flow_step", "flow_released",
-)  # fmt: skip
-"""What a final training leaves behind after each epoch. Accuracies are fractions; ``flow`` is the
-mean over steps of lr ||g||^2 (Appendix B), ``flow_step`` that of -g . delta, ``flow_released`` the
-mean absolute gradient of the last batch, as the released code has it."""
+def curve_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per epoch that pruned records keep: pair, ratio, replicate, arm, :data:`HISTORY`.
 
-
-def curve_frame(
-    histories: Iterable[tuple[tuple[str, float, int, str], Iterable[dict[str, Any]]]],
-) -> pd.DataFrame:
-    """One row per epoch of every final training: pair, ratio, replicate, arm, :data:`CURVES`.
-
-    Args:
-        histories: ``((pair, ratio, replicate, arm), epochs)``; a value that was not measured or
-            not finite is None and becomes NaN.
+    A value that was not measured or not finite is NaN.
     """
-    keys = ("pair", "ratio", "replicate", "method")
-    rows = [
-        dict(zip(keys, key, strict=True)) | {name: entry[name] for name in CURVES}
-        for key, entries in histories
-        for entry in entries
+    keys = ("pair", "ratio", "replicate", "arm")
+    frames = [
+        pd.DataFrame(dict(zip(keys, record.key, strict=True)) | record.history)
+        for record in records
+        if record.history and record.arm != "dense"
     ]
-    frame = pd.DataFrame(rows, columns=[*keys, *CURVES])
-    return frame.astype(dict.fromkeys(("ratio", *CURVES[1:]), "float64"))
+    frame = pd.concat(frames) if frames else pd.DataFrame(columns=[*keys, *HISTORY])
+    whole = dict.fromkeys(("ratio", *HISTORY[1:]), "float64")
+    return frame.astype(whole).reset_index(drop=True)
 
 
 def operator_frequency(traces: Iterable[SearchTrace]) -> pd.DataFrame:

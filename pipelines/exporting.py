@@ -52,18 +52,20 @@ def export(source: Path, folder: Path) -> Exported:
 def artefact(source: Path) -> Path:
     """The artefact's JSON file behind ``source``, which is one already or a record.
 
+    Of a record's final trainings it is the first.
+
     Raises:
         SafsError: ``source`` is neither.
     """
     content = artefacts.read(source)
     if {"job", "result", "weights"} <= set(content):
         return source
-    if not {"profile", "pair", "ratio", "replicate", "method"} <= set(content):
+    if not {"profile", "pair", "ratio", "replicate", "arm"} <= set(content):
         raise SafsError(f"{source}: neither a record nor the artefact of a training")
-    arm = content["method"]
+    arm = content["arm"]
     ratio = None if arm == "dense" else content["ratio"]
     place = layout.folder(content["profile"], layout.trained_in(arm), content["pair"], ratio)
-    return place / f"{arm}-r{content['replicate']}.json"
+    return place / f"{layout.final_name(arm, 0, content['replicate'])}.json"
 
 
 def _trained(place: Path) -> Json:

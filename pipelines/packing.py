@@ -35,7 +35,7 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
         "protocol": context(study).protocol.model_dump(),
         "seed": profile.seed,
         "replicates": profile.replicates,
-        "methods": arms,
+        "arms": arms,
         "dvc_lock": file_digest(lock),
     }
     return head(about, {pair: described(study, pair) for pair in study.pairs}, found)

@@ -10,7 +10,7 @@ from typing import Literal
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import layout
-from safs.arms import ARMS
+from safs.arms import ARMS, finals
 from safs.datasets import DATASETS, load_part
 from safs.search.halving import planned
 
@@ -35,8 +35,11 @@ Spending = dict[str, list[tuple[int, int]]]
 """(trainings, epochs of each) by purpose: ``search``, ``tune`` and ``final``."""
 
 
-def spending(pair: Pair, arm: str) -> Spending:
-    """What one replicate of an arm at one ratio trains; searches count though arms share them."""
+def spending(pair: Pair, arm: str, count: int = 1) -> Spending:
+    """What one replicate of an arm at one ratio trains; searches count though arms share them.
+
+    ``count`` is its number of final trainings, of which Table 3 counts one.
+    """
     entry = ARMS[arm]
     searches = {
         "found": [(pair.search.evaluations, pair.search.epochs)],
@@ -50,7 +53,7 @@ def spending(pair: Pair, arm: str) -> Spending:
     return {
         "search": searches.get(entry.operators, []),
         "tune": tunings if entry.tuned else [],
-        "final": [(1, length)],
+        "final": [(count, length)],
     }
 
 
@@ -60,18 +63,19 @@ def epochs(trainings: Iterable[tuple[int, int]]) -> int:
 
 
 def run_epochs(pair: Pair, arm: str) -> int:
-    """Epochs of one replicate of an arm at one ratio, its searches included (Table 3)."""
+    """Epochs of one replicate of an arm at one ratio, searches and one final included (Table 3)."""
     return sum(epochs(trainings) for trainings in spending(pair, arm).values())
 
 
 def stage_epochs(study: Study, pair: Pair, stage: str) -> int:
     """Epochs of a stage in one cell, over all replicates."""
-    return study.profile.replicates * epochs(_trained(pair, study.profile.arms, stage))
+    return study.profile.replicates * epochs(_trained(study, pair, stage))
 
 
-def _trained(pair: Pair, arms: Iterable[str], stage: str) -> list[tuple[int, int]]:
+def _trained(study: Study, pair: Pair, stage: str) -> list[tuple[int, int]]:
     """What one replicate of a stage trains in a cell: a search that arms share counts once."""
-    found = {arm: spending(pair, arm) for arm in arms}
+    protocol = study.profile.protocol
+    found = {arm: spending(pair, arm, finals(arm, protocol)) for arm in study.profile.arms}
     here = [arm for arm in found if layout.trained_in(arm) == stage]
     every = [run for arm in here for run in (*found[arm]["tune"], *found[arm]["final"])]
     if stage == "fast":
@@ -105,7 +109,7 @@ def steps(study: Study) -> list[PlanStep]:
         dense = study.profile.replicates
         found.append(PlanStep(name, "pretrain", dense, dense * pair.pretrain.epochs))
         for stage in STAGES:
-            runs = _trained(pair, study.profile.arms, stage)
+            runs = _trained(study, pair, stage)
             count = sum(trainings for trainings, _ in runs)
             found.append(PlanStep(name, stage, cells * count, cells * epochs(runs)))
         found += _studies(study, name, pair)

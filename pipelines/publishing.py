@@ -90,11 +90,10 @@ def predictor_tables(study: Study) -> list[Table]:
 
 
 def traces(study: Study) -> Traces:
-    """What the trainings that the parameters name left behind: searches, tunings, curves."""
+    """What the searches and tunings left behind that the parameters name, and the curves."""
     compared: dict[Path, None] = {}
     others: dict[Path, None] = {}
     tunings: dict[Path, None] = {}
-    curves = []
     profile = study.profile
     cells = [(pair, ratio) for pair in profile.pairs for ratio in profile.ratios(pair)]
     for (pair, ratio), r in product(cells, range(profile.replicates)):
@@ -104,19 +103,13 @@ def traces(study: Study) -> Traces:
                 own = compared if name == "search" else others
                 into = own if purpose == "search" else tunings
                 into[place(stage) / f"{name}-r{r}.json"] = None
-            final = place(layout.trained_in(arm)) / f"{arm}-r{r}.json"
-            curves.append(((pair, ratio, r, arm), final))
         for name in profile.algorithms(pair, ratio):
             compared[place("algorithms") / f"{name}-r{r}.json"] = None
     return Traces(
         search=tuple(artefacts.trace(p, SearchTrace) for p in compared if p.exists()),
         others=tuple(artefacts.trace(p, SearchTrace) for p in others if p.exists()),
         tune=tuple(artefacts.trace(p, TuneTrace) for p in tunings if p.exists()),
-        curves=curve_frame(
-            (key, artefacts.read(path)["result"]["history"])
-            for key, path in curves
-            if path.exists()
-        ),
+        curves=curve_frame(r for r in collection(study).records.values() if r.arm in profile.arms),
     )
 
 

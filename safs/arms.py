@@ -118,6 +118,25 @@ SRELU = {"per_channel": "srelu", "per_layer": "srelu_layer", "as_released": "sre
 """The operator that stands for SReLU under each reading of ``protocol.srelu``."""
 
 
+def finals(name: str, protocol: Protocol) -> int:
+    """Final trainings of an arm in a replicate, whose mean is its value.
+
+    The dense network and the arms of the activation study have one, and so has an arm whose
+    selected trial is reported.
+    """
+    one = name == "dense" or ARMS[name].operator is not None or reports_trial(name, protocol)
+    return 1 if one else protocol.finals
+
+
+def reports_trial(name: str, protocol: Protocol) -> bool:
+    """Whether an arm's selected trial meets the test images, in place of its final trainings.
+
+    The cheap search trains its trials in pieces, so its arm keeps the finals.
+    """
+    arm = ARMS[name]
+    return protocol.reported == "selected" and arm.tuned and arm.operators != "found_fast"
+
+
 def everywhere(operator: str) -> str:
     """The arm of the activation study with one operator in every slot."""
     return f"{_EVERYWHERE}{operator}"

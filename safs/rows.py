@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from safs.sealed import digest
 from safs.spec import Count, Fraction, Recipe, Spec
 
-SCHEMA = 3
-"""2 adds chromosome, scaled and backend to the rows, 3 the outcome; older traces are still read."""
+SCHEMA = 4
+"""2 adds chromosome, scaled and backend to the rows, 3 the outcome; 4 says arm, not method.
+Older traces are still read."""
 
 Outcome = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 """Digest of what a training computed, whatever it took: two with the same have the same bits."""
@@ -188,7 +189,7 @@ class SearchTrace(Trace):
 class TuneTrace(Trace):
     """Stage 2 of one replicate and arm."""
 
-    arm: str = Field(alias="method")
+    arm: str = Field(validation_alias=AliasChoices("arm", "method"))
     trials: tuple[Trial, ...]
 
     @property

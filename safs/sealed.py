@@ -57,13 +57,18 @@ def read(path: Path) -> Json:
     content = read_object(path)
     if DIGEST not in content:
         raise SafsError(f"{path}: no digest; expected a file that this suite wrote")
-    try:
-        whole = seal(content) == content and json_text(content) == path.read_text(encoding="utf-8")
-    except ValueError:  # NaN, which is never written
-        whole = False
-    if not whole:
+    if not is_sealed(path.read_text(encoding="utf-8")):
         raise SafsError(f"{path}: its content does not fit its digest: damaged or edited")
     return content
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a text is the one that :func:`write` makes of its content."""
+    try:
+        content = json.loads(text)
+        return seal(content) == content and json_text(content) == text
+    except ValueError:  # no JSON, or NaN, which is never written
+        return False
 
 
 def read_object(path: Path) -> Json:

@@ -97,7 +97,7 @@ class Fast(Spec):
         return tuple(sorted({max(1, round(part * whole)) for part in self.rungs}))
 
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
 
 
@@ -109,10 +109,15 @@ class Protocol(Spec):
     SRS and TanhSoft-1 are learned: never (Eq. 6 learns only weights, alpha and beta), in stage 2,
     or in both stages. ``srelu`` says whether SReLU's four parameters belong to a channel (Jin et
     al. 2016), to a layer, or are those of the released code. ``reported_epoch`` is the epoch of the
-    final training whose weights meet the test images.
+    final training whose weights meet the test images. ``finals`` is how many final trainings an arm
+    has in a replicate; they differ in batch order alone, and the arm's value is their mean.
+    ``reported`` says what meets the test images: these finals, or, where an arm has trials, the
+    weights of the selected trial itself.
     """
 
     preset: Literal["paper", "as_released"] = "paper"
     own_parameters: Literal["frozen", "stage2", "both"] = "frozen"
     srelu: Literal["per_channel", "per_layer", "as_released"] = "per_channel"
     reported_epoch: KeptEpoch = "last"
+    finals: Annotated[int, Field(ge=1, le=100)] = 1
+    reported: Literal["finals", "selected"] = "finals"

@@ -54,7 +54,7 @@ def rows() -> list[dict[str, Any]]:
                 hours = epochs(one, two, dense["epochs"]) * epoch
                 off = hours / printed[arm] - 1
                 found.append(
-                    {"pair": pair, "method": arm, "printed": printed[arm], "epoch": epoch}
+                    {"pair": pair, "arm": arm, "printed": printed[arm], "epoch": epoch}
                     | {"implied": printed[arm] / epoch, "reading": name, "hours": hours}
                     | {"off": off, "fits": abs(off) <= FITS}
                 )
@@ -65,7 +65,7 @@ def table() -> Table:
     """Every reading beside the printed hours, and where none fits."""
     found = rows()
     columns = (
-        words("Pair", "pair"), words("Method", "method"), figure("Printed hours", "printed"),
+        words("Pair", "pair"), words("Method", "arm"), figure("Printed hours", "printed"),
         figure("Hours of an epoch", "epoch", 4), figure("Implied epochs", "implied", 0),
         words("Reading", "reading"), figure("Hours", "hours"), share_off("Off by", "off"),
         Column("Fits", lambda row: "yes" if row["fits"] else ABSENT),
@@ -81,11 +81,11 @@ def table() -> Table:
 
 def misfits(found: list[dict[str, Any]]) -> str:
     """One sentence on the numbers that no reading fits, and one on what fits throughout."""
-    groups = groupby(found, itemgetter("pair", "method"))
+    groups = groupby(found, itemgetter("pair", "arm"))
     none = [" ".join(key) for key, each in groups if not any(r["fits"] for r in each)]
     text = f"No reading fits {', '.join(none)}." if none else "Every number has a reading."
     for arm, readings in (("safs", SAFS), ("vanilla", VANILLA)):
-        own = [row for row in found if row["method"] == arm]
+        own = [row for row in found if row["arm"] == arm]
         if not any(all(r["fits"] for r in own if r["reading"] == name) for name in readings):
             text += f" No single reading fits all pairs' {arm} hours."
     return text

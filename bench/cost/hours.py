@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import paper
 from bench.collection import Collection
-from bench.columns import METHOD, RATIO, figure, pair_by, share_off
+from bench.columns import ARM, RATIO, figure, pair_by, share_off
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
 from bench.cost.steps import Step, by_key, preferred
@@ -37,7 +37,7 @@ def table(
     cells = product(context.pairs, context.ratios, [a for a in SHOWN_ARMS if a in context.arms])
     rows = [_row(collection, context, steps, watts, cell) for cell in cells]
     columns = (
-        pair_by(context.label), RATIO, METHOD, figure("Epochs", "epochs", 0),
+        pair_by(context.label), RATIO, ARM, figure("Epochs", "epochs", 0),
         figure("Hours measured", "hours", 4), figure("Hours extrapolated", "hours_extrapolated", 4),
         share_off("Error", "error"), figure("SAFS / vanilla", "factor", 1),
         Column("kWh", lambda row: number(row["kwh"], 5).replace(ABSENT, "not measured")),
@@ -101,7 +101,7 @@ def _row(
     return {
         "pair": pair,
         "ratio": ratio,
-        "method": arm,
+        "arm": arm,
         "epochs": mean(collection, *cell, "epochs"),
         "hours": measured / 3600,
         "hours_extrapolated": seconds / 3600,

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def data(source: FigureSource) -> Frame:
     """Top-1 and cap (percent) of every expected run; empty cells where there is no result."""
     frame = source.collection.frame
-    columns = ["pair", "ratio", "replicate", "method", "status", "top1", "cap"]
-    return frame.loc[frame["method"].isin(source.context.arms), columns]
+    columns = ["pair", "ratio", "replicate", "arm", "status", "top1", "cap"]
+    return frame.loc[frame["arm"].isin(source.context.arms), columns]
 
 
 def draw(frame: Frame, context: Context) -> Figure:
     """One panel per pair: every replicate a point, the mean a bar, the cap a dashed line."""
     figure, axes = panels(len(context.pairs), 1, 8.2, 4.0)
-    arms = [name for name in ordered(frame["method"]) if name != "dense"]
+    arms = [name for name in ordered(frame["arm"]) if name != "dense"]
     for ax, pair in zip(axes[:, 0], context.pairs, strict=True):
         _panel(ax, frame[frame["pair"] == pair], arms)
         ax.set_title(context.label(pair))
@@ -38,11 +38,11 @@ def draw(frame: Frame, context: Context) -> Figure:
 def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
     ratios = sorted(set(rows["ratio"]) - {0.0})
     places = np.linspace(-0.36, 0.36, len(arms)) if len(arms) > 1 else np.zeros(1)
-    dense = rows.loc[rows["method"] == "dense", "top1"].dropna()
+    dense = rows.loc[rows["arm"] == "dense", "top1"].dropna()
     if len(dense):
         ax.axhline(dense.mean(), color=style.INK, linestyle=":", label="Dense (mean)")
     for number, (arm, offset) in enumerate(zip(arms, places, strict=True)):
-        _points(ax, rows[rows["method"] == arm], number, offset, ratios)
+        _points(ax, rows[rows["arm"] == arm], number, offset, ratios)
     _caps(ax, rows, ratios)
     ax.set_xticks(range(len(ratios)), [ratio_text(r) for r in ratios])
     ax.set(xlabel="Pruning ratio", ylabel="Test top-1 (%)")
@@ -51,7 +51,7 @@ def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
 
 def _points(ax: Axes, own: Frame, number: int, offset: float, ratios: list[float]) -> None:
     colour, marker = style.colour(number), style.marker(number)
-    label: str | None = ARMS[own["method"].iloc[0]].label if len(own) else None
+    label: str | None = ARMS[own["arm"].iloc[0]].label if len(own) else None
     for place, ratio in enumerate(ratios):
         values = own.loc[own["ratio"] == ratio, "top1"].dropna().to_numpy()
         if not len(values):

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 def data(source: FigureSource) -> Frame:
     """Mean and range of top-1 (percent) per pair, ratio and arm of the activation study."""
     frame, context = source.collection.frame, source.context
-    swept = frame[frame["method"].isin(context.swept)]
+    swept = frame[frame["arm"].isin(context.swept)]
     asked = {*context.swept, "vanilla", "safs"}
-    rows = frame[frame["method"].isin(asked) & frame["pair"].isin(set(swept["pair"]))]
-    return bands(rows, ["pair", "ratio", "method"], "top1")
+    rows = frame[frame["arm"].isin(asked) & frame["pair"].isin(set(swept["pair"]))]
+    return bands(rows, ["pair", "ratio", "arm"], "top1")
 
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A panel per pair: ratios at the bottom, a line per activation."""
-    return pair_panels(frame, context, 4.2, partial(_panel, arms=ordered(frame["method"])))
+    return pair_panels(frame, context, 4.2, partial(_panel, arms=ordered(frame["arm"])))
 
 
 def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
     ratios = sorted(set(rows["ratio"]))
     for number, arm in enumerate(arms):
-        own = rows[rows["method"] == arm].sort_values("ratio")
+        own = rows[rows["arm"] == arm].sort_values("ratio")
         if own.empty:
             continue
         at = [ratios.index(r) + 0.025 * (number - len(arms) / 2) for r in own["ratio"]]

@@ -35,7 +35,7 @@ def _row(source: FigureSource, pair: str, ratio: float, arm: str) -> dict[str, A
     published = source.context.pairs[pair].published
     printed = paper.gain(published, f"{arm}-vanilla", ratio)
     return {
-        "pair": pair, "ratio": ratio, "method": arm,
+        "pair": pair, "ratio": ratio, "arm": arm,
         "nonzero": mean(collection, pair, ratio, arm, "nonzero"),
         **found.facts("gain"), "n": found.n,
         "paper_gain": np.nan if printed is None else printed,
@@ -44,17 +44,17 @@ def _row(source: FigureSource, pair: str, ratio: float, arm: str) -> dict[str, A
 
 def draw(frame: Frame, context: Context) -> Figure:
     """A panel per pair: a point per ratio and arm, the paper's gain as a cross."""
-    return pair_panels(frame, context, 3.8, partial(_panel, arms=ordered(frame["method"])))
+    return pair_panels(frame, context, 3.8, partial(_panel, arms=ordered(frame["arm"])))
 
 
 def _panel(ax: Axes, rows: Frame, arms: list[str]) -> None:
     for number, arm in enumerate(arms, start=1):
-        own = rows[rows["method"] == arm]
+        own = rows[rows["arm"] == arm]
         marks: dict[str, Any] = {"color": style.colour(number), "marker": style.marker(number)}
         x = own["nonzero"] * 1.03 ** (number - (len(arms) + 1) / 2)
         ax.vlines(x, own["low"], own["high"], color=style.colour(number), linewidth=1, alpha=0.7)
         ax.plot(x, own["gain"], linestyle="", label=ARMS[arm].label, **marks)
-    printed = rows[rows["method"] == "safs"].dropna(subset=["paper_gain"])
+    printed = rows[rows["arm"] == "safs"].dropna(subset=["paper_gain"])
     cross: dict[str, Any] = {"marker": "x", "s": 60, "color": style.INK, "zorder": 4}
     if len(printed):
         ax.scatter(printed["nonzero"], printed["paper_gain"], label="SAFS, the paper", **cross)

@@ -26,8 +26,8 @@ DRAWN = ("flow", "flow_released")
 def data(source: FigureSource) -> Frame:
     """Mean and range of the gradient flow by epoch, per definition, of vanilla and SAFS."""
     curves = source.traces.curves
-    rows = curves[curves["method"].isin(ARMS_SHOWN)]
-    keys = ["pair", "ratio", "method", "epoch"]
+    rows = curves[curves["arm"].isin(ARMS_SHOWN)]
+    keys = ["pair", "ratio", "arm", "epoch"]
     parts = [bands(rows, keys, name).assign(definition=name) for name in DEFINITIONS]
     return pd.concat(parts, ignore_index=True).sort_values("pair", kind="stable")
 
@@ -39,7 +39,7 @@ def draw(frame: Frame, context: Context) -> Figure:
     figure, _, cells = grid(shown, ["pair", "definition"], 3.4, 2.8, **labels)
     for cell in cells:
         for arm, place in zip(ARMS_SHOWN, (5, 0), strict=True):
-            own = cell.rows[cell.rows["method"] == arm]
+            own = cell.rows[cell.rows["arm"] == arm]
             draw_band(cell.ax, own[own["mean"] > 0], "epoch", ARMS[arm].label, place)
         pair, definition = cell.key
         cell.ax.set_yscale("log")

@@ -29,9 +29,9 @@ def data(source: FigureSource) -> Frame:
     curves = source.traces.curves
     if tuned is None or DENSE not in context.arms:
         return Frame()
-    rows = curves[curves["method"].isin([DENSE, tuned])]
+    rows = curves[curves["arm"].isin([DENSE, tuned])]
     rows = rows.assign(validation=100 * rows["validation_accuracy"])
-    keys = ["pair", "ratio", "method"]
+    keys = ["pair", "ratio", "arm"]
     frame = bands(rows, [*keys, "epoch"], "validation")
     last = frame["epoch"] == frame.groupby(keys)["epoch"].transform("max")
     tests = [
@@ -45,11 +45,11 @@ def draw(frame: Frame, context: Context) -> Figure:
     """A row of panels per pair, a column per ratio."""
     labels = {"xlabel": "Epoch", "ylabel": "Validation top-1 (%)"}
     figure, _, cells = grid(frame, ["pair"], 3.4, 3.0, **labels)
-    arms = ordered(frame["method"])
+    arms = ordered(frame["arm"])
     for cell in cells:
         for arm in arms:
             place = 5 if arm == DENSE else 0
-            _curve(cell.ax, cell.rows[cell.rows["method"] == arm], arm, place)
+            _curve(cell.ax, cell.rows[cell.rows["arm"] == arm], arm, place)
         cell.ax.set_title(f"{context.label(cell.key[0])}, {ratio_text(cell.column)}")
     legend(figure, loc="outside lower center", ncols=4)
     return figure

@@ -35,7 +35,7 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
     yield "record.network", pair, record.network
     yield "record.dataset", pair, record.dataset
     yield "record.fold", (record.dataset, f"replicate {record.replicate}"), record.fold
-    if record.status == "ok":
+    if record.finals[0].reason is None:
         yield "record.slots", pair, [slot.name for slot in record.slots]
     if recipe := record.recipe:
         yield "record.recipe.batch_size", pair, recipe.batch_size
@@ -52,7 +52,7 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
     if macs := record.macs:
         yield "record.macs.dense", pair, macs.dense
     if chain := record.chain:
-        dense = chain.final if record.arm == "dense" else chain.dense
+        dense = chain.finals[0] if record.arm == "dense" else chain.dense
         yield "record.chain.dense", (*pair, f"replicate {record.replicate}"), dense
         yield "record.chain.data", (record.dataset, f"replicate {record.replicate}"), chain.data
     if reach := record.connectivity:
@@ -72,7 +72,7 @@ def _facts_of_search(run: Run) -> Iterator[Fact]:
         yield "failed.search", group, run.failed.search
         if record.chain:
             yield "record.chain.candidates", group, record.chain.candidates
-    if record.status == "ok" and arm.operators != "random":
+    if record.finals[0].reason is None and arm.operators != "random":
         yield "record.slots", group, [slot.operator for slot in record.slots]
 
 

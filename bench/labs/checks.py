@@ -40,9 +40,9 @@ def problems(file: LabFile) -> list[Problem]:
 def _arm_problems(file: LabFile) -> Iterator[Problem]:
     unknown = next((arm for arm in file.arms if arm not in ARMS), None)
     if unknown is not None:
-        yield ("methods",), unknown, f"an arm{did_you_mean(unknown, ARMS)}"
+        yield ("arms",), unknown, f"an arm{did_you_mean(unknown, ARMS)}"
     elif len(set(file.arms)) != len(file.arms) or "dense" not in file.arms:
-        yield ("methods",), file.arms, "distinct arms, dense among them"
+        yield ("arms",), file.arms, "distinct arms, dense among them"
 
 
 def _pair_problems(file: LabFile) -> Iterator[Problem]:
@@ -154,7 +154,7 @@ def _count_problems(
 def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterator[Problem]:
     """Epochs and trainings against the budget; only failures may spend less."""
     record = run.record
-    ok, at = record.status == "ok", (*where, "record")
+    ok, at = record.finals[0].reason is None, (*where, "record")
     least = budget.final if ok else 0
     if not least <= record.epochs.final <= budget.final:
         yield (*at, "epochs", "final"), record.epochs.final, f"the budget of {budget.final} epochs"
@@ -176,17 +176,27 @@ def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterato
 
 def _copy_problems(file: LabFile) -> Iterator[Problem]:
     """Replicates are runs of their own: no two have the same weights or the same identity."""
-    weights: dict[tuple[str, str], tuple[float, int]] = {}
+    weights: dict[tuple[str, str], tuple[object, ...]] = {}
     identities: set[str] = set()
     for place, record in enumerate(file.records):
         digests, at = record.digests, ("runs", str(place), "record", "digests")
         if digests.identity in identities:
             yield (*at, "identity"), digests.identity, "an identity that no other run has"
         identities.add(digests.identity)
-        if digests.weights is not None:
-            block = (record.ratio, record.replicate)
-            if weights.setdefault((record.pair, digests.weights), block) != block:
-                yield (*at, "weights"), digests.weights, "weights that no other replicate has"
+        yield from _weight_problems(record, ("runs", str(place), "record"), weights)
+
+
+def _weight_problems(
+    record: Record, at: tuple[str, ...], known: dict[tuple[str, str], tuple[object, ...]]
+) -> Iterator[Problem]:
+    """Other finals of one arm are runs of their own too; arms that are alike may share weights."""
+    for number, final in enumerate(record.finals):
+        if final.weights is None:
+            continue
+        block = (record.ratio, record.replicate, number)
+        if known.setdefault((record.pair, final.weights), block) != block:
+            where = (*at, "finals", str(number), "weights")
+            yield where, final.weights, "weights that no other replicate or final has"
 
 
 def _mixing_problems(file: LabFile) -> Iterator[Problem]:

@@ -24,7 +24,7 @@ def runs(
     Raises:
         SafsError: a run has no valid record.
     """
-    frame = collection.frame[collection.frame["method"].isin(arms)]
+    frame = collection.frame[collection.frame["arm"].isin(arms)]
     bad = frame[~frame["status"].isin(["ok", "failed"])]
     for row in bad.itertuples():
         missing = f"{len(bad)} of {len(frame)} runs have no record, the first: {row.reason}"
@@ -37,9 +37,9 @@ def runs(
 
 
 def without_weights(record: Record) -> Record:
-    """The record without its activations' own parameters, and so without its digest."""
+    """The record without its activations' own parameters and its history, and so its digest."""
     slots = [slot.model_copy(update={"own": {}}) for slot in record.slots]
-    return record.model_copy(update={"slots": slots, "digest": None})
+    return record.model_copy(update={"slots": slots, "history": {}, "digest": None})
 
 
 def head(

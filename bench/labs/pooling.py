@@ -218,7 +218,7 @@ def _data(lab: LabFile, pair: str) -> dict[str, dict[str, str]]:
 def _images(lab: LabFile, pair: str, ratio: float, contrast: Contrast) -> tuple[object, ...]:
     """The per-image results of both arms: labs with the same ones count once."""
     rows = (
-        (r.arm, r.replicate, r.test.correct if r.test else None)
+        (r.arm, r.replicate, tuple(f.test and f.test.correct for f in r.finals))
         for r in lab.records
         if (r.pair, r.ratio) == (pair, ratio) and r.arm in (contrast.a, contrast.b)
     )

@@ -1,4 +1,4 @@
-"""The lab file, version 1: everything that one lab found in one profile, without weights.
+"""The lab file, version 2: everything that one lab found in one profile, without weights.
 
 One JSON object. ``runs`` holds the records as the suite wrote them (:class:`bench.record.Record`),
 but without the own parameters of activations, which are weights; everything above it is for the
@@ -16,12 +16,14 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
+from bench import older
 from bench.contrasts import contrasts_of
+from bench.finals import top1
 from bench.record import Environment, Protocol, Record, detail
 from safs.spec import Count, Epochs, Fraction, Items, Name, Positive, Spec, Text
 
-VERSION = 1
-"""Version of the format; a reader knows exactly one."""
+VERSION = 2
+"""Version of the format; files of version 1, with records of schema 1, are read too."""
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -106,13 +108,18 @@ class LabFile(Spec):
     protocol: Protocol
     seed: Count
     replicates: Positive
-    arms: Annotated[Items[Text], Field(alias="methods")]
+    arms: Items[Text]
     dvc_lock: Sha256
     data: dict[Name, dict[Text, Text]]
     environments: Items[Environment]
     pairs: dict[Name, LabPair]
     cells: Items[CellSummary]
     runs: Items[Run]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: object) -> object:
+        return older.lab_file(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -190,13 +197,14 @@ def differences(
     records: Iterable[Record], pair: str, ratio: float, a: str, b: str
 ) -> dict[int, float]:
     """Test top-1 of ``a`` minus ``b`` in percentage points, by replicate with both results."""
-    top1 = {
-        (r.arm, r.replicate): r.test.top1
+    found = {
+        (r.arm, r.replicate): top1(r)
         for r in records
-        if r.test is not None and (r.pair, r.ratio) == (pair, ratio)
+        if r.arm in (a, b) and (r.pair, r.ratio) == (pair, ratio)
     }
-    replicates = sorted(r for arm, r in top1 if arm == a and (b, r) in top1)
-    return {r: round(100 * (top1[a, r] - top1[b, r]), 10) for r in replicates}
+    top1s = {key: value for key, value in found.items() if value is not None}
+    replicates = sorted(r for arm, r in top1s if arm == a and (b, r) in top1s)
+    return {r: round(100 * (top1s[a, r] - top1s[b, r]), 10) for r in replicates}
 
 
 def _gain(found: Mapping[int, float]) -> Gain:

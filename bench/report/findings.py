@@ -93,7 +93,8 @@ def _limits(collection: Collection, comparisons: Comparisons, context: Context) 
     yield from _control_limits(context)
     bad = int((collection.frame["status"] != "ok").sum())
     if bad:
-        yield f"{bad} of {len(collection.frame)} expected runs have no result (see below)."
+        of = len(collection.frame)
+        yield f"{bad} of {of} expected runs failed or have no result (see below)."
 
 
 def _power_limits(comparisons: Comparisons, context: Context) -> Iterator[str]:

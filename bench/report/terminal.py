@@ -27,13 +27,13 @@ def summary(collection: Collection, context: Context) -> RenderableType:
 
 
 def _without_result(collection: Collection) -> list[str]:
-    """How many runs were not made, and how many ended without a result."""
+    """How many runs were not made, and how many failed or cannot be read."""
     status = collection.frame["status"]
     missing, of = int((status == "missing").sum()), len(status)
     bad = int((status != "ok").sum()) - missing
     return [
         *[f"{missing} of {of} runs were not made yet"] * bool(missing),
-        *[f"{bad} of {of} runs have no result: see failures.md"] * bool(bad),
+        *[f"{bad} of {of} runs failed or have no result: see failures.md"] * bool(bad),
     ]
 
 

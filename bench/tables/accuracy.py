@@ -8,7 +8,7 @@ import numpy as np
 
 from bench import paper
 from bench.collection import Collection
-from bench.columns import METHOD, RATIO, bounds, count, figure, pair_by, spread
+from bench.columns import ARM, RATIO, bounds, count, figure, pair_by, spread
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
 from bench.render import ABSENT, Column, Facts, Table
@@ -16,8 +16,9 @@ from bench.tables.shared import VERDICTS, Judged, cells, gain, judged, mean_and_
 from bench.verdicts import NOT_COMPARABLE, RULES_VERSION
 
 SPREAD = (
-    "Mean ± sample standard deviation over replicates; n is the number of runs that ended well, "
-    "of those expected."
+    "Mean ± sample standard deviation over replicates, each the mean over its final trainings, of "
+    "which a failed one counts as chance; n is the number of runs with a result, of the expected. "
+    "Failed counts final trainings; between finals is the standard deviation inside a replicate."
 )
 MAIN = ("dense", "vanilla", "srelu", "safs")
 """The arms of the paper's Table 1."""
@@ -42,8 +43,9 @@ def _accuracy_table(
     found = judged(collection, context)
     rows = [_row(collection, context, *cell, found) for cell in cells(collection, context, arms)]
     columns = (
-        pair_by(context.label), RATIO, METHOD, count("n", "n", "expected"),
-        spread("Top-1 %", "top1"), spread("Top-5 %", "top5"),
+        pair_by(context.label), RATIO, ARM, count("n", "n", "expected"),
+        Column("Failed", _failed), spread("Top-1 %", "top1"),
+        figure("Between finals", "finals_sd"), spread("Top-5 %", "top5"),
         figure("Gain over vanilla", "gain_mean", sign=True), bounds(of="gain_"),
         spread("Validation top-1 %", "validation_top1"),
         figure("Paper top-1", "paper_top1"), figure("Paper top-5", "paper_top5"),
@@ -64,18 +66,35 @@ def _row(
     collection: Collection, context: Context, pair: str, ratio: float, arm: str, known: Judged
 ) -> dict[str, Any]:
     """Means, spreads, the printed values and their verdicts of one (pair, ratio, arm)."""
-    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "arm": arm}
     row["expected"] = len(collection.select(pair=pair, ratio=ratio, arm=arm))
     row["n"] = len(collection.series(pair, ratio, arm))
     for metric in ("top1", "top5", "validation_top1"):
         found = mean_and_spread(collection, pair, ratio, arm, metric)
         row[f"{metric}_mean"], row[f"{metric}_sd"] = found
+    row |= _finals(collection, pair, ratio, arm)
     row |= gain(collection, pair, ratio, arm).facts("gain_mean", "gain_")
     row |= _printed(context, pair, ratio, arm)
     for name, what in (("level", arm), ("gain", f"{arm}-vanilla")):
         judgement = known.get((pair, what, "top1", ratio), {"verdict": "", "rule": ""})
         row |= {f"{name}_{key}": judgement[key] for key in ("verdict", "rule")}
     return row | {"rules_version": RULES_VERSION}
+
+
+def _finals(collection: Collection, pair: str, ratio: float, arm: str) -> dict[str, float]:
+    """Final trainings, how many failed, and their spread inside a replicate (points)."""
+    found = {
+        name: collection.series(pair, ratio, arm, name).to_numpy()
+        for name in ("finals", "failures", "top1_spread")
+    }
+    counts = {name: int(found[name].sum()) for name in ("finals", "failures")}
+    spreads = found["top1_spread"]
+    inside = float(np.sqrt(np.mean(spreads**2))) if spreads.size else np.nan
+    return {**counts, "finals_sd": inside}
+
+
+def _failed(row: Facts) -> str:
+    return f"{row['failures']} of {row['finals']}" if row["finals"] else ABSENT
 
 
 def _printed(context: Context, pair: str, ratio: float, arm: str) -> dict[str, Any]:

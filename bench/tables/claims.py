@@ -135,11 +135,11 @@ def _single(here: Evidence) -> pd.Series[float]:
     measured on the same runs, would look better than it is.
     """
     rows = here.collection.select(pair=here.pair, ratio=here.ratio, status="ok")
-    rows = rows[rows["method"].isin(here.context.swept)]
+    rows = rows[rows["arm"].isin(here.context.swept)]
     if rows.empty:
         raise MissingError("the activation study was not run here")
-    valid = rows.pivot(index="replicate", columns="method", values="validation_top1")
-    test = rows.pivot(index="replicate", columns="method", values="top1")
+    valid = rows.pivot(index="replicate", columns="arm", values="validation_top1")
+    test = rows.pivot(index="replicate", columns="arm", values="top1")
     if len(valid) < 2:
         raise MissingError("one replicate of the activation study; two or more are needed")
     chosen = {r: str(valid.drop(index=r).mean().idxmax()) for r in valid.index}
@@ -167,7 +167,7 @@ def _flow(definition: str) -> ClaimTest:
     def values(here: Evidence) -> pd.Series[float]:
         curves = here.traces.curves
         rows = curves[(curves["pair"] == here.pair) & (curves["ratio"] == here.ratio)]
-        mean = rows.groupby(["replicate", "method"])[definition].mean().unstack()
+        mean = rows.groupby(["replicate", "arm"])[definition].mean().unstack()
         if not {"safs", "vanilla"} <= set(mean):
             raise MissingError("no gradient flow of both SAFS and vanilla")
         both = mean.loc[(mean["safs"] > 0) & (mean["vanilla"] > 0)]

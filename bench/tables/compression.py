@@ -6,7 +6,7 @@ from typing import Any
 
 from bench import paper
 from bench.collection import Collection
-from bench.columns import METHOD, RATIO, figure, pair_by, words
+from bench.columns import ARM, RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.render import Table
 from bench.tables.shared import cells, mean
@@ -21,7 +21,7 @@ def compression(collection: Collection, context: Context) -> Table:
     arms = [name for name in context.arms if name != "dense"]
     rows = [_row(collection, *cell) for cell in cells(collection, context, arms)]
     columns = (
-        pair_by(context.label), RATIO, METHOD, words("n", "n"), figure("Parameters", "total", 0),
+        pair_by(context.label), RATIO, ARM, words("n", "n"), figure("Parameters", "total", 0),
         figure("Non-zero", "nonzero", 0), figure("Activation parameters", "activation", 0),
         figure("Compression", "compression", 1), figure("MACs dense", "macs", 0),
         figure("MACs sparse", "sparse_macs", 0), figure("Theoretical speedup", "speedup", 1),
@@ -53,6 +53,6 @@ def _appendix(context: Context) -> str:
 
 
 def _row(collection: Collection, pair: str, ratio: float, arm: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "arm": arm}
     row["n"] = len(collection.series(pair, ratio, arm, "nonzero"))
     return row | {name: mean(collection, pair, ratio, arm, name) for name in SIZES}

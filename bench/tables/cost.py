@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import paper
 from bench.collection import Collection
-from bench.columns import METHOD, RATIO, figure, pair_by, words
+from bench.columns import ARM, RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY_RATIO
 from bench.render import Table
@@ -22,7 +22,7 @@ def cost(collection: Collection, context: Context) -> Table:
     arms = [name for name in context.arms if name != "dense"]
     rows = [_row(collection, context, *cell) for cell in cells(collection, context, arms)]
     columns = (
-        pair_by(context.label), RATIO, METHOD, words("n", "n"),
+        pair_by(context.label), RATIO, ARM, words("n", "n"),
         *(figure(f"Epochs {name}", f"epochs_{name}", 0) for name in PURPOSES),
         figure("Epochs", "epochs", 0), figure("Epochs / vanilla", "epochs_factor", 1),
         figure("Hours", "hours", 4), figure("Hours / vanilla", "hours_factor", 1),
@@ -49,7 +49,7 @@ def _row(
 
     hours = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
     printed = hours.get(arm, np.nan)
-    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "method": arm}
+    row: dict[str, Any] = {"pair": pair, "ratio": ratio, "arm": arm}
     row["n"] = len(collection.series(pair, ratio, arm, "seconds"))
     row |= {f"epochs_{name}": value(f"epochs_{name}") for name in PURPOSES}
     row["epochs"] = value("epochs")

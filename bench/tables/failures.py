@@ -1,25 +1,36 @@
-"""Runs without a result."""
+"""Runs that failed or have no result."""
 
 from __future__ import annotations
+
+import math
 
 import pandas as pd
 
 from bench.collection import Collection
-from bench.columns import METHOD, RATIO, pair_by, words
+from bench.columns import ARM, RATIO, pair_by, words
 from bench.context import Context
-from bench.render import Table, view_of
+from bench.render import ABSENT, Column, Facts, Table, view_of
 
 
 def failures(collection: Collection, context: Context) -> Table:
-    """Every run that has no result: failed, missing or invalid. Says "none" if there is none."""
-    keys = ["pair", "ratio", "replicate", "method", "status", "reason"]
+    """Every run that failed, is missing or invalid. Says "none" if there is none."""
+    keys = ["pair", "ratio", "replicate", "arm", "status", "failures", "finals", "reason"]
     frame = collection.frame.loc[collection.frame["status"] != "ok", keys]
     columns = (
-        pair_by(context.label), RATIO, words("Replicate", "replicate"), METHOD,
-        words("Status", "status"), words("Reason", "reason"),
+        pair_by(context.label), RATIO, words("Replicate", "replicate"), ARM,
+        words("Status", "status"), Column("Failed finals", _count), words("Reason", "reason"),
     )  # fmt: skip
     view = view_of(frame.to_dict("records"), columns)
     if frame.empty:
         frame = pd.DataFrame([dict.fromkeys(keys, "") | {"status": "none"}])
-    caption = f"{len(view)} of {len(collection.frame)} expected runs have no result."
-    return Table("failures", "Runs without a result", caption, frame, view)
+    caption = (
+        f"{len(view)} of {len(collection.frame)} expected runs failed or have no result. A final "
+        "training that failed counts as chance in every accuracy; a run that is missing or invalid "
+        "counts nowhere."
+    )
+    return Table("failures", "Runs that failed or have no result", caption, frame, view)
+
+
+def _count(row: Facts) -> str:
+    known = math.isfinite(row["finals"])
+    return f"{row['failures']:.0f} of {row['finals']:.0f}" if known else ABSENT

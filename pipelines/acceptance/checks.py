@@ -302,8 +302,8 @@ def public_api(device: torch.device) -> str:
 def same_scores(device: torch.device) -> str:
     """Top-1 within two images of a thousand."""
     made, _ = subjects.pruned(NETWORKS[0])
-    here = evaluation.test(copy.deepcopy(made), "mnist5k", CPU).top1
-    there = evaluation.test(made.to(device), "mnist5k", device).top1
+    here = evaluation.test([copy.deepcopy(made)], "mnist5k", CPU)[0].top1
+    there = evaluation.test([made.to(device)], "mnist5k", device)[0].top1
     _must(abs(here - there) <= 0.002, f"{there:.4f}, on the CPU {here:.4f}")
     return f"{there:.4f} and {here:.4f}"
 

@@ -16,24 +16,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Behind:
-    """A run, by the files that it rests on; the fields are those of its record."""
+    """A run, by the files that it rests on.
+
+    ``count`` is how many final trainings it has; the other fields are those of its record.
+    """
 
     profile: str
     pair: str
     ratio: float
     arm: str
     replicate: int
+    count: int = 1
 
     @classmethod
     def of(cls, record: Record) -> Behind:
         """What a record rests on."""
-        return cls(record.profile, record.pair, record.ratio, record.arm, record.replicate)
+        key = record.profile, record.pair, record.ratio, record.arm, record.replicate
+        return cls(*key, len(record.finals))
 
     @property
-    def final(self) -> Path:
-        """The artefact of its final training."""
-        ratio = None if self.arm == "dense" else self.ratio
-        return self._artefact(layout.trained_in(self.arm), self.arm, ratio)
+    def finals(self) -> list[Path]:
+        """The artefacts of its final trainings, in order."""
+        stage, ratio = layout.trained_in(self.arm), None if self.arm == "dense" else self.ratio
+        place = layout.folder(self.profile, stage, self.pair, ratio)
+        names = (layout.final_name(self.arm, f, self.replicate) for f in range(self.count))
+        return [place / f"{name}.json" for name in names]
 
     @property
     def mask(self) -> Path | None:
@@ -43,7 +50,7 @@ class Behind:
     @property
     def dense(self) -> Behind | None:
         """The dense run that it starts from, unless it is one."""
-        return None if self.arm == "dense" else replace(self, arm="dense")
+        return None if self.arm == "dense" else replace(self, arm="dense", count=1)
 
     def searches(self) -> dict[str, tuple[Path, Trace]]:
         """Artefact and trace of stage 1 (``search``) and stage 2 (``tune``), where they ran."""
@@ -58,30 +65,30 @@ class Behind:
     def chain(self) -> Json:
         """The links of its record (:class:`bench.record.Chain`), as plain data."""
         mask = self.mask and artefacts.read(self.mask)["weights"]
-        fold = artefacts.read((self.dense or self).final).get("fold")
+        fold = artefacts.read((self.dense or self).finals[0]).get("fold")
         outcomes = {
             purpose: [row.outcome for row in trace.rows]
             for purpose, (_, trace) in self.searches().items()
         }
         return ({"data": fold} if fold else {}) | {
-            "dense": self.dense and self.dense._outcome(),
+            "dense": self.dense and self.dense._outcomes()[0],
             "mask": mask and mask[:32],
             "candidates": outcomes.get("search", []),
             "trials": outcomes.get("tune", []),
-            "final": self._outcome(),
+            "finals": self._outcomes(),
         }
 
     @property
     def portable(self) -> bool:
         """Whether the kernels did all the training that it rests on: any machine gets its bits."""
-        here = artefacts.read(self.final)["result"]["backend"] == "sparse"
+        here = all(artefacts.read(p)["result"]["backend"] == "sparse" for p in self.finals)
         rows = [row for _, trace in self.searches().values() for row in trace.rows]
         searched = all(row.backend == "sparse" for row in rows)
         return here and searched and (self.dense is None or self.dense.portable)
 
-    def _outcome(self) -> str:
-        artefact = artefacts.read(self.final)
-        return Trained.model_validate(artefact["result"]).outcome(artefact["weights"])
+    def _outcomes(self) -> list[str]:
+        read = map(artefacts.read, self.finals)
+        return [Trained.model_validate(a["result"]).outcome(a["weights"]) for a in read]
 
     def _artefact(self, stage: str, name: str, ratio: float | None) -> Path:
         place = layout.folder(self.profile, stage, self.pair, ratio)

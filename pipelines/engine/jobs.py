@@ -15,7 +15,8 @@ class Job(Spec):
     ``code`` and ``data`` are fingerprints; ``dense`` and ``mask`` are digests of the files' bytes.
     ``chromosome`` is None for a dense training. ``scaled`` learns alpha and beta, ``train_own`` the
     own parameters of Acon, SRS and TanhSoft-1. ``keep`` is the epoch whose weights are left;
-    ``until`` ends a training early, under the schedule of all its epochs.
+    ``until`` ends a training early, under the schedule of all its epochs. ``final`` numbers the
+    final trainings of an arm, which differ in batch order alone.
     """
 
     code: str
@@ -37,6 +38,7 @@ class Job(Spec):
     chromosome: tuple[str, ...] | None = None
     scaled: bool = False
     train_own: bool = False
+    final: int = 0
 
     @property
     def identity(self) -> str:

@@ -21,6 +21,12 @@ def record_name(arm: str, ratio: float, replicate: int) -> str:
     return f"{arm}{at}-r{replicate}"
 
 
+def final_name(arm: str, final: int, replicate: int) -> str:
+    """File name, without ending, of the artefact of an arm's final training number ``final``."""
+    number = f"-f{final}" if final else ""
+    return f"{arm}{number}-r{replicate}"
+
+
 def trained_in(arm: str) -> str:
     """The stage whose folder holds the final training of an arm."""
     if arm == "dense":

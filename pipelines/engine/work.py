@@ -23,7 +23,7 @@ from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal
 from pipelines.tasks import training
 from pipelines.tasks.shared import WEIGHTS, multiply_adds
-from safs.arms import ARMS, chromosome
+from safs.arms import ARMS, chromosome, finals
 from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.files import copy
@@ -261,12 +261,25 @@ class Work:
         start: PrunedStart,
         operators: Sequence[str],
         recipe: Recipe | None,
-    ) -> Json:
-        """The final training of an arm: the pruned checkpoint, retrained for the dense epochs.
+    ) -> None:
+        """The final trainings of an arm: the pruned checkpoint, retrained for the dense epochs.
 
         Where there is nothing to train (no checkpoint, or no recipe because every trial failed)
-        the artefact says so, and the run counts as failed.
+        the artefacts say so, and they count as failed.
         """
+        count = finals(arm, self.study.profile.protocol)
+        units = [(arm, replicate, start, operators, recipe, number) for number in range(count)]
+        self.each(self._final, units)
+
+    def _final(
+        self,
+        arm: str,
+        replicate: int,
+        start: PrunedStart,
+        operators: Sequence[str],
+        recipe: Recipe | None,
+        number: int,
+    ) -> None:
         job = self.job(
             replicate,
             "final",
@@ -275,17 +288,19 @@ class Work:
             validate_every=True,
             keep=self.study.profile.protocol.reported_epoch,
             chromosome=tuple(operators),
+            final=number,
             **self.learned(arm),
             **start.inputs,
         )
         failure = start.failure or ("every trial failed" if recipe is None else None)
-        name = f"{arm}-r{replicate}"
+        name = layout.final_name(arm, number, replicate)
         if failure is None:
-            return self.train(name, job, start.files())
+            self.train(name, job, start.files())
+            return
         result = self._untrained(failure).to_plain()
         content = {"job": job.model_dump(mode="json"), "result": result}
         identity = digest([job.identity, failure])
-        return self.keep(name, identity, lambda place: content, job.epochs)
+        self.keep(name, identity, lambda place: content, job.epochs)
 
     def learned(self, arm: str) -> dict[str, bool]:
         """Which activation parameters an arm learns, as fields of a job."""

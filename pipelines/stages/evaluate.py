@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.record import SCHEMA_VERSION, Record, pack
+import numpy as np
+
+from bench.record import EPOCHS_KEPT, HISTORY, SCHEMA_VERSION, Flow, Record, pack
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, compute, environment, layout
 from pipelines.engine.behind import Behind
 from pipelines.engine.work import Work, replicates
 from pipelines.tasks import evaluation
+from safs.arms import finals
 from safs.datasets import DATASETS, fold_of
 from safs.errors import SafsError
 from safs.rows import Trained
@@ -33,24 +37,34 @@ def run(study: Study, pair: str, *ratios: float) -> None:
         for _, arm, ratio, replicate in units:
             work.named(f"{layout.record_name(arm, ratio, replicate)}.json")
         if ratios:
-            units = [u for u in units if u[2] in (0.0, *ratios) and behind(*u).final.exists()]
+            units = [u for u in units if u[2] in (0.0, *ratios) and trained(*u)]
         work.each(evaluate, units)
 
 
 def behind(work: Work, arm: str, ratio: float, replicate: int) -> Behind:
     """What a run of this pair rests on."""
-    return Behind(work.study.profile.profile, work.pair_name, ratio, arm, replicate)
+    profile = work.study.profile
+    count = finals(arm, profile.protocol)
+    return Behind(profile.profile, work.pair_name, ratio, arm, replicate, count)
+
+
+def trained(work: Work, arm: str, ratio: float, replicate: int) -> bool:
+    """Whether a stage has trained a run."""
+    return all(path.exists() for path in behind(work, arm, ratio, replicate).finals)
 
 
 def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
-    """Bring one record up to date, reading the test images only if no valid record exists."""
+    """Bring one record up to date, reading the test images only if no valid record exists.
+
+    They are opened once, for all final trainings.
+    """
     name = layout.record_name(arm, ratio, replicate)
     target = work.named(f"{name}.json")
     rests_on = behind(work, arm, ratio, replicate)
-    artefact = artefacts.whole(rests_on.final)
-    record = describe(work, rests_on, artefact)
+    trainings = [artefacts.whole(path) for path in rests_on.finals]
+    record = describe(work, rests_on, trainings)
     lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
-    identity = digest([lasting, work.evaluation(_chromosome(artefact))])
+    identity = digest([lasting, work.evaluation(_chromosome(trainings[0]))])
     known = _record(target)
     if known is not None and known.digests.identity == identity:
         cost = {"seconds": record["seconds"], "memory": record["memory"]}
@@ -59,18 +73,24 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
             now.write(target)
         return
     record["digests"]["identity"] = identity
-    if artefact["result"]["failure"] is None:
-        measured = work.run(
+    whole = {
+        place: artefacts.weights_of(path).resolve()
+        for place, path in enumerate(rests_on.finals)
+        if trainings[place]["result"]["failure"] is None
+    }
+    if whole:
+        tests, counted = work.run(
             evaluation.evaluate,
             work.pair.network,
             work.pair.dataset.name,
-            artefacts.weights_of(rests_on.final).resolve(),
-            _chromosome(artefact),
-            {key: artefact["job"][key] for key in ("scaled", "train_own")},
+            list(whole.values()),
+            _chromosome(trainings[0]),
+            {key: trainings[0]["job"][key] for key in ("scaled", "train_own")},
             compute.data_directory(),
         )
-        measured["test"]["correct"] = pack(measured["test"]["correct"])
-        record |= measured
+        for place, test in zip(whole, tests, strict=True):
+            record["finals"][place]["test"] = test | {"correct": pack(test["correct"])}
+        record |= counted
     record["environment"] = environment.describe()
     Record.model_validate(record).write(target)
 
@@ -83,12 +103,11 @@ def _record(path: Path) -> Record | None:
         return None
 
 
-def describe(work: Work, behind: Behind, artefact: Json) -> Json:
+def describe(work: Work, behind: Behind, trainings: Sequence[Json]) -> Json:
     """Everything of a record that is known without the test images."""
-    job, result = artefact["job"], Trained.model_validate(artefact["result"])
+    first = trainings[0]
+    job, result = first["job"], Trained.model_validate(first["result"])
     before = _spent(behind)
-    failed = result.failure is not None
-    kept = None if failed else result.history[result.kept - 1]
     dataset = DATASETS[work.pair.dataset.name]
     clock = "processor" if result.bits["device"] == "cpu" else "wall"
     mask = behind.mask and artefacts.read(behind.mask)
@@ -102,12 +121,10 @@ def describe(work: Work, behind: Behind, artefact: Json) -> Json:
         "ratio": behind.ratio,
         "replicate": behind.replicate,
         "fold": fold_of(behind.replicate, dataset.folds),
-        "method": behind.arm,
-        "status": "failed" if failed else "ok",
-        "reason": result.failure,
-        "validation": kept
-        and {"top1": kept["validation_accuracy"], "loss": kept["validation_loss"]},
-        "train": kept and {"loss": kept["train_loss"], "accuracy": kept["train_accuracy"]},
+        "arm": behind.arm,
+        "classes": dataset.classes,
+        "finals": [_final(artefact) for artefact in trainings],
+        "history": _history(result),
         "epochs": {"final": result.epochs, **before["epochs"]},
         "trials": before["trials"],
         "seconds": {"final": result.seconds, **before["seconds"], "of": clock},
@@ -125,10 +142,45 @@ def describe(work: Work, behind: Behind, artefact: Json) -> Json:
         "digests": {
             "parameters": _parameters(work),
             "data": {"train": work.data, "test": work.test_data},
-            "weights": artefact["weights"],
         },
         "chain": behind.chain(),
     }
+
+
+def _final(artefact: Json) -> Json:
+    """What a record says of one final training (:class:`bench.record.Final`)."""
+    result = Trained.model_validate(artefact["result"])
+    if result.failure is not None:
+        return {"reason": result.failure}
+    kept = result.history[result.kept - 1]
+    return {
+        "validation": {"top1": kept["validation_accuracy"], "loss": kept["validation_loss"]},
+        "train": {"loss": kept["train_loss"], "accuracy": kept["train_accuracy"]},
+        "flow": {
+            name: _mean(epoch[name] for epoch in result.history) for name in Flow.model_fields
+        },
+        "weights": artefact["weights"],
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean over epochs; None where one of them has none that is finite."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(found) else None
+
+
+def _history(result: Trained) -> Json:
+    """Some epochs of a training, for the curves: a list for each of what was measured."""
+    last = len(result.history)
+    places = sorted({round(x) for x in np.linspace(0, last - 1, min(last, EPOCHS_KEPT))})
+    kept = [result.history[place] for place in places]
+    return {name: [_short(epoch[name]) for epoch in kept] for name in HISTORY} if kept else {}
+
+
+def _short(value: float | None) -> float | None:
+    """A number to six digits, as a curve is drawn."""
+    return value if value is None else float(f"{value:.6g}")
 
 
 def _spent(behind: Behind) -> Json:

@@ -12,7 +12,7 @@ from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
 from pipelines.engine.work import PrunedStart, Work, replicates
 from safs import seeds
-from safs.arms import ARMS, chromosome
+from safs.arms import ARMS, chromosome, reports_trial
 from safs.method.stage2 import stage2
 from safs.rows import Trained, TuneTrace
 from safs.sealed import Json, digest
@@ -37,7 +37,10 @@ def run(study: Study, pair: str, ratio: float) -> None:
             start = work.start(replicate)
             operators = _operators(work, arm, replicate, start)
             recipe = tune(work, arm, replicate, start, operators)
-            work.final(arm, replicate, start, operators, recipe)
+            if recipe is not None and reports_trial(arm, study.profile.protocol):
+                selected(work, arm, replicate, start, operators, recipe)
+            else:
+                work.final(arm, replicate, start, operators, recipe)
 
         work.each(one, [(arm, r) for r in replicates(study) for arm in arms])
 
@@ -69,6 +72,21 @@ def tune(
     identity = digest([spec.model_dump(mode="json"), basis, code])
     content = work.keep(f"{arm}-tune-r{replicate}", identity, make, count * spec.epochs)
     return Recipe(**content["recipe"]) if content["recipe"] else None
+
+
+def selected(
+    work: Work,
+    arm: str,
+    replicate: int,
+    start: PrunedStart,
+    operators: Chromosome,
+    recipe: Recipe,
+) -> None:
+    """The selected trial once more, for the weights that meet the test images."""
+    job = trial(work, arm, replicate, start, operators, recipe)
+    keep = "best_validation" if work.pair.tune.objective == "best" else "last"
+    name = layout.final_name(arm, 0, replicate)
+    work.train(name, job.model_copy(update={"keep": keep}), start.files())
 
 
 def trial(

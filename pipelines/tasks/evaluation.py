@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,22 @@ from safs.spec import NetworkSpec
 def evaluate(
     network: NetworkSpec,
     dataset: str,
-    weights: Path,
+    weights: Sequence[Path],
     chromosome: tuple[str, ...],
     learned: dict[str, bool],
     data: Path | None,
-) -> dict[str, Any]:
-    """Open the test images once for one trained network; count what it is made of.
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Open the test images once for the final trainings of a run; count what a network is made of.
 
     Args:
-        network, dataset, weights: the trained network.
+        network, dataset: the network.
+        weights: those of each final training.
         chromosome: the operators in its slots.
         learned: which activation parameters were learned (``scaled``, ``train_own``).
         data: folder of downloaded data sets.
+
+    Returns:
+        What each came to (:class:`bench.record.Test`), and ``parameters`` and ``macs`` of a record.
     """
     from safs import slots
     from safs.datasets import DATASETS
@@ -33,20 +38,26 @@ def evaluate(
     from safs.training import evaluation
 
     device = own_device()
-    model = empty(network, dataset)
-    slots.fill(model, chromosome, **learned)
-    model.load_state_dict(load(weights))
-    result = evaluation.test(model.to(device), dataset, device, data)
+    models = [empty(network, dataset) for _ in weights]
+    for model, path in zip(models, weights, strict=True):
+        slots.fill(model, chromosome, **learned)
+        model.load_state_dict(load(path))
+        model.to(device)
+    results = evaluation.test(models, dataset, device, data)
+    model = models[0]
     kept = {name: weight.detach().cpu() != 0 for name, weight in prunable(model).items()}
     size = compression.account(model, kept, DATASETS[dataset].shape)
-    return {
-        "test": {
+    tests = [
+        {
             "images": len(result.correct),
             "top1": result.top1,
             "top5": result.top5,
             "loss": result.loss if math.isfinite(result.loss) else None,
             "correct": result.correct.tolist(),
-        },
+        }
+        for result in results
+    ]
+    return tests, {
         "parameters": {
             "total": size.parameters + size.activation,
             "nonzero": size.nonzero + size.activation,

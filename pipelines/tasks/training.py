@@ -78,7 +78,7 @@ def train(job: Job, files: Files, topic: str) -> Trained:
         fold,
         job.recipe,
         job.epochs,
-        BatchOrder(job.seed, job.replicate, job.phase),
+        BatchOrder(job.seed, job.replicate, job.phase, job.final),
         mask=mask,
         backend=job.backend,
         acceleration=job.acceleration,

@@ -76,22 +76,24 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """Which images come when, as a function of replicate, phase and epoch alone.
+    """Which images come when, as a function of replicate, phase, final and epoch alone.
 
-    Pruning ratio, method and candidate play no part, so every arm of a replicate sees the same
-    batches; the last, partial batch of an epoch is kept.
+    Pruning ratio, arm and candidate play no part, so every arm of a replicate sees the same
+    batches; the last, partial batch of an epoch is kept. ``final`` tells the final trainings of an
+    arm apart, which share all other random choices.
     """
 
     root: int
     replicate: int
     phase: seeds.Phase
+    final: int = 0
 
     def draw(self, fold: Fold, epoch: int) -> Draw:
         """The random choices of an epoch."""
         path = (self.replicate, seeds.phase_key(self.phase), epoch)
         count, pad, flip = len(fold.train), fold.augmentation.pad, fold.augmentation.flip
         draw_order = _kept_order if count <= _KEPT_IMAGES else _order
-        order = draw_order(self.root, path, count)
+        order = draw_order(self.root, (*path, self.final) if self.final else path, count)
         if not (pad or flip):
             return Draw(order, None, None)
         rng = seeds.generator(self.root, "augment", *path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +27,14 @@ def score(network: nn.Module, images: Images) -> Score:
 
 
 def test(
-    network: nn.Module, dataset: str, device: torch.device, directory: Path | None = None
-) -> Score:
-    """Top-1, top-5 and loss on the test images: called once per method and replicate."""
-    return score(network, load_test(dataset, device, directory))
+    networks: Sequence[nn.Module],
+    dataset: str,
+    device: torch.device,
+    directory: Path | None = None,
+) -> list[Score]:
+    """Top-1, top-5 and loss of each network on the test images, which are opened once for all.
+
+    Called once per arm and replicate, with the networks of all its final trainings.
+    """
+    images = load_test(dataset, device, directory)
+    return [score(network, images) for network in networks]

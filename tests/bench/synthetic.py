@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.collection import Collection, Expected, collect
 from bench.context import Context
-from bench.record import Record, pack
+from bench.record import HISTORY, Record, pack
 from bench.traces import Traces, curve_frame
 from safs import sealed
 from safs.arms import ARMS
@@ -51,8 +51,8 @@ def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[st
     tuned, searched = arm in TUNED, arm in SEARCHED
     epochs = {"final": 20, "search": 84 if searched else 0, "tune": 80 if tuned else 0}
     return {
-        "schema": 1,
-        "protocol": {"version": 1, "preset": "paper"},
+        "schema": 2,
+        "protocol": {"version": 3, "preset": "paper"},
         "profile": "quick",
         "pair": pair,
         "network": "lenet5",
@@ -60,12 +60,10 @@ def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[st
         "ratio": ratio,
         "replicate": replicate,
         "fold": replicate % 5,
-        "method": arm,
-        "status": "ok",
-        "reason": None,
-        "test": _test(arm, ratio, replicate),
-        "validation": {"top1": 0.5, "loss": 1.2},
-        "train": {"loss": 1.1, "accuracy": 0.51},
+        "arm": arm,
+        "classes": 10,
+        "finals": [final(arm, ratio, replicate)],
+        "history": history(arm, replicate),
         "epochs": epochs,
         "trials": {"search": 21 if searched else 0, "tune": 20 if tuned else 0},
         "seconds": {name: 0.1 * count for name, count in epochs.items()} | {"of": "processor"},
@@ -79,7 +77,7 @@ def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[st
         else {"connected": connected, "classes": 10, "cap": (len(connected) + 2) / 10},
         "slots": [_slot(name, arm) for name in SLOTS],
         "recipe": _recipe(),
-        "digests": _digests(arm),
+        "digests": {"parameters": "p", "data": {"mnist_5k.csv": "c0ffee"}, "identity": "i"},
         "chain": chain(arm, ratio, replicate),
         "environment": _environment(),
     }
@@ -93,7 +91,7 @@ def chain(arm: str, ratio: float, replicate: int, **changed: Any) -> dict[str, A
 
     dense = links(1)[0]
     told: dict[str, Any] = {"data": links(1, "data")[0]}
-    told["final"] = dense if arm == "dense" else links(1, arm, ratio)[0]
+    told["finals"] = [dense] if arm == "dense" else links(1, arm, ratio)
     if arm != "dense":
         told |= {"dense": dense, "mask": links(1, ratio)[0]}
         told["candidates"] = links(21 if arm in SEARCHED else 0, ratio)
@@ -134,20 +132,29 @@ def _recipe() -> dict[str, Any]:
     return recipe | {"schedule": "constant", "restart_epochs": None, "batch_size": 256}
 
 
-def _digests(arm: str) -> dict[str, Any]:
-    data = {"mnist_5k.csv": "c0ffee"}
-    return {"parameters": "p", "data": data, "weights": f"w-{arm}", "identity": "i"}
-
-
 def _environment() -> dict[str, Any]:
     packages = {"torch": "2.14.1", "numpy": "2.4.6"}
     found = {"python": "3.11.2", "platform": "Linux", "cpu": "x86", "packages": packages}
     return found | {"git": "abc1234"}
 
 
+def final(arm: str, ratio: float, replicate: int, **changes: Any) -> dict[str, Any]:
+    """A final training that is ok, as plain data."""
+    flow = dict.fromkeys(("flow", "flow_step", "flow_released"), 1.0)
+    if history := curve(arm, replicate) if arm in LEVELS else []:
+        flow = {name: float(np.mean([epoch[name] for epoch in history])) for name in flow}
+    return {
+        "test": _test(arm, ratio, replicate),
+        "validation": {"top1": 0.5, "loss": 1.2},
+        "train": {"loss": 1.1, "accuracy": 0.51},
+        "flow": flow,
+        "weights": f"w-{arm}-{ratio}-{replicate}",
+    } | changes
+
+
 def failed(arm: str, ratio: float, replicate: int, reason: str, pair: str = PAIR) -> Record:
-    """A record of a run that failed."""
-    return record(arm, ratio, replicate, pair, status="failed", reason=reason, test=None)
+    """A record of a run whose final training failed."""
+    return record(arm, ratio, replicate, pair, finals=[{"reason": reason}], history={})
 
 
 def expected(
@@ -184,7 +191,7 @@ def context(**changes: Any) -> Context:
     values: dict[str, Any] = {
         "profile": "quick",
         "title": "LeNet-5 on MNIST-5k",
-        "protocol": {"version": 1, "preset": "paper"},
+        "protocol": {"version": 3, "preset": "paper"},
         "pairs": {
             PAIR: {
                 "label": "LeNet-5 / MNIST-5k",
@@ -237,8 +244,14 @@ def tune_trace(ratio: float = 0.99, replicate: int = 0, arm: str = "safs") -> Tu
         | {"epochs": 4, "status": "ok" if top1 else "failed", "reason": None if top1 else "nan"}
         for i, (cost, top1) in enumerate([(0.5, 0.5), (0.4, 0.6), (1.0, None)])
     ]
-    values = {"schema": 1, "pair": PAIR, "ratio": ratio, "replicate": replicate, "best": 1}
-    return TuneTrace.model_validate(values | {"method": arm, "trials": trials})
+    values = {"schema": 4, "pair": PAIR, "ratio": ratio, "replicate": replicate, "best": 1}
+    return TuneTrace.model_validate(values | {"arm": arm, "trials": trials})
+
+
+def history(arm: str, replicate: int) -> dict[str, list[float]]:
+    """A :func:`curve` as a record has it."""
+    epochs = curve(arm, replicate) if arm in LEVELS else []
+    return {name: [epoch[name] for epoch in epochs] for name in HISTORY} if epochs else {}
 
 
 def curve(arm: str, replicate: int) -> list[dict[str, float]]:
@@ -263,10 +276,5 @@ def traces(replicates: int = 3, ratios: Sequence[float] = RATIOS) -> Traces:
             search_trace(max(ratios), r, algorithm=name, start=1.5 + 0.1 * place + 0.01 * r)
             for r in range(replicates)
         ]
-    curves = [
-        ((PAIR, ratio, r, arm), curve(arm, r))
-        for ratio, r in cells
-        for arm in SHOWN_ARMS
-        if arm != "dense"
-    ]
+    curves = [record(arm, ratio, r) for ratio, r in cells for arm in SHOWN_ARMS if arm != "dense"]
     return Traces(tuple(searches), tuple(tune_trace(*cell) for cell in cells), curve_frame(curves))

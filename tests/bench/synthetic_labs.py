@@ -12,7 +12,7 @@ from synthetic import IMAGES, PAIR
 
 from bench.labs.reading import parse
 from bench.labs.schema import LabFile, Run, pack_runs, render
-from bench.record import Record, pack
+from bench.record import Final, Record, pack
 
 SHOWN_ARMS = ["dense", "vanilla", "srelu", "safs"]
 RATIOS = [0.9, 0.99]
@@ -43,13 +43,13 @@ def content(
     budgets["safs"] = {"final": 20, "search": searched, "tune": tuned}
     pair = {"parameters": sha("parameters"), "layerwise": True, "ratios": list(ratios)}
     head = {
-        "lab_file": 1,
+        "lab_file": 2,
         "lab": {"name": name, "description": f"Synthetic, seed {seed}"},
         "profile": "quick",
-        "protocol": {"version": 1, "preset": "paper"},
+        "protocol": {"version": 3, "preset": "paper"},
         "seed": seed,
         "replicates": replicates,
-        "methods": SHOWN_ARMS,
+        "arms": SHOWN_ARMS,
         "dvc_lock": sha("lock", seed),
         "pairs": {PAIR: pair | {"budgets": budgets}},
     }
@@ -63,7 +63,7 @@ def content(
         runs[-1] = Run(
             failed={"search": 1, "tune": 2},
             record=runs[-1].record.model_copy(
-                update={"status": "failed", "reason": "loss is not finite", "test": None}
+                update={"finals": [Final(reason="loss is not finite")]}
             ),
         )
     return head | pack_runs(runs) | changes
@@ -80,12 +80,13 @@ def record(arm: str, ratio: float, replicate: int, seed: int, gain: float) -> Re
     digests = {
         "parameters": sha("p", seed),
         "data": {"train": sha("train"), "test": sha("test")},
-        "weights": sha("w", seed, arm, ratio, replicate),
         "identity": sha("i", seed, arm, ratio, replicate),
     }
     slots = [slot | {"own": {}} for slot in values["slots"]]
     test |= {"correct": pack(correct)}
-    changed = {"test": test, "digests": digests, "slots": slots, "macs": None}
+    weights = sha("w", seed, arm, ratio, replicate)
+    finals = [values["finals"][0] | {"test": test, "weights": weights}]
+    changed = {"finals": finals, "history": {}, "digests": digests, "slots": slots, "macs": None}
     return Record.model_validate(values | changed)
 
 

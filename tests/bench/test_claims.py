@@ -60,7 +60,7 @@ def test_a_difference_of_arms_is_the_paired_interval(found: pd.DataFrame, runs: 
 def test_tuning_and_activations_are_told_apart(found: pd.DataFrame, runs: Collection) -> None:
     """Synthetic SAFS stands at 55, tuned default at 53, vanilla at 44: tuning gives most."""
     assert found.loc["activations", "verdict"] == "fails"
-    mean = runs.select(ratio=0.99).groupby("method")["top1"].mean()
+    mean = runs.select(ratio=0.99).groupby("arm")["top1"].mean()
     first = mean["stage1_only"] - mean["default_hpo"]
     second = (mean["safs"] - mean["default_hpo"]) - (mean["safs"] - mean["stage1_only"])
     expected = (first + second) / 2
@@ -117,13 +117,11 @@ def test_the_best_single_activation_is_chosen_without_the_replicate_it_is_measur
         best = (run.arm == "all_swish") == (run.replicate == 0)
         top1 = {"all_swish": 0.9, "all_tanh": 0.5}.get(run.arm, 0.1)
         top1 = top1 if best else 0.4
-        record = synthetic.record(run.arm, 0.99, run.replicate, run.pair)
-        record.model_copy(
-            update={"validation": record.validation.model_copy(update={"top1": top1})}
-        ).write(run.path)
+        final = synthetic.final(run.arm, 0.99, run.replicate, validation={"top1": top1, "loss": 1})
+        synthetic.record(run.arm, 0.99, run.replicate, run.pair, finals=[final]).write(run.path)
     runs = collect(asked)
     row = rows(runs, Traces(), arms=("vanilla",), ratios=(0.99,)).loc["relu"]
-    valid = runs.frame.pivot_table(index="replicate", columns="method", values="validation_top1")
+    valid = runs.frame.pivot_table(index="replicate", columns="arm", values="validation_top1")
     for replicate, values in valid.iterrows():
         assert (values["all_swish"] > values["all_tanh"]) == (replicate == 0)
     chosen = {0: "all_tanh", 1: "all_swish", 2: "all_swish"}
@@ -169,7 +167,7 @@ def collect_one_ratio(runs: Collection) -> Collection:
 
 def test_a_gap_touches_only_the_claims_it_is_about(runs: Collection) -> None:
     frame = runs.frame.copy()
-    gone = (frame["method"] == "srelu") & (frame["replicate"] == 1)
+    gone = (frame["arm"] == "srelu") & (frame["replicate"] == 1)
     frame.loc[gone, ["status", "top1"]] = ["failed", np.nan]
     traces = Traces(synthetic.traces(N).search, (), curve_frame(()))
     before, after = (

@@ -37,7 +37,7 @@ def entry(scale=1.0, noise=0.01, **more):
 
 def test_table_3_by_hand():
     """LeNet-5: .16 hours for 100 epochs, so 20 candidates of 80 epochs take 2.56 hours."""
-    rows = {(r["pair"], r["method"], r["reading"]): r for r in arithmetic.rows()}
+    rows = {(r["pair"], r["arm"], r["reading"]): r for r in arithmetic.rows()}
     one = rows["lenet5_mnist", "safs", "stage 1, one fold"]
     assert one["hours"] == pytest.approx(1600 * 0.0016) and one["implied"] == pytest.approx(4000)
     both = rows["resnet18_cifar10", "safs", "both stages and the final training, one fold"]
@@ -60,13 +60,13 @@ def test_hours_are_extrapolated_from_epochs_and_the_error_is_printed(tmp_path):
     """Synthetic records took .1 s an epoch; steps of .12 s overestimate them by a fifth."""
     steps = [step(phase, seconds=(0.12,) * 3) for phase in ("final", "search", "tune")]
     table = hours.table(collection(tmp_path), context(), steps)
-    row = table.frame.query("ratio == 0.99 and method == 'safs'").iloc[0]
+    row = table.frame.query("ratio == 0.99 and arm == 'safs'").iloc[0]
     assert row["hours"] == pytest.approx(18.4 / 3600)
     assert row["hours_extrapolated"] == pytest.approx(0.12 * 184 / 3600)
     assert row["error"] == pytest.approx(0.2) and "+20 %" in table.markdown()
     assert row["factor"] == pytest.approx(184 / 20) and row["paper_factor"] == pytest.approx(40)
     assert row["paper_co2"] == pytest.approx(6.4 / 24 * 1.45)
-    other = table.frame.query("ratio == 0.9 and method == 'safs'").iloc[0]
+    other = table.frame.query("ratio == 0.9 and arm == 'safs'").iloc[0]
     assert np.isnan(other["hours_extrapolated"]), "nothing was timed at this ratio"
 
 
@@ -77,7 +77,7 @@ def test_energy_is_measured_modelled_or_not_measured_never_0(tmp_path):
 
     def of(steps, watts=None):
         table = hours.table(runs, about, steps, watts)
-        return table.frame.query("ratio == 0.99 and method == 'safs'").iloc[0], table.markdown()
+        return table.frame.query("ratio == 0.99 and arm == 'safs'").iloc[0], table.markdown()
 
     row, text = of(bare)
     assert np.isnan(row["kwh"]) and row["energy"] == "not measured" and "not measured" in text

@@ -52,7 +52,7 @@ def test_what_is_written_is_read_back():
 
 def test_a_run_is_a_line():
     lines = render(content()).splitlines()
-    assert sum('"method"' in line for line in lines) == 3 * (1 + 3 * 2)
+    assert sum('"arm"' in line for line in lines) == 3 * (1 + 3 * 2)
 
 
 def _gain(values):
@@ -66,7 +66,7 @@ def _sparsity(values):
 def _kept(values):
     for name in ("vanilla", "srelu", "safs"):
         for run in values["runs"]:
-            if run["record"]["method"] == name and run["record"]["ratio"] == 0.99:
+            if run["record"]["arm"] == name and run["record"]["ratio"] == 0.99:
                 run["record"]["parameters"]["layers"]["fc1"]["kept"] += 100
 
 
@@ -92,8 +92,8 @@ def _trials(values):
 
 
 def _dense_link(values):
-    dense = next(r["record"] for r in values["runs"] if r["record"]["method"] == "dense")
-    dense["chain"]["final"] = "0" * 32
+    dense = next(r["record"] for r in values["runs"] if r["record"]["arm"] == "dense")
+    dense["chain"]["finals"] = ["0" * 32]
 
 
 def _repeated(values):
@@ -105,7 +105,7 @@ def _left_out(values):
 
 
 def _same_weights(values):
-    record(values)["digests"]["weights"] = record(values, -2)["digests"]["weights"]
+    record(values)["finals"][0]["weights"] = record(values, -2)["finals"][0]["weights"]
 
 
 def _same_identity(values):
@@ -133,7 +133,7 @@ def _weights(values):
 
 
 def _top1(values):
-    record(values)["test"]["top1"] = 0.5001
+    record(values)["finals"][0]["test"]["top1"] = 0.5001
 
 
 def _environment(values):
@@ -141,7 +141,7 @@ def _environment(values):
 
 
 def _range(values):
-    record(values)["validation"]["top1"] = 1.5
+    record(values)["finals"][0]["validation"]["top1"] = 1.5
 
 
 def _unknown(values):
@@ -164,7 +164,7 @@ FAULTS = [
     (_dense_link, "record.chain.dense", "as in other runs of lenet5_mnist5k/replicate 0"),
     (_repeated, "record.replicate", "each run once"),
     (_left_out, "runs", f"no run {PAIR}/0.99/2/safs"),
-    (_same_weights, "digests.weights", "no other replicate has"),
+    (_same_weights, "finals.0.weights", "no other replicate or final has"),
     (_same_identity, "digests.identity", "no other run has"),
     (_parameters, "digests.parameters", "as in the pair's other runs"),
     (_data, "runs", "data checksums differ"),
@@ -236,8 +236,8 @@ CONSISTENT = [
     (SAFS, "seconds/final", 1e300, "less than or equal to 1000000000"),
     (UNTUNED, "seconds/search", 1.0, "0, as arm vanilla has no such stage"),
     (UNTUNED, "trials/tune", 1, "0, as arm vanilla has no such stage"),
-    (SAFS, "test/loss", -1.0, "greater than or equal to 0"),
-    (SAFS, "validation/loss", 1e300, "less than or equal to 34028235"),
+    (SAFS, "finals/0/test/loss", -1.0, "greater than or equal to 0"),
+    (SAFS, "finals/0/validation/loss", 1e300, "less than or equal to 34028235"),
     (SAFS, "macs", {"dense": 10, "sparse": 11}, "at most dense = 10"),
     (SAFS, "bits", {"threads": "7"}, "'1', as the record says elsewhere"),
     (SAFS, "device/type", "tpu", "'cpu' or 'cuda'"),
@@ -273,10 +273,10 @@ def test_budgets_are_those_of_their_arms(arm, stage, value, words):
 
 
 @pytest.mark.parametrize(
-    "methods", [["dense", "vanila", "srelu", "safs"], ["dense", "safs", "safs"], ["safs"]]
+    "arms", [["dense", "vanila", "srelu", "safs"], ["dense", "safs", "safs"], ["safs"]]
 )
-def test_arms_are_known_and_distinct(methods):
-    assert any(": methods: got" in line for line in faults(content() | {"methods": methods}))
+def test_arms_are_known_and_distinct(arms):
+    assert any(": arms: got" in line for line in faults(content() | {"arms": arms}))
 
 
 def test_folds_are_the_replicates_modulo_one_number():
@@ -411,7 +411,7 @@ def test_records_are_validated_as_before(tmp_path):
     path = tmp_path / "record.json"
     synthetic.record().write(path)
     assert validate(path) == []
-    path.write_text('{"schema": 1}')
+    path.write_text('{"schema": 2}')
     assert f"{path}: missing key 'pair'" in validate(path)
 
 

@@ -173,10 +173,12 @@ FREE = {
     r"seed": _count,
     r"pairs\.lenet5_mnist5k\.layerwise": lambda x: x is True,
     r"runs\.\d+\.failed\.(search|tune)": lambda x: _count(x) and x <= 21,
-    RUN + r"(memory|macs|validation|train)": lambda x: x is None,
-    RUN + r"validation\.top1": _null_or(_share),
-    RUN + r"train\.accuracy": _null_or(_share),
-    RUN + r"(validation|train|test)\.loss": _null_or(lambda x: _number(x) and x >= 0),
+    RUN + r"(memory|macs)": lambda x: x is None,
+    RUN + r"finals\.0\.(validation|train|flow)": lambda x: x is None,
+    RUN + r"finals\.0\.flow\.\w+": _null_or(_number),
+    RUN + r"finals\.0\.validation\.top1": _null_or(_share),
+    RUN + r"finals\.0\.train\.accuracy": _null_or(_share),
+    RUN + r"finals\.0\.(validation|train|test)\.loss": _null_or(lambda x: _number(x) and x >= 0),
     RUN + r"seconds\.final": lambda x: _number(x) and 0 <= x <= 1e9,
     RUN + r"device\.name": _text,
     RUN + r"backend": _text,
@@ -186,10 +188,10 @@ FREE = {
     RUN + r"slots\.\d+\.own": lambda x: x == {},
     RUN + r"recipe\.restart_epochs": lambda x: x is None,
     RUN + r"digests\.identity": _text,
-    RUN + r"digests\.weights": _text,
+    RUN + r"finals\.0\.weights": _text,
     RUN + r"bits": _named(_text),
     RUN + r"chain": lambda x: x is None,
-    RUN + r"chain\.((candidates|trials)\.\d+|final)": lambda x: re.fullmatch(
+    RUN + r"chain\.((candidates|trials|finals)\.\d+)": lambda x: re.fullmatch(
         "[0-9a-f]{32}", str(x)
     ),
     RUN + r"seconds\.of": lambda value: value in ("processor", "wall"),
@@ -266,7 +268,7 @@ def test_a_file_mutated_as_data_and_sealed_again_is_accepted_only_if_still_valid
 def arm(values: Any, path: tuple[Any, ...]) -> str:
     """The arm of the run that the path leads into, if it does."""
     inside = path[0] == "runs" and len(path) > 2
-    return values["runs"][path[1]]["record"]["method"] if inside else ""
+    return values["runs"][path[1]]["record"]["arm"] if inside else ""
 
 
 def sealed(values: Any) -> str:

@@ -148,13 +148,13 @@ def other_budget(name: str, seed: int):
     for arm, budget in values["pairs"][PAIR]["budgets"].items():
         budget["final"] = 20 if arm == "dense" else 10
     for run in values["runs"]:
-        run["record"]["epochs"]["final"] = 20 if run["record"]["method"] == "dense" else 10
+        run["record"]["epochs"]["final"] = 20 if run["record"]["arm"] == "dense" else 10
     return pooling.LabFile.model_validate(values | {"digest": sha("any")})
 
 
 STRANGERS = [
-    (edited("x", 9, protocol={"version": 2, "preset": "paper"}), "protocol version 2, not 1"),
-    (edited("x", 9, protocol={"version": 1, "preset": "as_released"}), "preset as_released"),
+    (edited("x", 9, protocol={"version": 2, "preset": "paper"}), "protocol version 2, not 3"),
+    (edited("x", 9, protocol={"version": 3, "preset": "as_released"}), "preset as_released"),
     (edited("x", 9, profile="mnist5k"), "profile mnist5k, not quick"),
     (other_data("x", 9), "other data checksum"),
     (other_parameters("x", 9), "other parameters"),
@@ -176,7 +176,7 @@ def chained(name: str, seed: int, *, other: int = 0) -> LabFile:
     """A lab, of whose trainings the first ``other`` final ones after the dense are others."""
     values = content(name, seed)
     for place, run in enumerate(values["runs"][3 : 3 + other]):
-        run["record"]["chain"]["final"] = f"{place:032x}"
+        run["record"]["chain"]["finals"] = [f"{place:032x}"]
     return LabFile.model_validate(values | {"digest": sha("any")})
 
 

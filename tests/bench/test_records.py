@@ -27,12 +27,13 @@ def test_a_complete_collection(tmp_path: Path) -> None:
     assert set(frame["status"]) == {"ok"}
     one = found.select(pair=PAIR, ratio=0.99, replicate=0, arm="safs").iloc[0]
     record = synthetic.record()
-    assert record.test is not None
-    assert one["top1"] == pytest.approx(100 * record.test.top1)
+    test = record.finals[0].test
+    assert test is not None
+    assert one["top1"] == pytest.approx(100 * test.top1)
     assert one["operators"] == "symlog|symlog|symlog|symlog"
     assert one["cap"] == pytest.approx(60)
     assert one["epochs"] == 184
-    assert found.correct[PAIR, 0.99, 0, "safs"].mean() == pytest.approx(record.test.top1)
+    assert found.correct[PAIR, 0.99, 0, "safs"].mean() == pytest.approx(test.top1)
     assert len(found.series(PAIR, 0.99, "dense")) == 3
 
 
@@ -41,20 +42,22 @@ def test_gaps_and_failures_are_rows(tmp_path: Path) -> None:
     synthetic.write(runs)
     synthetic.failed("safs", 0.9, 0, "loss is not finite").write(_path(runs, PAIR, 0.9, 0, "safs"))
     _path(runs, PAIR, 0.9, 1, "safs").unlink()
-    _path(runs, PAIR, 0.9, 2, "safs").write_text('{"schema": 1}')
+    _path(runs, PAIR, 0.9, 2, "safs").write_text('{"schema": 2}')
     synthetic.record("srelu", 0.95, 0).write(_path(runs, PAIR, 0.95, 0, "safs"))
     found = collect(runs)
     assert len(found.frame) == len(runs)
     rows = found.frame[found.frame["status"] != "ok"]
     assert rows["status"].tolist() == ["failed", "missing", "invalid", "invalid"]
-    assert rows["top1"].isna().all()
+    assert rows["top1"].tolist() == pytest.approx([10, *3 * [np.nan]], nan_ok=True)
+    assert rows["top1_finite"].isna().all()
     reasons = rows["reason"].tolist()
     assert reasons[0] == "loss is not finite"
     assert reasons[1] == f"no record {PAIR}-0.9-1-safs.json"
     assert "missing key 'protocol'" in reasons[2]
     assert "expected ('lenet5_mnist5k', 0.95, 0, 'safs')" in reasons[3]
     assert str(tmp_path) not in " ".join(reasons)
-    assert found.paired(PAIR, 0.9, "safs", "vanilla").empty
+    assert found.paired(PAIR, 0.9, "safs", "vanilla").index.tolist() == [0]
+    assert found.paired(PAIR, 0.9, "safs", "vanilla", "top1_finite").empty
     assert len(found.paired(PAIR, 0.95, "safs", "vanilla")) == 2
 
 

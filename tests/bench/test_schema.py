@@ -26,7 +26,7 @@ def test_a_record_without_data_in_its_chain_is_read_as_it_was_written(tmp_path: 
     told = json.loads(path.read_text())
     assert "data" not in told["chain"] and not {"portable", "compiler"} & told.keys()
     found = Record.read(path)
-    assert found.chain and found.chain.data is None and found.chain.final == written.chain.final
+    assert found.chain and found.chain.data is None and found.chain.finals == written.chain.finals
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
@@ -43,9 +43,18 @@ def test_a_written_record_is_read_back_the_same(arm: str, tmp_path: Path) -> Non
 
 def test_a_failed_record_needs_no_result() -> None:
     record = synthetic.failed("safs", 0.99, 0, "loss is not finite")
-    assert record.test is None
-    bare = synthetic.content("safs", 0.99, 0) | {"status": "failed", "reason": "x", "test": None}
+    assert (record.status, record.failures, record.reason) == ("failed", 1, "loss is not finite")
+    bare = synthetic.content("safs", 0.99, 0) | {"finals": [{"reason": "x"}]}
     Record.model_validate(bare | dict.fromkeys(("parameters", "connectivity", "recipe")))
+
+
+def test_each_final_that_failed_is_told_with_its_number() -> None:
+    good = synthetic.final("safs", 0.99, 0)
+    finals = [good, {"reason": "epoch 3: loss is not finite"}, good | {"weights": "w2"}]
+    chain = synthetic.chain("safs", 0.99, 0, finals=["0" * 32, "1" * 32, "2" * 32])
+    record = synthetic.record("safs", finals=finals, chain=chain)
+    assert (record.status, record.failures) == ("failed", 1)
+    assert record.reason == "final 2 of 3: epoch 3: loss is not finite"
 
 
 @settings(max_examples=30, deadline=None)
@@ -57,10 +66,11 @@ def test_bits_survive_packing(correct: list[bool]) -> None:
 
 
 def _change(data: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split("/")
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("/"))
+    inside: Any = data
     for name in parents:
-        data = data[name]
-    data[last] = value
+        inside = inside[name]
+    inside[last] = value
 
 
 @pytest.mark.parametrize(
@@ -70,20 +80,24 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("ratio", "0.99", "ratio: got '0.99'; expected a valid number"),
         ("ratio", float("nan"), "ratio: got nan; expected a finite number"),
         ("replicate", -1, "replicate: got -1; expected greater than or equal to 0"),
-        ("schema", 2, "schema: got 2; expected schema version 1"),
-        ("method", "sasf", "method: got 'sasf'; expected 'safs'? Known: dense, vanilla"),
-        ("status", "fine", "status: got 'fine'; expected 'ok' or 'failed'"),
-        ("status", "failed", "reason: got null; expected the reason of a failed run"),
-        ("reason", "odd", "reason: got 'odd'; expected null for a run that is ok"),
-        ("test", None, "test: got null; expected a value, as the run is ok"),
+        ("schema", 3, "schema: got 3; expected schema version 2"),
+        ("arm", "sasf", "arm: got 'sasf'; expected 'safs'? Known: dense, vanilla"),
+        ("status", "ok", "unknown key 'status'"),
+        ("finals", [], "finals: got []; expected at least 1 item"),
+        ("finals/0/reason", "", "reason: got ''; expected the reason of a failed training"),
+        ("finals/0/reason", "odd", "test: got 'a value'; expected null for a failed training"),
+        ("finals/0/test", None, "test: got null; expected a value, as the training is ok"),
+        ("chain/finals", ["0" * 32] * 2, "chain.finals: got 2; expected 1 links"),
+        ("history/lr", [0.1], "history: got ["),
+        ("classes", None, "classes: got null; expected a value, as a final training is ok"),
         ("connectivity", None, "connectivity: got null; expected a value"),
-        ("test/top1", 1.5, "test.top1: got 1.5; expected less than or equal to 1"),
-        ("test/top1", 0.001, "test.top1: got 0.001; expected 0."),
-        ("test/top5", 0.0, "expected at most top5 = 0.0"),
+        ("finals/0/test/top1", 1.5, "test.top1: got 1.5; expected less than or equal to 1"),
+        ("finals/0/test/top1", 0.001, "test.top1: got 0.001; expected 0."),
+        ("finals/0/test/top5", 0.0, "expected at most top5 = 0.0"),
         ("seconds/of", "cpu", "seconds.of: got 'cpu'; expected 'processor' or 'wall'"),
-        ("test/correct", "AAAA", "test.correct: got 'AAAA'; expected packed bits of the images"),
-        ("test/correct", "%", "not base64"),
-        ("test/imagez", 3, "unknown key 'test.imagez'; did you mean 'images'?"),
+        ("finals/0/test/correct", "AAAA", "got 'AAAA'; expected packed bits of the images"),
+        ("finals/0/test/correct", "%", "not base64"),
+        ("finals/0/test/imagez", 3, "unknown key 'finals.0.test.imagez'; did you mean 'images'?"),
         (
             "parameters/nonzero",
             10**9,
@@ -92,7 +106,7 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("parameters/layers/fc1/kept", 10**9, "parameters.layers.fc1.kept: got 1000000000"),
         ("connectivity/connected", [1, 1], "connectivity.connected: got [1, 1]; expected distinct"),
         ("connectivity/connected", [10], "expected distinct classes from 0 to 9"),
-        ("digests/weights", None, "digests.weights: got null"),
+        ("finals/0/weights", None, "weights: got null"),
         ("environment", {}, "missing key 'environment.python'"),
     ],
 )
@@ -146,7 +160,7 @@ def test_what_is_no_record_at_all(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_null() -> None:
-    test = synthetic.content("safs", 0.99, 0)["test"]
-    assert synthetic.record(test=test | {"loss": None}).test is not None
+    final = synthetic.final("safs", 0.99, 0)
+    synthetic.record(finals=[final | {"test": final["test"] | {"loss": None}}])
     with pytest.raises(ValueError, match="finite"):
-        synthetic.record(test=test | {"loss": np.inf})
+        synthetic.record(finals=[final | {"test": final["test"] | {"loss": np.inf}}])

@@ -50,7 +50,7 @@ def test_everything_is_written(whole: Collection, tmp_path: Path) -> None:
 
 def test_table1_means_spread_and_the_paper(whole: Collection) -> None:
     table = tables.table1(whole, synthetic.context())
-    row = _row(table.frame, ratio=0.99, method="safs")
+    row = _row(table.frame, ratio=0.99, arm="safs")
     values = whole.series(PAIR, 0.99, "safs")
     assert row["top1_mean"] == pytest.approx(values.mean())
     assert row["top1_sd"] == pytest.approx(values.std(ddof=1))
@@ -61,14 +61,14 @@ def test_table1_means_spread_and_the_paper(whole: Collection) -> None:
     assert row["comparable"] is False
     assert "4,000 images" in table.markdown()
     assert "not comparable" in table.markdown()
-    assert np.isnan(_row(table.frame, ratio=0.9, method="safs")["paper_top1"])
+    assert np.isnan(_row(table.frame, ratio=0.9, arm="safs")["paper_top1"])
 
 
 def test_a_comparable_pair_is_not_marked(whole: Collection) -> None:
     pairs = {PAIR: {"label": "L", "published": "lenet5_mnist", "comparable": True}}
     table = tables.table1(whole, synthetic.context(pairs=pairs))
     assert "not comparable" not in table.markdown().lower()
-    row = _row(table.frame, ratio=0.99, method="safs")
+    row = _row(table.frame, ratio=0.99, arm="safs")
     assert (row["level_verdict"], row["gain_verdict"]) == ("not reproduced", "direction only")
     assert "level: not reproduced; gain: direction only" in table.markdown()
     assert row["gain_rule"] in table.markdown() and row["rules_version"] == RULES_VERSION
@@ -101,7 +101,7 @@ def test_a_ratio_that_one_pair_alone_has_makes_no_line_of_another(tmp_path: Path
 
 def test_compression_counts_parameters_and_operations(whole: Collection) -> None:
     frame = tables.compression(whole, synthetic.context()).frame
-    row = _row(frame, ratio=0.99, method="safs")
+    row = _row(frame, ratio=0.99, arm="safs")
     assert (row["total"], row["nonzero"], row["activation"]) == (44426, 678, 8)
     assert row["compression"] == pytest.approx((44426 - 8) / 678)
     assert row["speedup"] == pytest.approx(100, rel=1e-3)
@@ -120,11 +120,11 @@ def test_connectivity_stands_beside_accuracy(whole: Collection) -> None:
 
 def test_cost_counts_epochs_and_hours(whole: Collection) -> None:
     frame = tables.cost(whole, synthetic.context()).frame
-    row = _row(frame, ratio=0.99, method="safs")
+    row = _row(frame, ratio=0.99, arm="safs")
     assert row["epochs_factor"] == pytest.approx(184 / 20)
     assert row["hours"] == pytest.approx(18.4 / 3600)
     assert (row["paper_hours"], row["paper_hours_factor"]) == (6.4, pytest.approx(40))
-    assert np.isnan(_row(frame, ratio=0.9, method="safs")["paper_hours"])
+    assert np.isnan(_row(frame, ratio=0.9, arm="safs")["paper_hours"])
 
 
 def test_no_failure_says_none(whole: Collection, tmp_path: Path) -> None:
@@ -137,17 +137,16 @@ def test_a_gap_shows_and_changes_nothing_else(whole: Collection, tmp_path: Path)
     for make in (tables.ratios, tables.compression, tables.cost):
         before, after = make(whole, context).frame, make(damaged, context).frame
         touched = after["ratio"].isin([0.9, 0.95])
-        touched &= after["method"] == "safs" if "method" in after else True
+        touched &= after["arm"] == "safs" if "arm" in after else True
         pd.testing.assert_frame_equal(before[~touched], after[~touched])
-        assert (after.loc[touched, "n"] < 3).all()
+        assert after.loc[touched, "n"].tolist() == pytest.approx([2, 2], abs=1)
     for make in (tables.table1, tables.table2):
         before, after = make(whole, context).frame, make(damaged, context).frame
-        touched = (after["method"] == "safs") & after["ratio"].isin([0.9, 0.95])
+        touched = (after["arm"] == "safs") & after["ratio"].isin([0.9, 0.95])
         pd.testing.assert_frame_equal(before[~touched], after[~touched])
-        row = _row(after, ratio=0.9, method="safs")
-        assert (row["n"], row["expected"]) == (1, 3)
-        assert row["top1_mean"] == pytest.approx(whole.series(PAIR, 0.9, "safs")[2])
-        assert np.isnan(row["top1_sd"])
+        row = _row(after, ratio=0.9, arm="safs")
+        assert (row["n"], row["expected"], row["failures"]) == (2, 3, 1)
+        assert row["top1_mean"] == pytest.approx((10 + whole.series(PAIR, 0.9, "safs")[2]) / 2)
     failures = tables.failures(damaged, context)
     assert failures.frame["status"].tolist() == ["failed", "missing", "invalid"]
     assert "3 of 48 expected runs" in failures.caption
@@ -162,8 +161,8 @@ def test_a_gap_shows_in_the_comparisons_alone(whole: Collection, tmp_path: Path)
     columns = [name for name in before if name not in ("p_holm",)]
     pd.testing.assert_frame_equal(before.loc[~touched, columns], after.loc[~touched, columns])
     row = _row(after, ratio=0.9, contrast="safs-vanilla")
-    assert row["n"] == 1
-    assert row["verdict"] == "too few replicates (1) for a statement"
+    assert row["n"] == 2
+    assert row["verdict"] == "too few replicates (2) for a statement"
 
 
 def test_nothing_at_all_is_a_table_of_gaps(tmp_path: Path) -> None:
@@ -197,7 +196,7 @@ def test_latex_is_escaped() -> None:
 def test_a_profile_must_cover_the_runs(whole: Collection) -> None:
     with pytest.raises(SafsError, match=r"profile 'quick' has no ratio 0\.95"):
         tables.build(whole, synthetic.context(ratios=(0.9, 0.99)))
-    with pytest.raises(SafsError, match="profile 'quick' has no method 'safs'"):
+    with pytest.raises(SafsError, match="profile 'quick' has no arm 'safs'"):
         compare.compare(whole, synthetic.context(arms=("dense", "vanilla")))
 
 
@@ -225,9 +224,9 @@ def test_hours_of_two_clocks_have_no_factor(whole: Collection) -> None:
 
     def factors() -> pd.Series[float]:
         table = tables.cost(replace(whole, frame=frame), synthetic.context())
-        return table.frame.set_index("method")["hours_factor"]
+        return table.frame.set_index("arm")["hours_factor"]
 
-    frame.loc[frame["method"] == "safs", "clock"] = "wall"
+    frame.loc[frame["arm"] == "safs", "clock"] = "wall"
     assert factors()["safs"].isna().all() and factors()["stage1_only"].notna().all()
     frame["clock"] = "wall"
     assert factors().isna().all()

@@ -161,7 +161,7 @@ def test_without_runs_the_published_table_is_shown(tmp_path, capsys, monkeypatch
     table = pd.read_csv("results/quick/tables/runs.csv")
     for row in rows:
         at = 0.0 if row["arm"] == "dense" else row["ratio"]
-        same = (table["method"] == row["arm"]) & (table["ratio"] == at) & (table["status"] == "ok")
+        same = (table["arm"] == row["arm"]) & (table["ratio"] == at) & (table["status"] == "ok")
         assert row["n"] == same.sum()
         assert row["top1"] == pytest.approx(table[same]["top1"].mean())
     assert cli.main(["show", "quick"]) == 0

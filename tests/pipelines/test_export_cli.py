@@ -48,7 +48,7 @@ def write_run(arm, stage, ratio, operators=OPERATORS, scaled=True, failure=None)
     }
     artefacts.write(weights.with_suffix(".json"), content, "identity")
     record = {"profile": "p", "pair": "pair", "ratio": ratio or 0.0, "replicate": 0}
-    sealed.write(Path("record.json"), {**record, "method": arm})
+    sealed.write(Path("record.json"), {**record, "arm": arm})
     return network, weights.with_suffix(".json")
 
 

@@ -215,7 +215,7 @@ def test_predictors_are_ranked_against_the_faithful_search(done):
     tables.run(study())
     assert Path("results/smoke/tables/predictors.md").exists()
     found = traces(study())
-    assert set(found.curves["method"]) == {"safs_fast", "stage1_only"}
+    assert set(found.curves["arm"]) == {"safs_fast", "stage1_only"}
     assert {(trace.arm, trace.ratio) for trace in found.tune} == {("safs_fast", r) for r in RATIOS}
     assert {trace.algorithm for trace in found.others} == {"halving"}
 

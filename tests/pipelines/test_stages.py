@@ -138,7 +138,7 @@ def test_stages_that_are_done_do_nothing(done):
     assert modified() == before
 
 
-@pytest.mark.parametrize("old, new", [('"status": "ok"', '"status": "odd"'), ("}", ""), *EDITS])
+@pytest.mark.parametrize("old, new", [('"fold": 0', '"fold": "odd"'), ("}", ""), *EDITS])
 def test_a_record_that_is_not_whole_is_made_again(done, old, new):
     path = Path("runs/smoke/evaluate", PAIR, f"vanilla-{RATIO}-r0.json")
     whole, count = path.read_text(), done.count
@@ -170,11 +170,11 @@ def test_a_chain_names_what_a_run_rests_on(done):
     chain = sealed.read(place / f"evaluate/{PAIR}/safs-{RATIO}-r0.json")["chain"]
     trained = sealed.read(place / f"pretrain/{PAIR}/dense-r0.json")
     assert dense["dense"] is None and dense["mask"] is None
-    assert (chain["dense"], chain["mask"]) == (dense["final"], mask[:32])
+    assert (chain["dense"], chain["mask"]) == (dense["finals"][0], mask[:32])
     assert chain["data"] == dense["data"] == trained["fold"]
     assert chain["candidates"] == [row["outcome"] for row in search]
     assert chain["trials"] == [row["outcome"] for row in tune]
-    finals = [sealed.read(p)["chain"]["final"] for p in place.glob(f"evaluate/{PAIR}/*.json")]
+    finals = [sealed.read(p)["chain"]["finals"][0] for p in place.glob(f"evaluate/{PAIR}/*.json")]
     assert len(set(finals)) == len(finals)
 
 
@@ -243,7 +243,7 @@ def test_tables_comparisons_and_report_of_these_runs(done):
     assert [trace.algorithm for trace in found.search] == ["lahc", "random"] * 2
     assert len(found.tune) == 2 * 2
     epochs = of.pairs[PAIR].finetune.epochs
-    assert len(found.curves) == len(ARMS) * 2 * epochs and set(found.curves["method"]) == set(ARMS)
+    assert len(found.curves) == len(ARMS) * 2 * epochs and set(found.curves["arm"]) == set(ARMS)
     assert context(of).arms == ("dense", *ARMS) and context(of).swept == SWEPT
     assert Path("results/smoke/report.html").exists()
 
@@ -562,7 +562,7 @@ def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkey
     assert inline.count == before, "no test image is opened for a failed run"
     runs = collection(of)
     assert set(runs.frame["status"]) == {"failed"}
-    reasons = dict(zip(runs.frame["method"], runs.frame["reason"], strict=True))
+    reasons = dict(zip(runs.frame["arm"], runs.frame["reason"], strict=True))
     assert "training loss became" in reasons["dense"]
     assert reasons["vanilla"] == reasons["safs"] == "the dense training failed"
     tables.run(of)
@@ -570,4 +570,4 @@ def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkey
     report.run(of)
     assert "training loss became" in Path("results/smoke/tables/failures.md").read_text()
     record = Record.read(Path(f"runs/smoke/evaluate/{PAIR}/dense-r0.json"))
-    assert record.test is None and record.status == "failed"
+    assert record.finals[0].test is None and record.status == "failed"

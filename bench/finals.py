@@ -1,0 +1,71 @@
+"""An arm's value in a replicate: the mean over its finals, a failed one counting as chance.
+
+A final that is not finite has decided nothing, so its network is taken to guess: top-1 is 1 / C for
+C classes, top-5 5 / C (1 where C <= 5), and each image is right with probability 1 / C. Loss and
+gradient flow are missing, not imputed. The sensitivity analysis leaves failed finals out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.record import Final, Record
+
+Array = npt.NDArray[np.float64]
+
+
+def top1(record: Record) -> float | None:
+    """Top-1 as a fraction; None where finals failed and the number of classes is not known."""
+    return _mean(_or_chance(record, "top1", 1))
+
+
+def top5(record: Record) -> float | None:
+    """Top-5 as a fraction, likewise."""
+    return _mean(_or_chance(record, "top5", 5))
+
+
+def finite(record: Record) -> list[Final]:
+    """The finals that did not fail."""
+    return [final for final in record.finals if final.reason is None]
+
+
+def finite_top1(record: Record) -> list[float]:
+    """Top-1 of each final that did not fail, as fractions."""
+    return [final.test.top1 for final in record.finals if final.test is not None]
+
+
+def correct(record: Record, images: int | None) -> Array | None:
+    """Mean per-image correctness, shape ``(images,)``.
+
+    Args:
+        record: a run.
+        images: how many test images its data set has, or None if that is not known.
+
+    Returns:
+        None where finals failed and nobody knows of how many images or classes.
+    """
+    found: list[Array] = []
+    for final in record.finals:
+        if final.test is not None:
+            found.append(final.test.bits().astype(float))
+        elif images is None or record.classes is None:
+            return None
+        else:
+            found.append(np.full(images, 1 / record.classes))
+    return np.mean(found, axis=0)
+
+
+def _or_chance(record: Record, name: str, guesses: int) -> Iterable[float | None]:
+    """A fraction of each final; a failed one's is what ``guesses`` guesses give."""
+    chance = None if record.classes is None else min(1.0, guesses / record.classes)
+    for final in record.finals:
+        yield chance if final.test is None else getattr(final.test, name)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if len(known) == len(found) else None

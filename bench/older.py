@@ -1,0 +1,67 @@
+"""Files that older editions wrote, as plain data of today's form.
+
+What one of them says stays as it was; only its shape changes. A digest is checked before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safs import sealed
+from safs.errors import shown
+
+_OF_FINAL = ("reason", "test", "validation", "train")
+"""Keys that a record of version 1, which had one final training, had at its top."""
+
+
+def record(values: object) -> object:
+    """A record (:class:`bench.record.Record`) of version 1 as one of version 2.
+
+    Raises:
+        ValueError: what was written was changed, or says neither that it failed nor that it is ok.
+    """
+    if not isinstance(values, dict) or values.get("schema") != 1:
+        return values
+    if values.get(sealed.DIGEST) is not None and sealed.seal(values) != values:
+        raise ValueError("digest: not the digest of the content: damaged or edited")
+    if (status := values.get("status")) not in ("ok", "failed"):
+        raise ValueError(f"status: got {shown(status)}; expected 'ok' or 'failed'")
+    parts = _renamed(values, "method", "arm") | {"schema": 2}
+    final = {name: parts.pop(name, None) for name in _OF_FINAL}
+    if status == "failed":
+        final["reason"] = final["reason"] or ""
+    if isinstance(digests := parts.get("digests"), dict):
+        final["weights"] = None if status == "failed" else digests.get("weights")
+        parts["digests"] = {key: value for key, value in digests.items() if key != "weights"}
+    reach = parts.get("connectivity")
+    parts["classes"] = reach.get("classes") if isinstance(reach, dict) else None
+    return _without(parts, "status", sealed.DIGEST) | {"finals": [final]}
+
+
+def chain(values: object) -> object:
+    """A chain (:class:`bench.record.Chain`) with one ``final`` as one with ``finals``."""
+    if not isinstance(values, dict) or "final" not in values or "finals" in values:
+        return values
+    return _without(values, "final") | {"finals": [values["final"]]}
+
+
+def links(values: object) -> object:
+    """Links (:class:`bench.chains.Links`) with one final training as links with a list of them."""
+    if not isinstance(values, dict) or isinstance(values.get("reached"), list):
+        return values
+    return values | {name: [values.get(name)] for name in ("reached", "correct")}
+
+
+def lab_file(values: object) -> object:
+    """A lab file (:class:`bench.labs.schema.LabFile`) of version 1 as one of version 2."""
+    if not isinstance(values, dict) or values.get("lab_file") != 1:
+        return values
+    return _renamed(values, "methods", "arms") | {"lab_file": 2}
+
+
+def _renamed(values: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    return {new if key == old else key: value for key, value in values.items()}
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in names}
