@@ -1,4 +1,4 @@
-"""The chains of a profile's runs as one file, ``chains.json``, which ``verify`` holds a run to.
+"""What the runs of a profile rest on, link by link, which ``verify`` holds a run to.
 
 A run's links are the digests of its record, with what each training reached, so that a difference
 can be told in numbers. Losses are in nats, accuracies fractions.
@@ -7,21 +7,16 @@ can be told in numbers. Losses are in nats, accuracies fractions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Self
+from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from bench import older
 from bench.record import Chain, Environment, Key, Protocol, Record
-from safs import checked, sealed
 from safs.errors import SafsError
-from safs.files import json_text
 from safs.rows import Outcome
 from safs.sealed import digest
 from safs.spec import Count, Fraction, Items, Spec, Text
-
-VERSION = 2
-"""Version of the file; version 1, with one final training a run, is read too."""
 
 
 class Reached(Spec):
@@ -87,11 +82,6 @@ class Links(Spec):
     trials: Items[Fraction | None] = Field(default_factory=list)
     ran: Count = 0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_any_version(cls, values: object) -> object:
-        return older.links(values)
-
     @property
     def key(self) -> tuple[str, Key]:
         """Profile and identity of the run; a reading is a profile of its own."""
@@ -102,17 +92,16 @@ Searched = Callable[[Record], Mapping[str, Sequence[float | None]]]
 """What the trainings of a record's searches reached: its ``candidates`` and ``trials``."""
 
 
-class Chains(Spec):
-    """The links of all runs of a profile. ``digest`` seals the rest (:mod:`safs.sealed`)."""
+@dataclass(frozen=True)
+class Chains:
+    """The links of all runs of a profile, made under one protocol."""
 
-    chains: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
     protocol: Protocol
-    ran: Items[Ran]
-    runs: Items[Links]
-    digest: Text | None = None
+    ran: Sequence[Ran]
+    runs: Sequence[Links]
 
     @classmethod
-    def of(cls, records: Iterable[Record], searched: Searched = lambda record: {}) -> Self:
+    def of(cls, records: Iterable[Record], searched: Searched = lambda record: {}) -> Chains:
         """The chains of records of one protocol; one from before there were chains is left out.
 
         Raises:
@@ -127,19 +116,7 @@ class Chains(Spec):
             _links(record, searched(record), ran.index(one))
             for record, one in zip(chained, each, strict=True)
         ]
-        return cls(protocol=chained[0].protocol, ran=ran, runs=runs)
-
-    @classmethod
-    def parse(cls, text: str, source: object) -> Self:
-        """The content of a file that :meth:`text` made. Raises SafsError, one line per fault."""
-        found = checked.parsed(cls, text, source)
-        if not sealed.is_sealed(text):
-            raise SafsError(f"{source}: its content does not fit its digest: damaged or edited")
-        return found
-
-    def text(self) -> str:
-        """The file's text."""
-        return json_text(sealed.seal(self.model_dump(mode="json")))
+        return cls(chained[0].protocol, ran, runs)
 
 
 def _ran(record: Record) -> Ran:

@@ -112,8 +112,8 @@ class Collection:
         return pd.concat(both, axis=1, join="inner").sort_index()
 
 
-def collect(expected: Sequence[Expected]) -> Collection:
-    """Read the records of all ``expected`` runs.
+def collect(expected: Sequence[Expected], known: Mapping[Key, Record] | None = None) -> Collection:
+    """The records of all ``expected`` runs: those that are ``known``, else read from their files.
 
     Raises:
         SafsError: if a run is expected twice, or if records that must agree do not: protocol,
@@ -125,7 +125,7 @@ def collect(expected: Sequence[Expected]) -> Collection:
     rows: list[dict[str, Any]] = []
     records: dict[Key, Record] = {}
     for run in runs:
-        record, problem = _read(run)
+        record, problem = _read(run) if known is None else _known(run, known)
         if record is not None:
             records[run.key] = record
         rows.append(_row(run, record, problem))
@@ -183,6 +183,13 @@ def _read(run: Expected) -> tuple[Record | None, tuple[str, str]]:
         return None, ("invalid", "; ".join(str(error).splitlines()))
     if record.key != run.key:
         return None, ("invalid", f"{run.path.name}: is of run {record.key}; expected {run.key}")
+    return record, (record.status, record.reason)
+
+
+def _known(run: Expected, records: Mapping[Key, Record]) -> tuple[Record | None, tuple[str, str]]:
+    record = records.get(run.key)
+    if record is None:
+        return None, ("missing", f"no record {run.path.name}")
     return record, (record.status, record.reason)
 
 

@@ -45,13 +45,6 @@ def chain(values: object) -> object:
     return _without(values, "final") | {"finals": [values["final"]]}
 
 
-def links(values: object) -> object:
-    """Links (:class:`bench.chains.Links`) with one final training as links with a list of them."""
-    if not isinstance(values, dict) or isinstance(values.get("reached"), list):
-        return values
-    return values | {name: [values.get(name)] for name in ("reached", "correct")}
-
-
 def lab_file(values: object) -> object:
     """A lab file (:class:`bench.labs.schema.LabFile`) of version 1 as one of version 2."""
     if not isinstance(values, dict) or values.get("lab_file") != 1:

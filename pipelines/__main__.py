@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PER_PAIR = ("pretrain", "activations", "algorithms", "fast", "readings", "evaluate")
 PER_CELL = ("prune", "baselines", "search", "tune")
-PER_PROFILE = ("tables", "compare", "report", "sums")
+PER_PROFILE = ("records", "tables", "compare", "report", "sums")
 
 
 def main(arguments: list[str]) -> int:

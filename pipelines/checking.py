@@ -59,9 +59,8 @@ def _counted(kind: str, faults: Sequence[Sequence[str]], missing: int = 0) -> Ch
 
 
 def sums(study: Study) -> str:
-    """A line for every published file and every record: its digest and its name."""
-    files = [*_files(results(study)), *(run.path for run in every_run(study) if run.path.exists())]
-    return "".join(f"{file_digest(path)}  {path.as_posix()}\n" for path in files)
+    """A line for every published file: its digest and its name."""
+    return "".join(f"{file_digest(p)}  {p.as_posix()}\n" for p in _files(results(study)))
 
 
 def every_run(study: Study) -> Iterator[Expected]:
@@ -102,7 +101,7 @@ def _artefact_faults(path: Path) -> Iterator[str]:
 
 
 def _published(study: Study) -> Checked:
-    """The files of ``results/``, against the list; records that it names, where they are here."""
+    """The files of ``results/``, against the list."""
     place = results(study)
     files, sums = _files(place), place / SUMS
     listed = _listed(sums)

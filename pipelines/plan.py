@@ -81,7 +81,7 @@ def _trained(study: Study, pair: Pair, stage: str) -> list[tuple[int, int]]:
     if stage == "fast":
         return every + [run for arm in here for run in found[arm]["search"]]
     if stage == "search":
-        shared = {layout.search_name(arm): arm for arm in found}
+        shared = {ARMS[arm].search: arm for arm in found}
         every += [run for name, arm in shared.items() if name for run in found[arm]["search"]]
     return every
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
-from bench.collection import Collection, Expected, collect, published
+from bench.archive import Replicate
+from bench.collection import Collection, Expected, collect
+from bench.collection import published as from_table
 from bench.context import Context
 from bench.record import Protocol as ProtocolName
 from bench.render import Table
@@ -16,11 +19,14 @@ from bench.tables.predictors import Predictions
 from bench.tables.predictors import table as predictors
 from bench.tables.readings import Runs, readings
 from bench.traces import Traces, curve_frame
+from pipelines import archiving
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, layout
+from pipelines.engine import layout
 from safs.arms import everywhere
-from safs.rows import SearchTrace, TuneTrace
+from safs.rows import Trace
 from safs.settings import PROTOCOL_VERSION, Protocol
+
+T = TypeVar("T", bound=Trace)
 
 
 def results(study: Study) -> Path:
@@ -42,75 +48,90 @@ def expected(study: Study) -> list[Expected]:
     return runs
 
 
+@dataclass(frozen=True)
+class Published:
+    """What tables, figures and page of a study are made of; ``readings`` by their names."""
+
+    study: Study
+    collection: Collection
+    traces: Traces
+    predictions: Sequence[Predictions]
+    replicates: Sequence[Replicate]
+    readings: Mapping[str, Published]
+
+    @property
+    def tables(self) -> list[Table]:
+        """Tables beside those that every profile has: of the predictors and the readings."""
+        about = context(self.study)
+        found = [predictors(self.predictions, about)] if self.predictions else []
+        others = {
+            name: Runs(of.study.profile.pairs[0], of.study.profile.title, of.collection)
+            for name, of in self.readings.items()
+        }
+        return found + ([readings(self.collection, others, about)] if others else [])
+
+    @property
+    def reading_runs(self) -> pd.DataFrame:
+        """Every run of every reading, as in the profile's ``runs.csv``; empty without readings."""
+        frames = [of.collection.frame.assign(reading=name) for name, of in self.readings.items()]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def published(study: Study) -> Published:
+    """A study as its records in the open have it.
+
+    Raises:
+        SafsError: a file of them is damaged, or records contradict each other.
+    """
+    found = archiving.read(study)
+    records = {record.key: record for each in found for record in each.records}
+    return Published(
+        study,
+        collect(expected(study), records),
+        _traces(study, found),
+        [prediction for each in found for prediction in each.predictions],
+        found,
+        {name: published(reading) for name, reading in study.readings.items()},
+    )
+
+
 def collection(study: Study) -> Collection:
-    """The records of a study as a tidy frame."""
+    """The records of a study in ``runs/`` as a tidy frame."""
     return collect(expected(study))
 
 
 def shown(study: Study) -> tuple[Collection, str]:
-    """The runs of a study, and where they are read from: its records, else its published table.
+    """The runs of a study, and where they are read from.
 
-    A clone has the tables that were published and none of the records that they were made of.
+    These are its records in ``runs/``; in a clone that has none, those that are published, or the
+    published table where it is of an older edition.
     """
     runs, table = collection(study), results(study) / "tables/runs.csv"
-    if (runs.frame["status"] != "missing").any() or not table.is_file():
+    if (runs.frame["status"] != "missing").any():
         return runs, f"runs         {Path('runs') / study.profile.profile}"
-    return published(table), f"published    {table} (nothing was run here)"
+    if archiving.folder(study).is_dir():
+        return published(study).collection, f"published    {archiving.folder(study)}"
+    if not table.is_file():
+        return runs, f"runs         {Path('runs') / study.profile.profile}"
+    return from_table(table), f"published    {table} (nothing was run here)"
 
 
-def reading_tables(study: Study) -> list[Table]:
-    """The table of readings, if the profile has any."""
-    if not study.readings:
-        return []
-    others = {
-        name: Runs(reading.profile.pairs[0], reading.profile.title, collection(reading))
-        for name, reading in study.readings.items()
-    }
-    return [readings(collection(study), others, context(study))]
-
-
-def reading_runs(study: Study) -> pd.DataFrame:
-    """Every run of every reading, as in the profile's own ``runs.csv``; empty without readings."""
-    frames = [collection(of).frame.assign(reading=name) for name, of in study.readings.items()]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def predictor_tables(study: Study) -> list[Table]:
-    """How well predictors rank candidates, where the cheap search ran beside the faithful one."""
-    cells = [
-        layout.folder(study.profile.profile, "fast", pair, ratio)
-        for pair in study.profile.pairs
-        for ratio in study.profile.ratios(pair)
-        if "safs_fast" in study.profile.arms
-    ]
-    names = [f"predictors-r{r}.json" for r in range(study.profile.replicates)]
-    paths = [place / name for place in cells for name in names]
-    found = [Predictions.read(path) for path in paths if path.exists()]
-    return [predictors(found, context(study))] if found else []
-
-
-def traces(study: Study) -> Traces:
-    """What the searches and tunings left behind that the parameters name, and the curves."""
-    compared: dict[Path, None] = {}
-    others: dict[Path, None] = {}
-    tunings: dict[Path, None] = {}
-    profile = study.profile
-    cells = [(pair, ratio) for pair in profile.pairs for ratio in profile.ratios(pair)]
-    for (pair, ratio), r in product(cells, range(profile.replicates)):
-        place = partial(layout.folder, profile.profile, pair=pair, ratio=ratio)
-        for arm in profile.arms:
-            for purpose, (stage, name) in layout.trace_names(arm).items():
-                own = compared if name == "search" else others
-                into = own if purpose == "search" else tunings
-                into[place(stage) / f"{name}-r{r}.json"] = None
-        for name in profile.algorithms(pair, ratio):
-            compared[place("algorithms") / f"{name}-r{r}.json"] = None
+def _traces(study: Study, found: Sequence[Replicate]) -> Traces:
+    """What searches and tunings left behind, by pair and ratio, and the arms' curves."""
+    searches = [search for each in found for search in each.searches]
     return Traces(
-        search=tuple(artefacts.trace(p, SearchTrace) for p in compared if p.exists()),
-        others=tuple(artefacts.trace(p, SearchTrace) for p in others if p.exists()),
-        tune=tuple(artefacts.trace(p, TuneTrace) for p in tunings if p.exists()),
-        curves=curve_frame(r for r in collection(study).records.values() if r.arm in profile.arms),
+        search=tuple(_in_order(s.trace for s in searches if s.compared)),
+        others=tuple(_in_order(s.trace for s in searches if not s.compared)),
+        tune=tuple(_in_order(tuning for each in found for tuning in each.tunings)),
+        curves=curve_frame(
+            r for each in found for r in each.records if r.arm in study.profile.arms
+        ),
     )
+
+
+def _in_order(traces: Iterable[T]) -> list[T]:
+    """Traces by pair, ratio and replicate."""
+    return sorted(traces, key=lambda trace: (trace.pair, trace.ratio, trace.replicate))
 
 
 def context(study: Study) -> Context:

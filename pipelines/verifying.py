@@ -1,26 +1,24 @@
 """``verify``: whether a finished run is the published one, link by link.
 
-What is published is what the last commit has in ``results/``: a run writes its own there.
+What is published is what the last commit has in ``results/``, where a run writes its own; a run is
+what ``runs/`` has.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bench.archive import Replicate
 from bench.chains import Chains
 from bench.identity import Agreement, compare
-from bench.record import Record
+from pipelines import archiving
 from pipelines.config.study import Study
 from pipelines.engine import environment
-from pipelines.engine.behind import Behind
-from pipelines.publishing import collection, results
+from pipelines.publishing import results
 from safs.errors import SafsError
-from safs.rows import Candidate
 from safs.settings import PROTOCOL_VERSION
-
-CHAINS = "chains.json"
 
 
 class NothingToCompare(SafsError):
@@ -35,10 +33,9 @@ def verify(study: Study) -> Agreement:
         SafsError: what is published is damaged, or records contradict each other.
     """
     told, place = published(study), Path("runs") / study.profile.profile
-    records = [record for record in _records(study) if record.chain]
-    if not records:
+    here = _chains([archiving.pack(*each) for each in _replicates(study)])
+    if here is None:
         raise NothingToCompare(f"{place}: no records; `safs-bench run` makes them")
-    here = Chains.of(records, _searched)
     if here.protocol.version != PROTOCOL_VERSION:
         made = f"made by protocol version {here.protocol.version}"
         raise NothingToCompare(f"{place}: {made}; `safs-bench run` makes it again")
@@ -47,43 +44,36 @@ def verify(study: Study) -> Agreement:
 
 def published(study: Study) -> Chains:
     """The chains that are published. Raises as :func:`verify`."""
+    every = (study, *study.readings.values())
+    found = _chains([r for each in every for r in archiving.read(each, environment.committed)])
     place = results(study)
-    text = environment.committed(place / CHAINS)
-    found = None if text is None else Chains.parse(text, place / CHAINS)
     version = found.protocol.version if found else _version(place)
     if found is None and version in (None, PROTOCOL_VERSION):
-        raise NothingToCompare(f"{place / CHAINS}: not in the last commit: nothing is published")
+        missing = "not in the last commit: nothing is published"
+        raise NothingToCompare(f"{archiving.folder(study)}: {missing}")
     if found is None or version != PROTOCOL_VERSION:
         said = f"published by protocol version {version}, which this version {PROTOCOL_VERSION}"
         raise NothingToCompare(f"{place}: {said} does not reproduce")
     return found
 
 
-def chains(study: Study) -> Chains:
-    """The chains of a profile's records and its readings'. Raises SafsError where there is none."""
-    return Chains.of(_records(study), _searched)
-
-
-def _records(study: Study) -> Iterator[Record]:
-    """The records of a profile and of its readings."""
+def _replicates(study: Study) -> Iterator[tuple[Study, str, int]]:
+    """Every replicate of a profile and of its readings."""
     for each in (study, *study.readings.values()):
-        yield from collection(each).records.values()
+        for pair in each.profile.pairs:
+            yield from ((each, pair, replicate) for replicate in range(each.profile.replicates))
 
 
-def _searched(record: Record) -> dict[str, list[float | None]]:
-    """Training losses of the candidates and validation accuracies of the trials behind a record."""
-    found: dict[str, list[float | None]] = {}
-    for purpose, (_, trace) in Behind.of(record).searches().items():
-        name = {"search": "candidates", "tune": "trials"}[purpose]
-        found[name] = [
-            row.energy if isinstance(row, Candidate) else row["validation_top1"]
-            for row in trace.rows
-        ]
-    return found
+def _chains(replicates: Iterable[Replicate | None]) -> Chains | None:
+    """The chains of what is there, with what the searches' trainings reached; None of nothing."""
+    known = [each for each in replicates if each is not None]
+    behind = {id(record): each for each in known for record in each.records}
+    records = [record for each in known for record in each.records if record.chain]
+    return Chains.of(records, lambda r: behind[id(r)].reached(r)) if records else None
 
 
 def _version(place: Path) -> int | None:
-    """The protocol's version of what was published before there were chains, if that is known."""
+    """The protocol's version of what an older edition published, if that is known."""
     text = environment.committed(place / "tables/summary.json")
     try:
         return int(json.loads(text or "")["protocol"]["version"])

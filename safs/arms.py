@@ -50,7 +50,13 @@ class Arm:
     @property
     def searched(self) -> bool:
         """Trainings chose its operators."""
-        return self.operators in ("found", "found_fast", "best_single")
+        return self.search is not None
+
+    @property
+    def search(self) -> str | None:
+        """The name of the search that chose its operators; arms may share one."""
+        names = {"found": "search", "best_single": "singles", "found_fast": "safs_fast-search"}
+        return names.get(self.operators)
 
 
 _LEARNED: Any = {"scaled": True, "tuned": True}

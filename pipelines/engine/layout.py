@@ -41,18 +41,12 @@ def trained_in(arm: str) -> str:
     return "search" if entry.operators == "found" else "baselines"
 
 
-def search_name(arm: str) -> str | None:
-    """Name of the search whose chromosome an arm takes, or None if it needs none."""
-    return {"found": "search", "best_single": "singles"}.get(ARMS[arm].operators)
-
-
 def trace_names(arm: str) -> dict[str, tuple[str, str]]:
     """Stage and artefact of the searches behind an arm, by purpose (``search``, ``tune``)."""
-    if ARMS[arm].operators == "found_fast":
-        return {purpose: ("fast", f"{arm}-{purpose}") for purpose in ("search", "tune")}
+    fast = ARMS[arm].operators == "found_fast"
     found: dict[str, tuple[str, str]] = {}
-    if (name := search_name(arm)) is not None:
-        found["search"] = ("search", name)
+    if (name := ARMS[arm].search) is not None:
+        found["search"] = ("fast" if fast else "search", name)
     if ARMS[arm].tuned:
-        found["tune"] = ("tune", f"{arm}-tune")
+        found["tune"] = ("fast" if fast else "tune", f"{arm}-tune")
     return found

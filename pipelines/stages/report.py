@@ -15,8 +15,8 @@ from safs.files import write_text
 
 def run(study: Study) -> None:
     """Write ``figures``, ``searches`` and ``report.html`` into ``results/<profile>``."""
-    runs, about = publishing.collection(study), publishing.context(study)
-    searches, folder = publishing.traces(study), publishing.results(study)
+    found, about = publishing.published(study), publishing.context(study)
+    runs, searches, folder = found.collection, found.traces, publishing.results(study)
     drawn = figures.draw_all(runs, searches, about)
     figures.write_all(drawn.values(), folder / "figures")
     for name, frame in (
@@ -29,5 +29,4 @@ def run(study: Study) -> None:
     if across is not None:
         across.write(folder / "figures")
     page = folder / "report.html"
-    more = [*publishing.predictor_tables(study), *publishing.reading_tables(study)]
-    report.render(runs, compare(runs, about), searches, about, drawn, page, across, more)
+    report.render(runs, compare(runs, about), searches, about, drawn, page, across, found.tables)

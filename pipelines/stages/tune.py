@@ -120,7 +120,7 @@ def _operators(work: Work, arm: str, replicate: int, start: PrunedStart) -> Chro
         candidates = work.pair.search.operators
         rng = seeds.generator(work.study.profile.seed, "chromosome", replicate)
         return tuple(candidates[i] for i in rng.integers(len(candidates), size=len(start.slots)))
-    artefact = layout.search_name(arm)
+    artefact = ARMS[arm].search
     if artefact is None:
         return chromosome(arm, start.default, work.study.profile.protocol)
     if start.failure is not None:

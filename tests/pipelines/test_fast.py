@@ -15,8 +15,8 @@ from pipelines.config.profile import Cell, Studies
 from pipelines.config.study import Study, load
 from pipelines.engine.work import Work
 from pipelines.plan import run_epochs, steps
-from pipelines.publishing import predictor_tables, traces
-from pipelines.stages import evaluate, fast, pretrain, prune, search, tables
+from pipelines.publishing import published
+from pipelines.stages import evaluate, fast, pretrain, prune, records, search, tables
 from pipelines.tasks import training
 from pipelines.tasks.shared import WEIGHTS
 from safs.errors import SafsError
@@ -203,7 +203,8 @@ def test_a_training_continued_rung_by_rung_is_bit_identical(done, tmp_path, back
 
 
 def test_predictors_are_ranked_against_the_faithful_search(done):
-    (table,) = predictor_tables(study())
+    records.run(study())
+    (table,) = published(study()).tables
     assert sorted(table.frame["predictor"].unique()) == sorted(
         ["flow", "snip", "zico", "naswot", "loss"]
     )
@@ -214,7 +215,8 @@ def test_predictors_are_ranked_against_the_faithful_search(done):
     assert {tuple(row["chromosome"]): row["energy"] for row in rows} == trained
     tables.run(study())
     assert Path("results/smoke/tables/predictors.md").exists()
-    found = traces(study())
+    records.run(study())
+    found = published(study()).traces
     assert set(found.curves["arm"]) == {"safs_fast", "stage1_only"}
     assert {(trace.arm, trace.ratio) for trace in found.tune} == {("safs_fast", r) for r in RATIOS}
     assert {trace.algorithm for trace in found.others} == {"halving"}
@@ -225,7 +227,9 @@ def test_without_the_arm_nothing_is_trained_or_kept(done, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     fast.run(study(arms=("stage1_only",)), PAIR)
     assert [p for p in Path("runs/smoke/fast").rglob("*") if p.is_file()] == []
-    assert predictor_tables(study(arms=("stage1_only",))) == []
+    of = study(arms=("stage1_only",))
+    records.run(of)
+    assert published(of).tables == []
 
 
 def test_an_unknown_predictor_is_one_line(tmp_path):

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bench.record import Record
+from bench.archive import Replicate
+from bench.record import Protocol, Record
 from pipelines import checking
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
-from pipelines.publishing import collection, context, expected, reading_tables, traces
+from pipelines.publishing import collection, context, expected
+from pipelines.publishing import published as opened
 from pipelines.stages import (
     activations,
     algorithms,
@@ -29,6 +31,7 @@ from pipelines.stages import (
     pretrain,
     prune,
     readings,
+    records,
     report,
     search,
     sums,
@@ -234,12 +237,13 @@ def test_results_of_other_parameters_are_never_taken(done):
 
 def test_tables_comparisons_and_report_of_these_runs(done):
     of = study()
+    records.run(of)
     tables.run(of)
     compare.run(of)
     report.run(of)
     frame = collection(of).frame
     assert len(frame) == len(expected(of)) and set(frame["status"]) == {"ok"}
-    found = traces(of)
+    found = opened(of).traces
     assert [trace.algorithm for trace in found.search] == ["lahc", "random"] * 2
     assert len(found.tune) == 2 * 2
     epochs = of.pairs[PAIR].finetune.epochs
@@ -253,14 +257,14 @@ def published(done):
     """The study with everything in ``results/``."""
     of = study()
     run_all(of)  # other tests have changed recipes since
-    for stage in (tables, compare, report, sums):
+    for stage in (records, tables, compare, report, sums):
         stage.run(of)
     return of
 
 
 def test_check_goes_through_everything_that_is_published(published):
-    records, artefacts, files = checking.check(published)
-    assert records.text == f"{len(expected(published))} records, {records.here} whole"
+    told, artefacts, files = checking.check(published)
+    assert told.text == f"{len(expected(published))} records, {told.here} whole"
     assert artefacts.text == f"{artefacts.here} artefacts, {artefacts.here} whole"
     assert files.text == f"{files.here} published files, {files.here} whole"
     assert artefacts.here == 2 * (2 + len(ARMS) + len(SWEPT) + 4) and files.here > 20
@@ -293,9 +297,9 @@ def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
     stray.touch()
     text = lost.read_bytes()
     lost.unlink()
-    records, _, files = checking.check(published)
-    assert (records.whole, files.whole) == (records.here - 1, files.here - 1)
-    assert records.faults == (f"{record}: chain.candidates: not what the artefact in runs/ says",)
+    told, _, files = checking.check(published)
+    assert (told.whole, files.whole) == (told.here - 1, files.here - 1)
+    assert told.faults == (f"{record}: chain.candidates: not what the artefact in runs/ says",)
     assert files.missing == 1 and [f for f in files.faults if str(stray) in f]
     stray.unlink()
     record.write_bytes(whole)
@@ -341,15 +345,17 @@ def trainings(of: Study) -> int:
 
 def test_a_finished_run_is_held_to_what_the_last_commit_publishes(published, commit, capsys):
     code, said = verified(published, capsys)
-    assert code == 3 and "results/smoke/chains.json: not in the last commit: nothing" in said
+    assert code == 3 and "results/smoke/records: not in the last commit: nothing" in said
     commit()
-    path, count = Path("results/smoke/chains.json"), trainings(published)
+    path = Path(f"results/smoke/records/{PAIR}/r0.json")
+    count, whole = trainings(published), path.read_text()
     code, said = verified(published, capsys)
     line = f"smoke: {count} of {count} trainings identical to the published results\n"
     assert (code, said) == (0, line)
     path.write_text("a run writes its own, which is not what was published")
     assert verified(published, capsys) == (0, line)
     assert json.loads(verified(published, capsys, "--json")[1])["identical"] is True
+    path.write_text(whole)
 
 
 def test_where_a_run_begins_to_differ_is_said_in_numbers(published, commit, capsys):
@@ -374,27 +380,57 @@ def test_where_a_run_begins_to_differ_is_said_in_numbers(published, commit, caps
 
 
 def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
-    path, summary = Path("results/smoke/chains.json"), Path("results/smoke/tables/summary.json")
-    whole, told = path.read_text(), summary.read_text()
-    path.write_text(whole.replace('"training_loss": ', '"training_loss": 1', 1))
+    summary = Path("results/smoke/tables/summary.json")
+    paths = [Path(f"results/smoke/records/{PAIR}/r{r}.json") for r in range(2)]
+    whole, told = [path.read_text() for path in paths], summary.read_text()
+    paths[0].write_text(whole[0].replace('"energy": ', '"energy": 1', 1))
     commit()
     code = verified(published, capsys)[0]
     assert code == 2, "a damaged file is bad input"
-    path.unlink()
-    summary.write_text(told.replace('"version": 2', '"version": 1'))
+    for path in paths:
+        path.unlink()
+    summary.write_text(told.replace('"version": 3', '"version": 1'))
     commit()
     code, said = verified(published, capsys)
     summary.write_text(told)
     assert code == 3 and said == (
-        "nothing to compare: results/smoke: published by protocol version 1, which this version 2 "
+        "nothing to compare: results/smoke: published by protocol version 1, which this version 3 "
         "does not reproduce\n"
     )
-    older = json.loads(whole)
-    older["protocol"]["version"] = 1
-    sealed.write(path, older)
+    for path, text in zip(paths, whole, strict=True):
+        path.write_text(text)
+        older = Replicate.read(path)
+        old = Protocol(version=2, preset="paper")
+        runs = [r.model_copy(update={"protocol": old, "digest": None}) for r in older.records]
+        older.model_copy(update={"records": runs}).write(path)
     commit()
     code, said = verified(published, capsys, "--json")
-    assert code == 3 and "published by protocol version 1" in json.loads(said)["reason"]
+    assert code == 3 and "published by protocol version 2" in json.loads(said)["reason"]
+    for path, text in zip(paths, whole, strict=True):
+        path.write_text(text)
+
+
+def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
+    shutil.move("runs", "elsewhere")
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cli_runs, "study_of", lambda name: published)
+            assert cli.main(["rebuild"]) == 0
+            said = capsys.readouterr().out
+            files = [path for path in Path("results/smoke").rglob("*") if path.is_file()]
+            assert said == f"{len(files)} files, {len(files)} as they were\n"
+            table = Path("results/smoke/tables/table1.csv")
+            whole = table.read_text()
+            table.write_text(whole + "edited\n")
+            assert cli.main(["rebuild"]) == 1
+            assert capsys.readouterr().err == f"{table}: not what it was\n"
+            assert table.read_text() == whole
+            shutil.move("results/smoke/records", "records")
+            assert cli.main(["rebuild"]) == 2
+            assert "results/smoke/records: no records" in capsys.readouterr().err
+            shutil.move("records", "results/smoke/records")
+    finally:
+        shutil.move("elsewhere", "runs")
 
 
 def test_the_activation_study_fills_every_slot_with_one_operator(done):
@@ -457,7 +493,8 @@ def test_readings_share_what_they_do_not_change(done):
     record = Record.read(base / f"layer/evaluate/{PAIR}/srelu-{RATIO}-r0.json")
     assert {slot.operator for slot in record.slots} == {"srelu_layer"}
     assert record.parameters.activation == 4 * 4
-    (table,) = reading_tables(of)
+    records.run(of)
+    (table,) = opened(of).tables
     assert list(table.frame["reading"]) == ["profile", "layer", "best"]
     assert table.frame["vanilla_mean"].notna().tolist() == [True, False, False]
     assert table.frame["srelu_mean"].notna().all()
@@ -562,6 +599,7 @@ def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkey
     assert inline.count == before, "no test image is opened for a failed run"
     runs = collection(of)
     assert set(runs.frame["status"]) == {"failed"}
+    records.run(of)
     reasons = dict(zip(runs.frame["arm"], runs.frame["reason"], strict=True))
     assert "training loss became" in reasons["dense"]
     assert reasons["vanilla"] == reasons["safs"] == "the dense training failed"

@@ -1,0 +1,121 @@
+"""From ``runs/`` to the records in the open (:mod:`bench.archive`), and back from these.
+
+The files of a profile lie in ``results/<profile>/records/``, those of a reading in the folder of
+its profile, under ``readings/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.archive import Replicate, Search
+from bench.record import Record
+from bench.tables.predictors import Predictions
+from pipelines.config.study import Study
+from pipelines.engine import artefacts, layout
+from safs.checked import MAX_BYTES
+from safs.files import read_text
+from safs.rows import SearchTrace, TuneTrace
+
+RECORDS = "records"
+
+
+def folder(study: Study) -> Path:
+    """Where the files of a study are."""
+    profile, _, reading = study.profile.profile.partition("/")
+    return Path("results") / profile / RECORDS / reading
+
+
+def path(study: Study, pair: str, replicate: int) -> Path:
+    """The file of a replicate of a pair."""
+    return folder(study) / pair / f"r{replicate}.json"
+
+
+def read(study: Study, text: Callable[[Path], str | None] | None = None) -> list[Replicate]:
+    """Every replicate of a study that is published.
+
+    ``text`` reads a file, or says None where there is none; by default from the disk.
+
+    Raises:
+        SafsError: a file is damaged, or of another profile.
+    """
+    found = []
+    for pair in study.profile.pairs:
+        for replicate in range(study.profile.replicates):
+            place = path(study, pair, replicate)
+            content = (text or _on_disk)(place)
+            if content is not None:
+                found.append(Replicate.parse(content, place))
+    return found
+
+
+def _on_disk(place: Path) -> str | None:
+    try:
+        return read_text(place, MAX_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
+    """What ``runs/`` has of a replicate; None where it has no record of it.
+
+    Raises:
+        SafsError: a record or trace is damaged.
+    """
+    ratios = study.profile.ratios(pair)
+    records = list(_records(study, pair, replicate))
+    if not records:
+        return None
+    return Replicate(
+        profile=study.profile.profile,
+        pair=pair,
+        replicate=replicate,
+        records=records,
+        searches=[s for ratio in ratios for s in _searches(study, pair, ratio, replicate)],
+        tunings=[t for ratio in ratios for t in _tunings(study, pair, ratio, replicate)],
+        predictions=[
+            Predictions.read(place)
+            for ratio in ratios
+            if (place := _artefact(study, "fast", pair, ratio, "predictors", replicate)).exists()
+        ],
+    )
+
+
+def _records(study: Study, pair: str, replicate: int) -> Iterator[Record]:
+    profile = study.profile
+    runs = [("dense", 0.0)]
+    runs += [(arm, x) for x in profile.ratios(pair) for arm in profile.every_arm(pair, x)]
+    place = layout.folder(profile.profile, "evaluate", pair)
+    for arm, ratio in runs:
+        file = place / f"{layout.record_name(arm, ratio, replicate)}.json"
+        if file.exists():
+            yield Record.read(file)
+
+
+def _searches(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[Search]:
+    profile = study.profile
+    names: dict[tuple[str, str], bool] = {}
+    for arm in profile.arms:
+        if (place := layout.trace_names(arm).get("search")) is not None:
+            names[place] = place[1] == "search"
+    names |= {("algorithms", name): True for name in profile.algorithms(pair, ratio)}
+    for (stage, name), compared in names.items():
+        file = _artefact(study, stage, pair, ratio, name, replicate)
+        if file.exists():
+            found = artefacts.trace(file, SearchTrace)
+            yield Search(name=name, compared=compared, trace=found)
+
+
+def _tunings(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[TuneTrace]:
+    for arm in study.profile.arms:
+        if (place := layout.trace_names(arm).get("tune")) is not None:
+            stage, name = place
+            file = _artefact(study, stage, pair, ratio, name, replicate)
+            if file.exists():
+                yield artefacts.trace(file, TuneTrace)
+
+
+def _artefact(study: Study, stage: str, pair: str, ratio: float, name: str, replicate: int) -> Path:
+    place = layout.folder(study.profile.profile, stage, pair, ratio)
+    return place / f"{name}-r{replicate}.json"

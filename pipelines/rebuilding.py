@@ -1,0 +1,60 @@
+"""``rebuild``: tables, comparisons, figures and page once more, from the records in the open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import archiving
+from pipelines.config.study import Study
+from pipelines.publishing import results
+from pipelines.stages import compare, report, sums, tables
+from safs.errors import SafsError
+from safs.sealed import file_digest
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A file of ``results/<profile>/``, and its digests before and now; None where it was not."""
+
+    path: Path
+    before: str | None
+    now: str | None
+
+    @property
+    def same(self) -> bool:
+        """Whether it came out as it was."""
+        return self.before == self.now
+
+    @property
+    def words(self) -> str:
+        """What became of it."""
+        if self.before is None:
+            return "was not there"
+        return "as it was" if self.same else "gone" if self.now is None else "not what it was"
+
+    def row(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"file": self.path.as_posix(), "before": self.before, "now": self.now}
+
+
+def rebuild(study: Study) -> list[Rebuilt]:
+    """Write everything but the records again; every file by name.
+
+    Raises:
+        SafsError: there are no records, or a file of them is damaged.
+    """
+    place, records = results(study), archiving.folder(study)
+    if not any(records.rglob("*.json")):
+        raise SafsError(f"{records}: no records; `safs-bench run` makes them")
+    before = _digests(place)
+    for stage in (tables, compare, report, sums):
+        stage.run(study)
+    now = _digests(place)
+    names = sorted({*before, *now})
+    return [Rebuilt(name, before.get(name), now.get(name)) for name in names]
+
+
+def _digests(folder: Path) -> dict[Path, str]:
+    return {path: file_digest(path) for path in folder.rglob("*") if path.is_file()}

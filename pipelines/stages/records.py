@@ -1,0 +1,20 @@
+"""The records in the open: a file for each replicate, from which all that follows is made."""
+
+from __future__ import annotations
+
+from pipelines import archiving
+from pipelines.config.study import Study
+
+
+def run(study: Study) -> None:
+    """Write ``results/<profile>/records``, those of readings too; what is not asked for goes."""
+    written = set()
+    for each in (study, *study.readings.values()):
+        for pair in each.profile.pairs:
+            for replicate in range(each.profile.replicates):
+                found = archiving.pack(each, pair, replicate)
+                if found is not None:
+                    written.add(found.write(archiving.path(each, pair, replicate)))
+    for path in archiving.folder(study).rglob("*.json"):
+        if path not in written:
+            path.unlink()

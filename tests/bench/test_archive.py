@@ -1,0 +1,101 @@
+"""Records in the open: read back as written, small, and refused where they were changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import PAIR
+
+from bench import archive
+from bench.archive import Replicate, Search
+from safs.errors import SafsError
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1) | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", max_size=1), inner, max_size=3)
+    ),
+    max_leaves=30,
+)
+
+
+def replicate(number: int = 1) -> Replicate:
+    arms = ("dense", "vanilla", "stage1_only", "safs")
+    records = [
+        synthetic.record(arm, ratio, number)
+        for arm in arms
+        for ratio in ((0.0,) if arm == "dense" else (0.95, 0.99))
+    ]
+    searches = [
+        Search(name=name, compared=True, trace=synthetic.search_trace(ratio, number))
+        for ratio in (0.95, 0.99)
+        for name in ("search", "random")
+    ]
+    tunings = [synthetic.tune_trace(ratio, number) for ratio in (0.95, 0.99)]
+    return Replicate(
+        profile="quick", pair=PAIR, replicate=number, records=records, searches=searches,
+        tunings=tunings, predictions=[],
+    )  # fmt: skip
+
+
+def test_a_replicate_is_read_back_the_same(tmp_path: Path) -> None:
+    path = replicate().write(tmp_path / "records" / PAIR / "r1.json")
+    assert Replicate.read(path) == replicate()
+    assert path.read_bytes() == replicate().write(tmp_path / "again.json").read_bytes()
+    assert path.stat().st_size < 0.75 * len(replicate().model_dump_json())
+    lines = path.read_text().splitlines()
+    assert sum('"arm": "stage1_only"' in line for line in lines) == 2, "one entry a line"
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLAIN)
+def test_what_entries_have_in_common_is_put_back(value: Any) -> None:
+    folded = archive._folded(value)
+    assert archive._unfolded(json.loads(json.dumps(folded))) == value
+    assert json.dumps(archive._unfolded(folded), sort_keys=True) == json.dumps(
+        value, sort_keys=True
+    )
+
+
+def test_what_a_record_rests_on_is_found() -> None:
+    found = replicate()
+    safs = next(r for r in found.records if (r.arm, r.ratio) == ("safs", 0.99))
+    reached = found.reached(safs)
+    assert reached["candidates"] == [e.energy for e in found.searches[2].trace.evaluations]
+    assert reached["trials"] == [0.5, 0.6, None]
+    vanilla = next(r for r in found.records if r.arm == "vanilla")
+    assert found.reached(vanilla) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"replicate": 1', '"replicate": 2', "damaged or edited"),
+        ('"ratio": 0.99', '"ratio": 0.990', "damaged or edited"),
+        ('"records_file": 1', '"records_file": 2', "expected a file of version 1"),
+        ("{", "", "not JSON"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    path = replicate().write(tmp_path / "r1.json")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(SafsError, match=words) as refused:
+        Replicate.read(path)
+    assert "r1.json" in str(refused.value)
+
+
+def test_a_run_of_another_replicate_is_refused(tmp_path: Path) -> None:
+    strange = replicate().model_copy(update={"records": replicate(2).records})
+    path = strange.write(tmp_path / "r1.json")
+    with pytest.raises(SafsError, match=f"has a run of {PAIR}, replicate 2"):
+        Replicate.read(path)
