@@ -10,7 +10,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safs.spec import Distinct, Epochs, KeptEpoch, OptimizerName, ScheduleName, Spec, Trainings
+from safs.spec import (
+    Distinct,
+    Epochs,
+    KeptEpoch,
+    OptimizerName,
+    OptimizerRule,
+    ScheduleName,
+    Spec,
+    Trainings,
+)
 
 CANDIDATES: tuple[str, ...] = (
     "relu6", "acon", "tanhsoft1", "srs", "symlog", "symexp", "swish", "tanh", "hardswish", "elu",
@@ -108,11 +117,19 @@ class Protocol(Spec):
     they are given, win over the preset. ``own_parameters`` says when the own parameters of Acon,
     SRS and TanhSoft-1 are learned: never (Eq. 6 learns only weights, alpha and beta), in stage 2,
     or in both stages. ``srelu`` says whether SReLU's four parameters belong to a channel (Jin et
-    al. 2016), to a layer, or are those of the released code. ``reported_epoch`` is the epoch of the
+    al. 2016), to a layer, or are those of the released code. ``betas`` and ``tadam`` are the rules
+    of that name in every pair's :class:`~safs.spec.Recipe`. ``reported_epoch`` is the epoch of the
     final training whose weights meet the test images.
     """
 
     preset: Literal["paper", "as_released"] = "paper"
     own_parameters: Literal["frozen", "stage2", "both"] = "frozen"
     srelu: Literal["per_channel", "per_layer", "as_released"] = "per_channel"
+    betas: OptimizerRule = "published"
+    tadam: OptimizerRule = "published"
     reported_epoch: KeptEpoch = "last"
+
+    @property
+    def sections(self) -> dict[str, dict[str, OptimizerRule]]:
+        """What it lays over the sections of every pair."""
+        return {"recipe": self.model_dump(include={"betas", "tadam"}, exclude_defaults=True)}

@@ -6,7 +6,7 @@ hashed and stored before anything is trained. Unknown keys are errors.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -28,6 +28,12 @@ ScheduleName = Literal[
 BackendName = Literal["auto", "dense", "sparse"]
 
 KeptEpoch = Literal["last", "best_validation"]
+OptimizerRule = Literal["published", "as_released"]
+"""A rule of an optimiser as its own paper has it, or as the code released with SAFS does."""
+BETAS: Mapping[OptimizerRule, tuple[float, float]] = {
+    "published": (0.9, 0.999), "as_released": (0.9, 0.99),
+}  # fmt: skip
+"""Decays of the first and the second moment of Adam and TAdam."""
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -92,6 +98,8 @@ class Recipe(Spec):
     on weights, biases and batch norm only. ``momentum`` is used by SGD only. All schedules step
     once per epoch. ``restart_epochs`` is the first period of ``warm_restarts``; ``None`` means a
     quarter of the training, as for searched recipes, while the dense recipes of Table 7 fix 12.
+    ``betas`` says which decays of moments Adam and TAdam have (:data:`BETAS`), ``tadam`` how TAdam
+    sums its weights (:func:`tadam_sum`); no search chooses them.
     """
 
     optimizer: OptimizerName = "sgd"
@@ -101,6 +109,8 @@ class Recipe(Spec):
     schedule: ScheduleName = "constant"
     restart_epochs: Epochs | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
+    betas: OptimizerRule = "published"
+    tadam: OptimizerRule = "published"
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> Recipe:
@@ -111,6 +121,15 @@ class Recipe(Spec):
         if self.restart_epochs and self.schedule != "warm_restarts":
             raise ValueError(f"restart_epochs is for warm_restarts only, got {self.schedule}")
         return self
+
+
+def tadam_sum(beta1: float, rule: OptimizerRule) -> tuple[float, float]:
+    """How TAdam's sum of weights W takes in a weight w: ``(a, b)`` in ``W <- a W + b w``.
+
+    ``(2 b1 - 1) / b1`` and 1 in its paper, b1 and b1 in the package that the code released with
+    SAFS uses. Either keeps the start ``b1 / (1 - b1)`` where all weights are 1, as Adam's mean has.
+    """
+    return ((2 * beta1 - 1) / beta1, 1.0) if rule == "published" else (beta1, beta1)
 
 
 class NetworkSpec(Spec):

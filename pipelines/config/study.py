@@ -50,11 +50,11 @@ def _resolved(profile: Profile, root: Path, sections: Sections | None = None) ->
     """A profile's study: the preset's switches under its own, its pairs under all overrides."""
     preset = load_preset(profile.protocol.preset, root)
     protocol = preset.protocol | profile.protocol.model_dump(exclude_unset=True)
+    switches = checked(Protocol, protocol, profile.params_file)
     pairs = {}
     for name in profile.pairs:
-        layers = (*preset.layers(name, root), sections or {}, profile.budget)
+        layers = (*preset.layers(name, root), switches.sections, sections or {}, profile.budget)
         pairs[name] = load_pair(name, layers, root, profile.params_file)
-    switches = checked(Protocol, protocol, profile.params_file)
     return Study(profile=profile.model_copy(update={"protocol": switches}), pairs=pairs)
 
 
