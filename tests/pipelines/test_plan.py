@@ -12,6 +12,7 @@ from pipelines.acceptance import run
 from pipelines.cli.plan import beside_table3, on_cards
 from pipelines.config.pair import load_pair
 from pipelines.config.study import load
+from pipelines.engine.layout import trained_in
 from pipelines.plan import run_epochs, steps, training_images
 from pipelines.tasks import timing
 from safs.errors import SafsError
@@ -40,6 +41,13 @@ def test_epochs_of_one_replicate_by_hand():
     assert run_epochs(pair, "stage1_only") == 21 * 80 + 100
     assert run_epochs(pair, "default_hpo_total") == 41 * 80 + 100
     assert run_epochs(pair, "best_single_hpo") == 13 * 80 + 20 * 80 + 100
+    assert run_epochs(pair, "srelu_layer") == 100
+    assert run_epochs(pair, "srelu_layer_hpo") == 20 * 80 + 100
+
+
+def test_srelu_per_layer_is_trained_beside_srelu():
+    assert trained_in("srelu_layer") == trained_in("srelu") == "baselines"
+    assert trained_in("srelu_layer_hpo") == trained_in("srelu_hpo") == "tune"
 
 
 def test_an_epoch_is_timed_without_data_and_at_any_rate(tmp_path, monkeypatch):
