@@ -56,7 +56,8 @@ def srelu(x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: T
     """S-shaped ReLU: the identity between two thresholds and a line of its own beyond each.
 
     Jin et al., "Deep Learning with S-shaped Rectified Linear Activation Units". The published start
-    of ``t_right`` comes from data; 1 stands in until it is set.
+    of ``t_right`` comes from data; 1 stands in until it is set. They first train a leaky ReLU, with
+    all four parameters frozen; here the left slope starts at 0, as a ReLU's, and nothing is frozen.
     """
     right = t_right + a_right * (x - t_right)
     left = t_left + a_left * (x - t_left)
@@ -109,7 +110,9 @@ def falu(x: Tensor, order: Tensor, steepness: Tensor) -> Tensor:
 
     Zamora, Rhodes, Nachman, "Fractional Adaptive Linear Units". Orders between the integers are
     interpolated as in the paper; ``order`` is held in [0, 2] and ``steepness`` (its beta) in
-    [1, 10]. It starts as Swish: order 0, steepness 1.
+    [1, 10]. The gate sees ``steepness x``, the factor before it is ``x`` alone; the released code
+    multiplies by ``steepness x`` and starts at order 1. Here it starts as Swish: order 0,
+    steepness 1.
     """
     order = held(order, 0.0, 2.0)
     gate = (held(steepness, 1.0, 10.0) * x).sigmoid()

@@ -190,6 +190,15 @@ def test_srs_has_no_pole_wherever_its_parameters_are_driven(a: float, b: float) 
     assert (torch.sign(value) * torch.sign(x) >= 0).all()
 
 
+@pytest.mark.parametrize("a, b", [(1.0, 1.0), (5.0, 3.0), (2.0, 5.0), (1.0, math.e), (1.0, 4.0)])
+def test_srs_has_a_pole_only_where_b_is_e_times_a_or_more(a: float, b: float) -> None:
+    """Its smallest denominator is (1 - log(b / a)) b / a: 1 where both are 1."""
+    x = np.linspace(-30, 30, 600_001)
+    smallest = (x / a + np.exp(-x / b)).min()
+    assert smallest == pytest.approx((1 - math.log(b / a)) * b / a, abs=1e-6)
+    assert bool(smallest > 1e-6) is (b < math.e * a)
+
+
 def test_srelu_has_three_pieces() -> None:
     x = torch.tensor([-3.0, -1.0, 0.5, 2.0, 4.0], dtype=torch.float64)
     pieces = {"t_left": -2.0, "a_left": 0.1, "t_right": 1.0, "a_right": 0.5}
