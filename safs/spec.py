@@ -14,7 +14,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -34,6 +36,8 @@ BETAS: Mapping[OptimizerRule, tuple[float, float]] = {
     "published": (0.9, 0.999), "as_released": (0.9, 0.99),
 }  # fmt: skip
 """Decays of the first and the second moment of Adam and TAdam."""
+
+_RULES = ("betas", "tadam")
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -121,6 +125,12 @@ class Recipe(Spec):
         if self.restart_epochs and self.schedule != "warm_restarts":
             raise ValueError(f"restart_epochs is for warm_restarts only, got {self.schedule}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without rules that are as published: older files and identities do not have them."""
+        written: dict[str, Any] = plain(self)
+        return {k: v for k, v in written.items() if k not in _RULES or v != "published"}
 
 
 def tadam_sum(beta1: float, rule: OptimizerRule) -> tuple[float, float]:
