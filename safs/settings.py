@@ -6,7 +6,7 @@ A training's recipe (Tables 5 to 7) is :class:`safs.spec.Recipe`; what each pair
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from safs.spec import (
     Epochs,
     KeptEpoch,
     OptimizerName,
-    OptimizerRule,
+    OptimizerRules,
     ScheduleName,
     Spec,
     Trainings,
@@ -110,26 +110,29 @@ PROTOCOL_VERSION = 2
 """Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
 
 
-class Protocol(Spec):
+class Protocol(OptimizerRules):
     """Readings of the paper that hold for a whole profile.
 
     ``preset`` is the paper's text, or what the code released with it does; the other fields, where
     they are given, win over the preset. ``own_parameters`` says when the own parameters of Acon,
     SRS and TanhSoft-1 are learned: never (Eq. 6 learns only weights, alpha and beta), in stage 2,
     or in both stages. ``srelu`` says whether SReLU's four parameters belong to a channel (Jin et
-    al. 2016), to a layer, or are those of the released code. ``betas`` and ``tadam`` are the rules
-    of that name in every pair's :class:`~safs.spec.Recipe`. ``reported_epoch`` is the epoch of the
-    final training whose weights meet the test images.
+    al. 2016), to a layer, or are those of the released code. The rules of the optimisers are those
+    of every pair's :class:`~safs.spec.Recipe`. ``reported_epoch`` is the epoch of the final
+    training whose weights meet the test images.
     """
 
     preset: Literal["paper", "as_released"] = "paper"
     own_parameters: Literal["frozen", "stage2", "both"] = "frozen"
     srelu: Literal["per_channel", "per_layer", "as_released"] = "per_channel"
-    betas: OptimizerRule = "published"
-    tadam: OptimizerRule = "published"
     reported_epoch: KeptEpoch = "last"
 
     @property
-    def sections(self) -> dict[str, dict[str, OptimizerRule]]:
+    def given(self) -> dict[str, Any]:
+        """The switches that were set, be it to their defaults."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
         """What it lays over the sections of every pair."""
-        return {"recipe": self.model_dump(include={"betas", "tadam"}, exclude_defaults=True)}
+        return {"recipe": self.model_dump(include=set(OptimizerRules.model_fields))}

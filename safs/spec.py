@@ -37,8 +37,6 @@ BETAS: Mapping[OptimizerRule, tuple[float, float]] = {
 }  # fmt: skip
 """Decays of the first and the second moment of Adam and TAdam."""
 
-_RULES = ("betas", "tadam")
-
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 
@@ -95,15 +93,30 @@ class Spec(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
-class Recipe(Spec):
+class OptimizerRules(Spec):
+    """Rules of the optimisers that can be read in two ways; no search chooses them.
+
+    ``betas`` says which decays of moments Adam and TAdam have (:data:`BETAS`), ``tadam`` how TAdam
+    sums its weights (:func:`tadam_sum`).
+    """
+
+    betas: OptimizerRule = "published"
+    tadam: OptimizerRule = "published"
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without rules that are as published: older files and identities do not have them."""
+        rules, written = set(OptimizerRules.model_fields), plain(self)
+        return {k: v for k, v in written.items() if k not in rules or v != "published"}
+
+
+class Recipe(OptimizerRules):
     """How a network is trained (Tables 5-7; the configurations of stage 2 are recipes too).
 
     ``lr`` is the base learning rate. ``weight_decay`` is the L2 term as torch applies it and acts
     on weights, biases and batch norm only. ``momentum`` is used by SGD only. All schedules step
     once per epoch. ``restart_epochs`` is the first period of ``warm_restarts``; ``None`` means a
     quarter of the training, as for searched recipes, while the dense recipes of Table 7 fix 12.
-    ``betas`` says which decays of moments Adam and TAdam have (:data:`BETAS`), ``tadam`` how TAdam
-    sums its weights (:func:`tadam_sum`); no search chooses them.
     """
 
     optimizer: OptimizerName = "sgd"
@@ -113,8 +126,6 @@ class Recipe(Spec):
     schedule: ScheduleName = "constant"
     restart_epochs: Epochs | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
-    betas: OptimizerRule = "published"
-    tadam: OptimizerRule = "published"
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> Recipe:
@@ -125,12 +136,6 @@ class Recipe(Spec):
         if self.restart_epochs and self.schedule != "warm_restarts":
             raise ValueError(f"restart_epochs is for warm_restarts only, got {self.schedule}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without rules that are as published: older files and identities do not have them."""
-        written: dict[str, Any] = plain(self)
-        return {k: v for k, v in written.items() if k not in _RULES or v != "published"}
 
 
 def tadam_sum(beta1: float, rule: OptimizerRule) -> tuple[float, float]:
