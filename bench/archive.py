@@ -150,8 +150,11 @@ def _text(content: Mapping[str, Any]) -> str:
 
 def _lines(value: Any) -> str:
     if isinstance(value, dict) and value.keys() == {COMMON, EACH}:
-        common, each = json.dumps(value[COMMON]), _lines(value[EACH])
-        return f'{{"{COMMON}": {common},\n"{EACH}": {each}}}'
+        return f'{{"{COMMON}": {_line(value[COMMON])},\n"{EACH}": {_lines(value[EACH])}}}'
     if isinstance(value, list) and value:
-        return "[\n" + ",\n".join(map(json.dumps, value)) + "\n]"
-    return json.dumps(value)
+        return "[\n" + ",\n".join(map(_line, value)) + "\n]"
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -177,7 +177,18 @@ def deviations(protocol: Protocol) -> tuple[str, ...]:
         "last": "The reported accuracy is the last epoch's.",
         "best_validation": "The reported accuracy is that of the best validation epoch.",
     }
-    chosen = own[protocol.own_parameters], srelu[protocol.srelu], reported[protocol.reported_epoch]
+    betas = {
+        "published": "Adam and TAdam have the betas of Adam's paper, .9 and .999.",
+        "as_released": "Adam and TAdam have the released code's betas, .9 and .99.",
+    }
+    tadam = {
+        "published": "TAdam sums its weights as its paper says.",
+        "as_released": "TAdam sums its weights as the package that the released code uses.",
+    }
+    chosen = (
+        own[protocol.own_parameters], srelu[protocol.srelu], betas[protocol.betas],
+        tadam[protocol.tadam], reported[protocol.reported_epoch],
+    )  # fmt: skip
     return (*always, *chosen)
 
 

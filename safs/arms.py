@@ -16,7 +16,7 @@ from safs.operators import OPERATORS
 from safs.settings import Protocol
 
 Operators = Literal[
-    "default", "relu", "srelu", "found", "found_fast", "random", "best_single", "one"
+    "default", "relu", "srelu", "srelu_layer", "found", "found_fast", "random", "best_single", "one"
 ]  # fmt: skip
 
 
@@ -27,9 +27,10 @@ class Arm:
     Attributes:
         label: heads columns.
         description: explains it in a line.
-        operators: the network's default; ReLU or SReLU everywhere; the chromosome that stage 1
-            found; the one that the cheap search found; a random one; the best of the chromosomes
-            with one operator everywhere; one given operator everywhere.
+        operators: the network's default; ReLU or SReLU everywhere, or SReLU with its parameters
+            per layer; the chromosome that stage 1 found; the one that the cheap search found; a
+            random one; the best of the chromosomes with one operator everywhere; one given operator
+            everywhere.
         scaled: alpha and beta are learned.
         tuned: stage 2 chooses the recipe; otherwise the dense recipe is used.
         whole_budget: stage 2 gets as many trials as SAFS has in both stages.
@@ -75,6 +76,11 @@ _TABLE: Mapping[str, Arm] = {
                      "found_fast", **_LEARNED_CONTROL),
     "default_hpo": Arm("Default + HPO", "default activation, tuned recipe", **_CONTROL),
     "srelu_hpo": Arm("SReLU + HPO", "SReLU, tuned recipe", "srelu", **_CONTROL),
+    "srelu_layer": Arm("SReLU per layer", "one set of SReLU's parameters a layer, the dense recipe",
+                       "srelu_layer", beyond_paper=True),
+    "srelu_layer_hpo": Arm("SReLU per layer + HPO",
+                           "one set of SReLU's parameters a layer, tuned recipe",
+                           "srelu_layer", **_CONTROL),
     "random_hpo": Arm("Random + HPO", "a random activation per slot, alpha and beta, tuned recipe",
                       "random", **_LEARNED_CONTROL),
     "best_single_hpo": Arm("Best single + HPO", "the best one activation everywhere, tuned recipe",
@@ -89,7 +95,8 @@ _EVERYWHERE = "all_"
 class Arms(Mapping[str, Arm]):
     """Every arm, in the order of the tables; then one operator everywhere, per operator.
 
-    The latter follow the registry of operators. SReLU everywhere is an arm of its own already.
+    The latter follow the registry of operators. SReLU everywhere, per channel and per layer, are
+    arms of their own already.
     """
 
     def __getitem__(self, name: str) -> Arm:
@@ -165,8 +172,9 @@ def chromosome(name: str, default: tuple[str, ...], protocol: Protocol) -> tuple
     operators = ARMS[name].operators
     if operators == "default":
         return default
-    chosen = {"relu": "relu", "srelu": SRELU[protocol.srelu], "one": ARMS[name].operator}
-    operator = chosen.get(operators)
+    srelu, one = SRELU[protocol.srelu], ARMS[name].operator
+    fixed = {"relu": "relu", "srelu": srelu, "srelu_layer": "srelu_layer", "one": one}
+    operator = fixed.get(operators)
     if operator is None:
         raise ValueError(f"the operators of {name} have to be searched")
     return (operator,) * len(default)

@@ -6,11 +6,20 @@ A training's recipe (Tables 5 to 7) is :class:`safs.spec.Recipe`; what each pair
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from safs.spec import Distinct, Epochs, KeptEpoch, OptimizerName, ScheduleName, Spec, Trainings
+from safs.spec import (
+    Distinct,
+    Epochs,
+    KeptEpoch,
+    OptimizerName,
+    OptimizerRules,
+    ScheduleName,
+    Spec,
+    Trainings,
+)
 
 CANDIDATES: tuple[str, ...] = (
     "relu6", "acon", "tanhsoft1", "srs", "symlog", "symexp", "swish", "tanh", "hardswish", "elu",
@@ -101,16 +110,17 @@ PROTOCOL_VERSION = 3
 """Version of the rules in docs/PROTOCOL.md; results of different versions are never pooled."""
 
 
-class Protocol(Spec):
+class Protocol(OptimizerRules):
     """Readings of the paper that hold for a whole profile.
 
     ``preset`` is the paper's text, or what the code released with it does; the other fields, where
     they are given, win over the preset. ``own_parameters`` says when the own parameters of Acon,
     SRS and TanhSoft-1 are learned: never (Eq. 6 learns only weights, alpha and beta), in stage 2,
     or in both stages. ``srelu`` says whether SReLU's four parameters belong to a channel (Jin et
-    al. 2016), to a layer, or are those of the released code. ``reported_epoch`` is the epoch of the
-    final training whose weights meet the test images. ``finals`` is how many final trainings an arm
-    has in a replicate; they differ in batch order alone, and the arm's value is their mean.
+    al. 2016), to a layer, or are those of the released code. The rules of the optimisers are those
+    of every pair's :class:`~safs.spec.Recipe`. ``reported_epoch`` is the epoch of the final
+    training whose weights meet the test images. ``finals`` is how many final trainings an arm has
+    in a replicate; they differ in batch order alone, and the arm's value is their mean.
     ``reported`` says what meets the test images: these finals, or, where an arm has trials, the
     weights of the selected trial itself.
     """
@@ -121,3 +131,13 @@ class Protocol(Spec):
     reported_epoch: KeptEpoch = "last"
     finals: Annotated[int, Field(ge=1, le=100)] = 1
     reported: Literal["finals", "selected"] = "finals"
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The switches that were set, be it to their defaults."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """What it lays over the sections of every pair."""
+        return {"recipe": self.model_dump(include=set(OptimizerRules.model_fields))}

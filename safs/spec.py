@@ -6,7 +6,7 @@ hashed and stored before anything is trained. Unknown keys are errors.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -14,7 +14,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -28,6 +30,12 @@ ScheduleName = Literal[
 BackendName = Literal["auto", "dense", "sparse"]
 
 KeptEpoch = Literal["last", "best_validation"]
+OptimizerRule = Literal["published", "as_released"]
+"""A rule of an optimiser as its own paper has it, or as the code released with SAFS does."""
+BETAS: Mapping[OptimizerRule, tuple[float, float]] = {
+    "published": (0.9, 0.999), "as_released": (0.9, 0.99),
+}  # fmt: skip
+"""Decays of the first and the second moment of Adam and TAdam."""
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -85,7 +93,24 @@ class Spec(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
-class Recipe(Spec):
+class OptimizerRules(Spec):
+    """Rules of the optimisers that can be read in two ways; no search chooses them.
+
+    ``betas`` says which decays of moments Adam and TAdam have (:data:`BETAS`), ``tadam`` how TAdam
+    sums its weights (:func:`tadam_sum`).
+    """
+
+    betas: OptimizerRule = "published"
+    tadam: OptimizerRule = "published"
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without rules that are as published: older files and identities do not have them."""
+        rules, written = set(OptimizerRules.model_fields), plain(self)
+        return {k: v for k, v in written.items() if k not in rules or v != "published"}
+
+
+class Recipe(OptimizerRules):
     """How a network is trained (Tables 5-7; the configurations of stage 2 are recipes too).
 
     ``lr`` is the base learning rate. ``weight_decay`` is the L2 term as torch applies it and acts
@@ -111,6 +136,15 @@ class Recipe(Spec):
         if self.restart_epochs and self.schedule != "warm_restarts":
             raise ValueError(f"restart_epochs is for warm_restarts only, got {self.schedule}")
         return self
+
+
+def tadam_sum(beta1: float, rule: OptimizerRule) -> tuple[float, float]:
+    """How TAdam's sum of weights W takes in a weight w: ``(a, b)`` in ``W <- a W + b w``.
+
+    ``(2 b1 - 1) / b1`` and 1 in its paper, b1 and b1 in the package that the code released with
+    SAFS uses. Either keeps the start ``b1 / (1 - b1)`` where all weights are 1, as Adam's mean has.
+    """
+    return ((2 * beta1 - 1) / beta1, 1.0) if rule == "published" else (beta1, beta1)
 
 
 class NetworkSpec(Spec):

@@ -38,7 +38,8 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
     if record.finals[0].reason is None:
         yield "record.slots", pair, [slot.name for slot in record.slots]
     if recipe := record.recipe:
-        yield "record.recipe.batch_size", pair, recipe.batch_size
+        for name in ("batch_size", "betas", "tadam"):
+            yield f"record.recipe.{name}", pair, getattr(recipe, name)
         if recipe.restart_epochs is not None:
             yield "record.recipe.restart_epochs", pair, recipe.restart_epochs
         if not arm.tuned:

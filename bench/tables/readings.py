@@ -1,24 +1,47 @@
 """The table of readings: what becomes of the numbers where the paper can be read in several ways.
 
-A description, not a comparison: it says which reading comes nearest to the printed numbers.
+A description of how far each reading is from the printed numbers, and of whether that is told apart
+from the profile's own reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench import paper
+from bench import paper, stats
 from bench.collection import Collection
 from bench.columns import figure, pair_by, words
 from bench.context import Context
-from bench.render import ABSENT, Column, Facts, Table, number, ratio_text, spread_text, view_of
+from bench.render import (
+    ABSENT,
+    Column,
+    Facts,
+    Table,
+    interval_text,
+    number,
+    ratio_text,
+    spread_text,
+    view_of,
+)
 from bench.tables.shared import mean_and_spread
 from safs.arms import ARMS, ordered
+from safs.errors import SafsError
+
+CAPTION = (
+    "Percent on the test images: mean ± sample standard deviation over the runs that ended well, "
+    "with their number where some failed; an empty cell is an arm that the reading does not "
+    "affect. The distance of a replicate is its mean absolute difference to the paper's Table 2 "
+    "over the arms that it prints, for arms that a reading does not affect the profile's own; "
+    "Distance is the mean over the replicates in which all of these ended well. Nearer or farther "
+    "is the mean difference of that distance to the profile's own reading in the same replicates, "
+    "with its 95 % paired-t interval, not corrected for being many. Where the data set is not the "
+    "paper's the distance says little about what the authors ran."
+)
 
 
 class Runs(NamedTuple):
@@ -37,7 +60,11 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
         others: the readings by name. One has only the arms that it affects; for the distance the
             others are those of the profile.
         context: the profile.
+
+    Raises:
+        SafsError: the runs are of several versions of the protocol.
     """
+    _check_versions(own, others)
     rows = [
         _row(own, reading, context, ratio, name)
         for pair in context.pairs
@@ -51,20 +78,24 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
         Column("Ratio", lambda row: ABSENT if row["ratio"] is None else ratio_text(row["ratio"])),
         words("Reading", "title"), words("n", "n"),
         *(Column(ARMS[arm].label, partial(_cell, arm=arm)) for arm in ("dense", *arms)),
-        figure("Distance", "distance"),
+        figure("Distance", "distance"), Column("Nearer (-) or farther (+)", _apart),
     )  # fmt: skip
     printed = [_printed(context, pair) for pair in context.pairs]
     view = view_of([*printed, *rows], columns)
-    caption = (
-        "Percent on the test images: mean ± sample standard deviation over the runs that ended "
-        "well, with their number where some failed; an empty cell is an arm that the reading does "
-        "not affect. Distance is the mean absolute difference to the paper's Table 2 over the arms "
-        "that it prints; a reading under which every run of one of them failed has none. This "
-        "describes; it compares nothing, and where the data set is not the paper's the distance "
-        "says little."
-    )
-    caption += _nearest(rows, context)
+    caption = " ".join([CAPTION, *_told_apart(rows, context)])
     return Table("readings", "Readings of the paper", caption, pd.DataFrame(rows), view)
+
+
+def _check_versions(own: Collection, others: Mapping[str, Runs]) -> None:
+    """Refuse to put arms of one version of the protocol beside those of another."""
+    known = [("the profile's own", own), *((name, each.runs) for name, each in others.items())]
+    first: dict[int, str] = {}
+    for name, runs in known:
+        for record in runs.records.values():
+            first.setdefault(record.protocol.version, f"{name}, {ARMS[record.arm].label}")
+    if len(first) > 1:
+        found = "; ".join(f"version {version}: {where}" for version, where in first.items())
+        raise SafsError(f"readings: runs of several versions of the protocol ({found}); run again")
 
 
 def _row(
@@ -73,17 +104,36 @@ def _row(
     pair, title, runs = reading
     row: dict[str, Any] = {"pair": pair, "ratio": ratio, "reading": name, "title": title}
     row["n"] = int((runs.select(pair=pair, arm="dense")["status"] == "ok").sum())
-    gaps = []
     for arm in ordered(context.arms):
         values = runs.series(pair, ratio, arm)
-        trained = len(runs.select(pair=pair, arm=arm))
-        row[f"{arm}_n"] = len(values) if trained else np.nan
+        row[f"{arm}_n"] = len(values) if len(runs.select(pair=pair, arm=arm)) else np.nan
         row[f"{arm}_mean"], row[f"{arm}_sd"] = mean_and_spread(runs, pair, ratio, arm)
-        printed = paper.published(context.pairs[pair].published, "table2", arm)
-        used = values if trained else own.series(pair, ratio, arm)
-        if printed and arm != "dense":
-            gaps.append(abs(float(used.mean()) - printed["top1"]) if len(used) else np.nan)
-    return row | {"distance": float(np.mean(gaps)) if gaps and row["n"] else np.nan}
+    printed = _table2(context, pair)
+    theirs, ours = (_distances(each, own, printed, pair, ratio) for each in (runs, own))
+    row["distance"] = float(theirs.mean()) if row["n"] else np.nan
+    affected = runs is not own and any(np.isfinite(row[f"{arm}_n"]) for arm in printed)
+    apart = (theirs - ours).dropna() if affected and row["n"] else theirs.iloc[:0]
+    return row | stats.mean_interval(apart.to_numpy()).facts("difference", "difference_")
+
+
+def _table2(context: Context, pair: str) -> dict[str, float]:
+    """Top-1 that the paper's Table 2 prints for a pair, by arm."""
+    published = context.pairs[pair].published
+    found = {arm: paper.published(published, "table2", arm) for arm in ordered(context.arms)}
+    return {arm: entry["top1"] for arm, entry in found.items() if entry and arm != "dense"}
+
+
+def _distances(
+    runs: Collection, own: Collection, printed: Mapping[str, float], pair: str, ratio: float
+) -> pd.Series[float]:
+    """The distance of each replicate to the printed numbers, indexed by replicate."""
+    gaps = []
+    for arm, top1 in printed.items():
+        used = runs if len(runs.select(pair=pair, arm=arm)) else own
+        gaps.append((used.series(pair, ratio, arm) - top1).abs().rename(arm))
+    if not gaps:
+        return pd.Series(dtype=float)
+    return pd.concat(gaps, axis=1, join="inner").mean(axis=1)
 
 
 def _printed(context: Context, pair: str) -> dict[str, Any]:
@@ -92,7 +142,7 @@ def _printed(context: Context, pair: str) -> dict[str, Any]:
     for arm in ("dense", *context.arms):
         entry = paper.published(context.pairs[pair].published, "table2", arm) or {}
         row |= {f"{arm}_n": 0, f"{arm}_mean": entry.get("top1", np.nan), f"{arm}_sd": np.nan}
-    return row | {"distance": np.nan}
+    return row | {"distance": np.nan, "difference": np.nan}
 
 
 def _cell(row: Facts, arm: str) -> str:
@@ -103,16 +153,27 @@ def _cell(row: Facts, arm: str) -> str:
     return f"{text} (n = {n})" if row["n"] and n < row["n"] else text
 
 
-def _nearest(rows: list[dict[str, Any]], context: Context) -> str:
-    """One sentence per pair: the reading that comes nearest."""
-    found = ""
+def _apart(row: Facts) -> str:
+    if not np.isfinite(row["difference"]):
+        return ABSENT
+    bounds = interval_text(row["difference_low"], row["difference_high"])
+    return f"{number(row['difference'], sign=True)} ({bounds})"
+
+
+def _told_apart(rows: list[dict[str, Any]], context: Context) -> Iterator[str]:
+    """A sentence per pair and ratio: which readings the intervals tell apart from the own one."""
     for pair in context.pairs:
-        known = [row for row in rows if row["pair"] == pair and np.isfinite(row["distance"])]
-        if known:
-            row = min(known, key=lambda r: r["distance"])
-            found += (
-                f" Nearest for {context.label(pair)}: {row['title']}, "
-                f"{number(row['distance'])} points away on average."
-            )
-    unrun = [row["title"] for row in rows if not row["n"]]
-    return found + (f" Not run yet: {'; '.join(unrun)}." if unrun else "")
+        for ratio in context.ratios:
+            cell = [r for r in rows if (r["pair"], r["ratio"]) == (pair, ratio)]
+            known = [r for r in cell if np.isfinite(r["difference"])]
+            nearer = [r["title"] for r in known if r["difference_high"] < 0]
+            farther = [r["title"] for r in known if r["difference_low"] > 0]
+            rest = len(known) - len(nearer) - len(farther)
+            if known:
+                yield (
+                    f"{context.label(pair)}, {ratio_text(ratio)}: told apart from the profile's "
+                    f"own reading, nearer: {'; '.join(nearer) or 'none'}; farther: "
+                    f"{'; '.join(farther) or 'none'}; not told apart: {rest} of {len(known)}."
+                )
+    if unrun := [row["title"] for row in rows if not row["n"]]:
+        yield f"Not run yet: {'; '.join(unrun)}."

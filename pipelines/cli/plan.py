@@ -17,16 +17,21 @@ from pipelines.config.study import Study
 from pipelines.engine import compute
 from pipelines.engine.work import place_of
 from pipelines.plan import PlanStep, run_epochs, steps, training_images
-from pipelines.tasks import timing
+from pipelines.tasks import pruning, timing
 
 EpochSeconds = dict[tuple[str, float | None], float]
 """Seconds of one epoch by pair and pruning ratio; ratio None is dense training."""
 
 
-def measure(study: Study) -> EpochSeconds:
+Connected = dict[tuple[str, float], tuple[int, int]]
+"""Connected classes and classes by pair and pruning ratio, before training."""
+
+
+def measure(study: Study) -> tuple[EpochSeconds, Connected]:
     """One training epoch of each pair, dense and at each ratio, measured here now.
 
-    All workers are busy meanwhile, as they are in a run.
+    All workers are busy meanwhile, as they are in a run. Then which classes the masks of untrained
+    networks leave connected.
     """
     wanted = [
         (name, ratio) for name in study.pairs for ratio in (None, *study.profile.ratios(name))
@@ -47,7 +52,15 @@ def measure(study: Study) -> EpochSeconds:
                 place=place_of(pool, pair, study.profile.backend),
             )
 
-        return dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))
+        def reached(name: str) -> Connected:
+            pair, ratios = study.pairs[name], study.profile.ratios(name)
+            key = pair.network, pair.dataset.name, ratios, pair.prune, study.profile.seed
+            found = pool.run(pruning.connected, *key) or {}
+            return {(name, ratio): reach for ratio, reach in found.items()}
+
+        seconds = dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))
+        every = threads.map(reached, study.pairs)
+        return seconds, {cell: reach for found in every for cell, reach in found.items()}
 
 
 def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
@@ -113,6 +126,25 @@ def beside_table3(study: Study, seconds: EpochSeconds) -> Table:
     return table
 
 
+def warnings(connected: Connected) -> list[str]:
+    """A line for each cell whose masks cut classes off from the input.
+
+    With c of C classes connected the c + 1 most frequent ones can be right at most; the data sets
+    have about as many images of every class.
+    """
+    return [
+        f"{name} {ratio:.2f}: {reached:,} of {classes:,} classes are connected to the input where "
+        f"an untrained network is pruned; with as many after training {_ends(reached, classes)}"
+        for (name, ratio), (reached, classes) in connected.items()
+        if reached < classes
+    ]
+
+
+def _ends(reached: int, classes: int) -> str:
+    most = f"{100 * min(1, (reached + 1) / classes):.3g} %"
+    return f"accuracy is at most about {most}" if reached else f"every arm is at chance, {most}"
+
+
 def on_cards(study: Study, folder: Path = CARDS) -> list[str]:
     """A line for each GPU of which a file says how fast it trains; or that there is none."""
     files = [read_card(path) for path in sorted(folder.glob("*.json"))]
@@ -158,7 +190,7 @@ def _hours(hours: float) -> str:
 def _caption(study: Study, seconds: EpochSeconds, workers: int) -> str:
     replicates = f"{study.profile.replicates} replicates"
     if not seconds:
-        return f"{replicates}. Hours were not measured."
+        return f"{replicates}. Neither hours nor connected classes were measured."
     lines = [f"{replicates}, {workers} workers. Seconds of an epoch, measured now:"]
     for name in study.pairs:
         own = {ratio: value for (pair, ratio), value in seconds.items() if pair == name}

@@ -59,16 +59,16 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     """Say what PROFILE will train, and how long it takes here."""
     from rich.console import Group, RenderableType
 
-    from pipelines.cli.plan import beside_table3, measure, on_cards, rows, view
+    from pipelines.cli.plan import beside_table3, measure, on_cards, rows, view, warnings
     from pipelines.engine import compute
 
     study = study_of(profile)
-    seconds = {} if no_measure else measure(study)
+    seconds, connected = ({}, {}) if no_measure else measure(study)
     workers = compute.worker_count()
     shown: list[RenderableType] = [view(study, seconds, workers)]
     if seconds:
         shown.append(beside_table3(study, seconds))
-    shown += on_cards(study)
+    shown += [*warnings(connected), *on_cards(study)]
     tell(rows(study, seconds, workers), as_json, lambda: Group(*shown))
 
 

@@ -49,12 +49,12 @@ def named(profile: str | None) -> Study:
 def _resolved(profile: Profile, root: Path, sections: Sections | None = None) -> Study:
     """A profile's study: the preset's switches under its own, its pairs under all overrides."""
     preset = load_preset(profile.protocol.preset, root)
-    protocol = preset.protocol | profile.protocol.model_dump(exclude_unset=True)
+    protocol = preset.protocol | profile.protocol.given
+    switches = checked(Protocol, protocol, profile.params_file)
     pairs = {}
     for name in profile.pairs:
-        layers = (*preset.layers(name, root), sections or {}, profile.budget)
+        layers = (*preset.layers(name, root), switches.sections, sections or {}, profile.budget)
         pairs[name] = load_pair(name, layers, root, profile.params_file)
-    switches = checked(Protocol, protocol, profile.params_file)
     return Study(profile=profile.model_copy(update={"protocol": switches}), pairs=pairs)
 
 
@@ -62,7 +62,7 @@ def _reading(profile: Profile, name: str, root: Path) -> Study:
     """A reading as a study, kept in the folder ``readings/<pair>/<name>`` of its profile."""
     reading = profile.readings[name]
     where = f"{profile.params_file}: readings.{name}.protocol"
-    protocol = profile.protocol.model_dump(exclude_unset=True) | reading.protocol
+    protocol = profile.protocol.given | reading.protocol
     own = profile.model_copy(
         update={
             "profile": f"{profile.profile}/readings/{reading.pair}/{name}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine import compute
-from pipelines.tasks.shared import load_dense, own_device, save
+from pipelines.tasks.shared import empty, load_dense, own_device, save
 from safs.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -64,6 +65,38 @@ def prune(
             "cap": links.cap,
         },
     }
+
+
+def connected(
+    network: NetworkSpec, dataset: str, ratios: Sequence[float], settings: Prune, seed: int
+) -> dict[float, tuple[int, int]] | None:
+    """``(connected classes, classes)`` at each ratio, before anything is trained.
+
+    Of the first replicate's network as it is initialised. A mask keeps as many weights of every
+    layer after training, only others, so this is what to expect of it. None where masks come from
+    images or a file.
+    """
+    import numpy as np
+
+    from safs import seeds
+    from safs.datasets import DATASETS
+    from safs.pruning.connectivity import connectivity
+    from safs.pruning.prune import prune as make_mask
+    from safs.pruning.pruners import PRUNERS, needs
+
+    if not {"shape", "rng"}.issuperset(needs(PRUNERS[settings.method])):
+        return None
+    model, entry = empty(network, dataset, seed=seed), DATASETS[dataset]
+    found = {}
+    for ratio in ratios:
+        rng = seeds.generator(seed, "prune", 0)
+        mask = make_mask(
+            model, ratio, settings.method, scope=settings.scope, spare=settings.spare,
+            shape=entry.shape, rng=rng,
+        )  # fmt: skip
+        links = connectivity(model, mask, entry.shape, np.arange(entry.classes))
+        found[ratio] = len(links.connected), links.classes
+    return found
 
 
 def _scoring_batch(

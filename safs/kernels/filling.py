@@ -14,7 +14,7 @@ from safs.kernels.memory import Parameter, pointer
 from safs.kernels.plan import Plan, SlotPlace, code
 from safs.operators import OPERATORS
 from safs.slots import Slot
-from safs.spec import Recipe
+from safs.spec import BETAS, Recipe, tadam_sum
 
 _KINDS = c.SOURCE.enumeration("Kind")
 
@@ -117,7 +117,8 @@ def _set_rule(plan: Plan, recipe: Recipe) -> None:
     rule = plan.program.rule
     rule.kind, rule.step = _KINDS.index(recipe.optimizer), 0
     rule.momentum, rule.decay = recipe.momentum, recipe.weight_decay
-    rule.beta1, rule.beta2, rule.eps = 0.9, 0.999, 1e-8
+    (rule.beta1, rule.beta2), rule.eps = BETAS[recipe.betas], 1e-8
+    rule.sum_kept, rule.sum_added = tadam_sum(rule.beta1, recipe.tadam)
     for tensor in plan.tensors.values():
         tensor.weight_sum[0] = rule.beta1 / (1 - rule.beta1)
 

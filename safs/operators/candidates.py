@@ -12,7 +12,7 @@ from safs.operators.base import expit, held, largest_exponent, ndtr, operator
 if TYPE_CHECKING:
     from torch import Tensor
 
-# SRS stays a bounded distance away from its pole and from negative parameters (see `srs`).
+# SRS stays away from parameters with which it has a pole, and from negative ones (see `srs`).
 _SRS_SMALLEST = 1e-3
 _SRS_LARGEST_RATIO = 2.5
 
@@ -64,8 +64,9 @@ def tanhsoft1(x: Tensor, a: Tensor) -> Tensor:
 def srs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Soft-Root-Sign, ``x / (x / a + exp(-x / b))``.
 
-    Zhou, Li, Huo, Kung, "Soft-Root-Sign Activation Function". The denominator has a zero where
-    ``b >= e a``; trained values are therefore held above 1e-3 and ``b`` below 2.5 ``a``.
+    Zhou, Li, Huo, Kung, "Soft-Root-Sign Activation Function". The denominator's minimum over x is
+    ``(1 - log(b / a)) b / a``, which has a zero where ``b >= e a`` and nowhere else; trained values
+    are therefore held above 1e-3 and ``b`` below 2.5 ``a``.
     """
     a = held(a, _SRS_SMALLEST, math.inf)
     b = held(b, _SRS_SMALLEST, math.inf).minimum(_SRS_LARGEST_RATIO * a)

@@ -18,6 +18,12 @@ def s_shape(x: Any, t_left: float, a_left: float, t_right: float, a_right: float
     return np.where(x >= t_right, right, np.where(x <= t_left, left, x))
 
 
+def clipped_sum(x: Any, t_left: float, a_left: float, t_right: float, a_right: float) -> Any:
+    """The formula of the released code's SReLU."""
+    below, above = np.maximum(t_left - x, 0), np.maximum(x - t_right, 0)
+    return -a_left * below + np.maximum(x - t_left, 0) - above + a_right * above
+
+
 def fractional(x: Any, order: float, steepness: float) -> Any:
     """FALU's formula, for orders and steepnesses within their bounds."""
     gate = expit(steepness * x)
@@ -50,7 +56,8 @@ def srelu(x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: T
     """S-shaped ReLU: the identity between two thresholds and a line of its own beyond each.
 
     Jin et al., "Deep Learning with S-shaped Rectified Linear Activation Units". The published start
-    of ``t_right`` comes from data; 1 stands in until it is set.
+    of ``t_right`` comes from data; 1 stands in until it is set. They first train a leaky ReLU, with
+    all four parameters frozen; here the left slope starts at 0, as a ReLU's, and nothing is frozen.
     """
     right = t_right + a_right * (x - t_right)
     left = t_left + a_left * (x - t_left)
@@ -69,22 +76,20 @@ def srelu_layer(
 
 
 @operator(
-    "srelu_released", label="SReLU as released",
-    formula=lambda x, t_left, a_left, t_right, a_right: np.where(
-        x >= t_right, a_right * (x - t_right), np.where(x <= t_left, a_left * (x - t_left), x)
-    ),
+    "srelu_released", label="SReLU as released", formula=clipped_sum,
     trains=True, scaled=False, t_left=1.0, a_left=1.0, t_right=1.0, a_right=1.0,
 )  # fmt: skip
 def srelu_released(
     x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: Tensor
 ) -> Tensor:
-    """What the code released with SAFS trains as SReLU: per layer, without the offsets.
+    """What the code released with SAFS trains as SReLU: a sum of four clipped lines, per layer.
 
-    Its lines start at 0 at their thresholds instead of continuing the identity, and all parameters
-    start at 1, where it is the linear function ``x - 1``.
+    Where ``t_left <= t_right`` it is Jin's function minus ``t_left``, continuous as that one is;
+    where the thresholds have crossed, the slope between them is ``a_left + a_right - 1``. All
+    parameters start at 1, where it is the linear function ``x - 1``.
     """
-    right, left = a_right * (x - t_right), a_left * (x - t_left)
-    return right.where(x >= t_right, left.where(x <= t_left, x))
+    below, above = (t_left - x).relu(), (x - t_right).relu()
+    return -a_left * below + (x - t_left).relu() - above + a_right * above
 
 
 @operator(
@@ -105,7 +110,9 @@ def falu(x: Tensor, order: Tensor, steepness: Tensor) -> Tensor:
 
     Zamora, Rhodes, Nachman, "Fractional Adaptive Linear Units". Orders between the integers are
     interpolated as in the paper; ``order`` is held in [0, 2] and ``steepness`` (its beta) in
-    [1, 10]. It starts as Swish: order 0, steepness 1.
+    [1, 10]. The gate sees ``steepness x``, the factor before it is ``x`` alone; the released code
+    multiplies by ``steepness x`` and starts at order 1. Here it starts as Swish: order 0,
+    steepness 1.
     """
     order = held(order, 0.0, 2.0)
     gate = (held(steepness, 1.0, 10.0) * x).sigmoid()

@@ -82,7 +82,9 @@ def zico(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The sum over layers of ``log sum_w mean|g| / std|g|`` over four parts of the batch.
 
     Li, Yang, Bhardwaj, Marculescu, "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on
-    Gradients". Weights whose gradient does not vary, and layers without any other, do not count.
+    Gradients". As in the paper's formula, mean and deviation are both those of ``|g|``; its
+    published code takes the deviation of the signed gradients. Weights whose gradient does not
+    vary, and layers without any other, do not count.
     """
     parts = zip(images.chunk(_CHUNKS), labels.chunk(_CHUNKS), strict=True)
     found = [_gradients(network, *part) for part in parts]

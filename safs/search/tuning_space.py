@@ -32,7 +32,8 @@ def space(dense: Recipe, seed: int, *, schedule_for: ScheduleFor = "all") -> Any
     """A ConfigSpace ``ConfigurationSpace`` whose default is ``dense``.
 
     Args:
-        dense: the dense network's recipe; batch size and restart period are not searched.
+        dense: the dense network's recipe; batch size, restart period and the rules of Adam and
+            TAdam are not searched.
         seed: of the space's own sampling.
         schedule_for: whether the schedule is searched for every optimiser or, as in the released
             code, for SGD alone; the others then keep a constant rate.
@@ -79,7 +80,8 @@ def recipe_of(config: Any, dense: Recipe) -> Recipe:
     """The recipe of a ``Configuration`` of :func:`space`.
 
     The default configuration is ``dense`` itself, its restart period included. Any other takes the
-    batch size of ``dense`` and restarts after a quarter of its own training.
+    batch size of ``dense`` and its rules of Adam and TAdam, and restarts after a quarter of its own
+    training.
     """
     if _is_default(config):
         return dense
@@ -90,6 +92,8 @@ def recipe_of(config: Any, dense: Recipe) -> Recipe:
         weight_decay=float(config.get("weight_decay", 0.0)),
         schedule=str(config.get("schedule", "constant")),
         batch_size=dense.batch_size,
+        betas=dense.betas,
+        tadam=dense.tadam,
     )
 
 

@@ -22,7 +22,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer
 
 from safs.registry import Registry
-from safs.spec import Recipe
+from safs.spec import BETAS, OptimizerRule, Recipe, tadam_sum
 
 Group = dict[str, Any]
 Closure = Callable[[], float]
@@ -81,6 +81,7 @@ class TAdam(Optimizer):
             weights to decay.
         eps: added to denominators.
         weight_decay: L2 term added to the gradient, as in torch's Adam.
+        rule: how the sum of weights takes in a new one (:func:`safs.spec.tadam_sum`).
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class TAdam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        rule: OptimizerRule = "published",
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "dimensions": None})
+        super().__init__(params, {**defaults, "rule": rule, "dimensions": None})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -121,7 +123,8 @@ class TAdam(Optimizer):
                 if not state:
                     state.update(_tadam_start(parameter, group["betas"][0]))
                 state["step"] += 1
-                rule = _Rule(state["step"], group["lr"], group["betas"], group["eps"])
+                sums = tadam_sum(group["betas"][0], group["rule"])
+                rule = _Rule(state["step"], group["lr"], group["betas"], group["eps"], sums)
                 found.setdefault(rule, _Members()).add(
                     parameter, size, group["weight_decay"], state
                 )
@@ -129,12 +132,16 @@ class TAdam(Optimizer):
 
 
 class _Rule(NamedTuple):
-    """What a step does, ``step`` being its number."""
+    """What a step does, ``step`` being its number.
+
+    ``sums`` are the factors of the sum of weights and of a new weight.
+    """
 
     step: int
     lr: float
     betas: tuple[float, float]
     eps: float
+    sums: tuple[float, float]
 
 
 class _Members:
@@ -185,7 +192,7 @@ def _tadam_start(parameter: Tensor, beta1: float) -> dict[str, Any]:
 
 
 def _tadam_step(members: _Members, rule: _Rule) -> None:
-    beta1, beta2 = rule.betas
+    (beta1, beta2), (kept, added) = rule.betas, rule.sums
     gradients, parameters = members.gradients(), members.parameters
     means, squares, sums = map(members.of_state, ("exp_avg", "exp_avg_sq", "weight_sum"))
     like = parameters[0]
@@ -193,8 +200,8 @@ def _tadam_step(members: _Members, rule: _Rule) -> None:
     weight = 2 * dimension / (dimension + _distance(gradients, means, squares, rule.eps))
     taken = weight / (torch.stack(sums) + weight)
     torch._foreach_lerp_(means, gradients, taken.unbind())
-    torch._foreach_mul_(sums, (2 * beta1 - 1) / beta1)
-    torch._foreach_add_(sums, weight.unbind())
+    torch._foreach_mul_(sums, kept)
+    torch._foreach_add_(sums, weight.unbind(), alpha=added)
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
     first, second = 1 - beta1**rule.step, 1 - beta2**rule.step
@@ -241,8 +248,8 @@ def sgd(recipe: Recipe, groups: list[Group]) -> Optimizer:
 
 @OPTIMIZERS.register("adam")
 def adam(recipe: Recipe, groups: list[Group]) -> Optimizer:
-    """torch's Adam at its default betas."""
-    return Adam(groups, lr=recipe.lr)
+    """torch's Adam."""
+    return Adam(groups, lr=recipe.lr, betas=BETAS[recipe.betas])
 
 
 @OPTIMIZERS.register("fromage")
@@ -253,8 +260,8 @@ def fromage(recipe: Recipe, groups: list[Group]) -> Optimizer:
 
 @OPTIMIZERS.register("tadam")
 def tadam(recipe: Recipe, groups: list[Group]) -> Optimizer:
-    """:class:`TAdam` at its paper's betas."""
-    return TAdam(groups, lr=recipe.lr)
+    """:class:`TAdam`."""
+    return TAdam(groups, lr=recipe.lr, betas=BETAS[recipe.betas], rule=recipe.tadam)
 
 
 def build(
@@ -266,7 +273,7 @@ def build(
     """The optimiser of ``recipe``, at the start of a phase.
 
     Args:
-        recipe: optimiser, lr, momentum and weight decay.
+        recipe: optimiser, lr, momentum, weight decay, and the rules of Adam and TAdam.
         weights: weights, biases and batch norm; these decay.
         activations: alpha, beta and own parameters of the slots; these never decay.
         survivors: number of surviving entries of each pruned parameter; others count whole.

@@ -48,9 +48,9 @@ def test_a_replicate_is_read_back_the_same(tmp_path: Path) -> None:
     path = replicate().write(tmp_path / "records" / PAIR / "r1.json")
     assert Replicate.read(path) == replicate()
     assert path.read_bytes() == replicate().write(tmp_path / "again.json").read_bytes()
-    assert path.stat().st_size < 0.75 * len(replicate().model_dump_json())
+    assert path.stat().st_size < 0.85 * len(replicate().model_dump_json())
     lines = path.read_text().splitlines()
-    assert sum('"arm": "stage1_only"' in line for line in lines) == 2, "one entry a line"
+    assert sum('"arm":"stage1_only"' in line for line in lines) == 2, "one entry a line"
 
 
 @settings(max_examples=200, deadline=None)
@@ -77,7 +77,7 @@ def test_what_a_record_rests_on_is_found() -> None:
     ("old", "new", "words"),
     [
         ('"replicate": 1', '"replicate": 2', "damaged or edited"),
-        ('"ratio": 0.99', '"ratio": 0.990', "damaged or edited"),
+        ('"ratio":0.99', '"ratio":0.990', "damaged or edited"),
         ('"records_file": 1', '"records_file": 2', "expected a file of version 1"),
         ("{", "", "not JSON"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import synthetic
 from synthetic import PAIR
 
 from bench.collection import COLUMNS, Expected, collect
+from bench.record import Record
 from safs import sealed
 from safs.errors import SafsError
 
@@ -59,6 +61,20 @@ def test_gaps_and_failures_are_rows(tmp_path: Path) -> None:
     assert found.paired(PAIR, 0.9, "safs", "vanilla").index.tolist() == [0]
     assert found.paired(PAIR, 0.9, "safs", "vanilla", "top1_finite").empty
     assert len(found.paired(PAIR, 0.95, "safs", "vanilla")) == 2
+
+
+def test_rules_as_published_are_not_written_and_others_are(tmp_path: Path) -> None:
+    """Records from before there was a choice are read as what they were."""
+    path, before = tmp_path / "record.json", synthetic.content("safs", 0.99, 0)["recipe"]
+    synthetic.record().write(path)
+    assert json.loads(path.read_text())["recipe"] == before
+    read = Record.read(path).recipe
+    assert read is not None and read.betas == "published"
+    released = before | {"betas": "as_released", "tadam": "as_released"}
+    synthetic.record(recipe=released).write(path)
+    assert json.loads(path.read_text())["recipe"] == released
+    read = Record.read(path).recipe
+    assert read is not None and (read.betas, read.tadam) == ("as_released", "as_released")
 
 
 def test_only_named_files_are_read(tmp_path: Path) -> None:

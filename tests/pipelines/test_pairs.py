@@ -110,14 +110,18 @@ def test_the_budget_of_a_profile_wins_over_its_preset():
 
 def test_a_switch_wins_over_the_preset(tmp_path):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["protocol"] = {"preset": "as_released", "srelu": "per_layer"}
+    values["protocol"] = {"preset": "as_released", "srelu": "per_layer", "betas": "published"}
     for folder in ("pipelines/pairs", "pipelines/presets"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    protocol = load(Path("params.yaml"), tmp_path).profile.protocol
+    study = load(Path("params.yaml"), tmp_path)
+    protocol = study.profile.protocol
     assert (protocol.preset, protocol.srelu, protocol.own_parameters) == (
         "as_released", "per_layer", "both",
     )  # fmt: skip
+    assert (protocol.betas, protocol.tadam) == ("published", "as_released")
+    for spec in study.pairs.values():
+        assert (spec.recipe.betas, spec.recipe.tadam) == ("published", "as_released")
 
 
 def test_only_the_papers_pairs_on_real_data_are_comparable():

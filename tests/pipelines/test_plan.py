@@ -9,11 +9,12 @@ from rich.console import Console
 
 from bench.labs import cards
 from pipelines.acceptance import run
-from pipelines.cli.plan import beside_table3, on_cards
-from pipelines.config.pair import load_pair
+from pipelines.cli.plan import beside_table3, on_cards, warnings
+from pipelines.config.pair import Prune, load_pair
 from pipelines.config.study import load
+from pipelines.engine.layout import trained_in
 from pipelines.plan import run_epochs, steps, training_images
-from pipelines.tasks import timing
+from pipelines.tasks import pruning, timing
 from safs.errors import SafsError
 from safs.spec import Acceleration, Recipe
 from safs.training.data import load_fold
@@ -40,6 +41,13 @@ def test_epochs_of_one_replicate_by_hand():
     assert run_epochs(pair, "stage1_only") == 21 * 80 + 100
     assert run_epochs(pair, "default_hpo_total") == 41 * 80 + 100
     assert run_epochs(pair, "best_single_hpo") == 13 * 80 + 20 * 80 + 100
+    assert run_epochs(pair, "srelu_layer") == 100
+    assert run_epochs(pair, "srelu_layer_hpo") == 20 * 80 + 100
+
+
+def test_srelu_per_layer_is_trained_beside_srelu():
+    assert trained_in("srelu_layer") == trained_in("srelu") == "baselines"
+    assert trained_in("srelu_layer_hpo") == trained_in("srelu_hpo") == "tune"
 
 
 def test_an_epoch_is_timed_without_data_and_at_any_rate(tmp_path, monkeypatch):
@@ -84,6 +92,26 @@ def test_hours_of_a_card_come_from_its_file(tmp_path):
     (told,) = on_cards(study, tmp_path)
     assert told.startswith(f"GPU hours on A Card: lenet5_generated {hours:,.1f}, ")
     assert "vgg16_generated not measured" in told
+
+
+def test_a_plan_warns_of_cells_in_which_classes_are_cut_off():
+    """EfficientNet-B0 at the paper's .99 connects none of 1,000 classes, at .90 all of them."""
+    pair = load_pair("efficientnetb0_imagenet16", (), ROOT)
+    key = pair.network, pair.dataset.name, (0.90, 0.99), pair.prune, 2023
+    found = pruning.connected(*key)
+    assert found == {0.90: (1000, 1000), 0.99: (0, 1000)}
+    (line,) = warnings({("a", ratio): reach for ratio, reach in found.items()})
+    assert line.startswith("a 0.99: 0 of 1,000 classes are connected to the input")
+    assert line.endswith("every arm is at chance, 0.1 %")
+    (line,) = warnings({("b", 0.99): (6, 10)})
+    assert line.startswith("b 0.99: 6 of 10") and line.endswith("accuracy is at most about 70 %")
+
+
+@pytest.mark.parametrize("method", ["snip", "given"])
+def test_a_mask_from_images_or_a_file_is_not_foretold(method):
+    settings = Prune(method=method, given="mask.safetensors" if method == "given" else None)
+    pair = load_pair("lenet5_mnist5k", (), ROOT)
+    assert pruning.connected(pair.network, "mnist5k", (0.99,), settings, 1) is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

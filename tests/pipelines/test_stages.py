@@ -383,7 +383,7 @@ def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
     summary = Path("results/smoke/tables/summary.json")
     paths = [Path(f"results/smoke/records/{PAIR}/r{r}.json") for r in range(2)]
     whole, told = [path.read_text() for path in paths], summary.read_text()
-    paths[0].write_text(whole[0].replace('"energy": ', '"energy": 1', 1))
+    paths[0].write_text(whole[0].replace('"energy":', '"energy":1', 1))
     commit()
     code = verified(published, capsys)[0]
     assert code == 2, "a damaged file is bad input"

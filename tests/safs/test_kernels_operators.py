@@ -22,16 +22,19 @@ OTHER = {
     "tanhsoft1": {"a": 1.4},
     "srs": {"a": 3.0, "b": 4.0},
     "srelu": {"t_left": -0.7, "a_left": 0.3, "t_right": 0.9, "a_right": 1.4},
+    "srelu_released": {"t_left": -0.6, "a_left": 0.2, "t_right": 1.3, "a_right": 0.8},
     "prelu": {"slope": -0.3},
     "falu": {"order": 1.3, "steepness": 1.7},
 }
+CROSSED = {"t_left": 1.2, "a_left": 0.3, "t_right": 0.5, "a_right": 0.8}
 
 
 def points() -> np.ndarray:
     """Small, middling and large arguments; none on a kink."""
     small = np.logspace(-6, 0, 400)
     grid = np.concatenate([small, -small, np.linspace(-30, 30, 4008), [-1e4, -90, 90, 1e4]])
-    kinks = np.array([0, 3, -3, 6, *OTHER["srelu"].values(), 1])
+    thresholds = [*OTHER["srelu"].values(), *OTHER["srelu_released"].values(), *CROSSED.values()]
+    kinks = np.array([0, 3, -3, 6, 1, *thresholds])
     return grid[np.abs(grid[:, None] - kinks).min(1) > 1e-7].astype(np.float32)
 
 
@@ -58,11 +61,11 @@ def reference(name: str, own: list[float], x: np.ndarray) -> tuple[np.ndarray, .
 
 
 @pytest.mark.parametrize(
-    ("name", "published"),
-    [*((name, True) for name in KNOWN), *((name, False) for name in OTHER)],
+    ("name", "values"),
+    [*((name, OPERATORS[name].own) for name in KNOWN), *OTHER.items(), ("srelu_released", CROSSED)],
 )
-def test_value_and_derivatives(name: str, published: bool) -> None:
-    own = list((OPERATORS[name].own if published else OTHER[name]).values())
+def test_value_and_derivatives(name: str, values: dict[str, float]) -> None:
+    own = list(values.values())
     assert len(own) == len(OPERATORS[name].own)
     x = points()
     if name in ("symexp", "srs"):

@@ -88,6 +88,28 @@ def test_lenet5_trains_as_the_dense_reference(chromosome, optimizer: str) -> Non
     assert excess(torch.from_numpy(found.sparse.logits(data)), logits, expected) <= FACTOR
 
 
+RELEASED = {"betas": "as_released", "tadam": "as_released"}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "tadam"])
+@pytest.mark.parametrize("rules", [{"betas": "as_released"}, {"tadam": "as_released"}, RELEASED])
+def test_the_released_codes_rules_are_those_of_the_reference(optimizer: str, rules) -> None:
+    """Many small batches: TAdam's sum and the second moment have to forget something."""
+    made = network(build("lenet5", SHAPE, CLASSES), SHAPE, "swish")
+    mask = random_mask(made, 0.1)
+
+    def start(seed: int) -> Start:
+        return Start(copy.deepcopy(made), mask, fold(136, seed=seed))
+
+    assert_trains_as_torch(start, recipe(optimizer, 1e-3, batch_size=16, **rules))
+    ends = []
+    for each in ({}, rules):
+        sparse = kernels.compile(copy.deepcopy(made), mask, recipe(optimizer, **each), SHAPE, 16)
+        sparse_epochs(sparse, fold(136), range(2), 0.01)
+        ends.append(bits(sparse.state()))
+    assert (ends[0] == ends[1]) is (optimizer == "adam" and "betas" not in rules)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_weights_that_reach_no_output_decay_as_in_the_reference(optimizer: str) -> None:
     """They have gradient 0 but still count: in weight decay, Fromage's norms, TAdam's dimension."""
@@ -275,6 +297,7 @@ def small(name: str):
 
 TENANTS = [
     (["srelu"], {}, recipe("tadam", batch_size=32)),
+    (["srelu_released"], {}, recipe("tadam", batch_size=32, **RELEASED)),
     (["swish", "acon"], {"scaled": True}, recipe("adam", batch_size=32)),
     (["tanhsoft1"], {"scaled": True, "train_own": True}, recipe("fromage", batch_size=32)),
     (["relu"], {}, recipe("sgd", batch_size=32)),

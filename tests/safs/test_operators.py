@@ -190,12 +190,55 @@ def test_srs_has_no_pole_wherever_its_parameters_are_driven(a: float, b: float) 
     assert (torch.sign(value) * torch.sign(x) >= 0).all()
 
 
+@pytest.mark.parametrize("a, b", [(1.0, 1.0), (5.0, 3.0), (2.0, 5.0), (1.0, math.e), (1.0, 4.0)])
+def test_srs_has_a_pole_only_where_b_is_e_times_a_or_more(a: float, b: float) -> None:
+    """Its smallest denominator is (1 - log(b / a)) b / a: 1 where both are 1."""
+    x = np.linspace(-30, 30, 600_001)
+    smallest = (x / a + np.exp(-x / b)).min()
+    assert smallest == pytest.approx((1 - math.log(b / a)) * b / a, abs=1e-6)
+    assert bool(smallest > 1e-6) is (b < math.e * a)
+
+
 def test_srelu_has_three_pieces() -> None:
     x = torch.tensor([-3.0, -1.0, 0.5, 2.0, 4.0], dtype=torch.float64)
     pieces = {"t_left": -2.0, "a_left": 0.1, "t_right": 1.0, "a_right": 0.5}
     value, slope = value_and_slope(OPERATORS["srelu"], x, **pieces)
     np.testing.assert_allclose(value, [-2.1, -1.0, 0.5, 1.5, 2.5])
     np.testing.assert_allclose(slope, [0.1, 1.0, 1.0, 0.5, 0.5])
+
+
+ORDERED = {"t_left": -0.5, "a_left": 0.2, "t_right": 1.5, "a_right": 0.6}
+
+
+def test_srelu_as_released_is_jins_function_without_its_left_threshold() -> None:
+    """In scalars: two lines of slopes of their own that go on where the identity ends."""
+    x = points()
+    value, slope = value_and_slope(OPERATORS["srelu_released"], x, **ORDERED)
+    lines = {
+        -0.5: lambda u: (0.2 * (u + 0.5), 0.2),
+        1.5: lambda u: (u + 0.5, 1.0),
+        math.inf: lambda u: (2.0 + 0.6 * (u - 1.5), 0.6),
+    }
+    expected = [next(line(u) for end, line in lines.items() if u < end) for u in x.tolist()]
+    np.testing.assert_allclose(value, np.array(expected)[:, 0])
+    np.testing.assert_allclose(slope, np.array(expected)[:, 1])
+    jin, _ = value_and_slope(OPERATORS["srelu"], x, **ORDERED)
+    torch.testing.assert_close(value, jin + 0.5)
+
+
+def test_srelu_as_released_bends_where_its_thresholds_have_crossed() -> None:
+    crossed = {"t_left": 1.2, "a_left": 0.3, "t_right": 0.5, "a_right": 0.8}
+    x = torch.tensor([0.1, 0.8, 2.2], dtype=torch.float64)
+    value, slope = value_and_slope(OPERATORS["srelu_released"], x, **crossed)
+    np.testing.assert_allclose(slope, [0.3, 0.3 + 0.8 - 1, 0.8])
+    np.testing.assert_allclose(value, [-0.33, -0.12 - 0.3 + 0.24, 1.0 - 1.7 + 0.8 * 1.7])
+
+
+@pytest.mark.parametrize("name", ["srelu", "srelu_layer", "srelu_released"])
+def test_the_formula_that_is_drawn_is_the_function(name: str) -> None:
+    x, entry = points(), OPERATORS[name]
+    value, _ = value_and_slope(entry, x, **ORDERED)
+    np.testing.assert_allclose(entry.curve(x.numpy(), own=ORDERED), value)
 
 
 @pytest.mark.parametrize("order, derivative", [(0, 0), (1, 1), (2, 2), (2.7, 2), (-0.3, 0)])

@@ -15,18 +15,19 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer
 
 from safs.settings import OPTIMIZERS as NAMES
-from safs.spec import Recipe
+from safs.spec import OptimizerRule, Recipe, tadam_sum
 from safs.training.optimizers import OPTIMIZERS, Fromage, TAdam, build
 
 Array = NDArray[np.float64]
 
 
-def recipe(name: str, lr: float = 0.03, decay: float = 0.01) -> Recipe:
+def recipe(name: str, lr: float = 0.03, decay: float = 0.01, **rules: OptimizerRule) -> Recipe:
     return Recipe(
         optimizer=name,
         lr=lr,
         momentum=0.9 if name == "sgd" else 0.0,
         weight_decay=0.0 if name == "fromage" else decay,
+        **rules,
     )
 
 
@@ -73,14 +74,26 @@ def fromage_reference(w: Array, steps: list[Array], lr: float) -> Array:
     return w
 
 
-def tadam_reference(w: Array, steps: list[Array], lr: float, decay: float, d: int) -> Array:
-    b1, b2, eps = 0.9, 0.999, 1e-8
+def adam_reference(w: Array, steps: list[Array], lr: float, decay: float, b2: float) -> Array:
+    b1, eps = 0.9, 1e-8
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(steps, start=1):
+        g = g + decay * w
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        w = w - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    return w
+
+
+def tadam_reference(
+    w: Array, steps: list[Array], decay: float, d: int, b2: float = 0.999, released: bool = False
+) -> Array:
+    lr, b1, eps = 0.03, 0.9, 1e-8
     m, v, total = np.zeros_like(w), np.zeros_like(w), b1 / (1 - b1)
     for t, g in enumerate(steps, start=1):
         g = g + decay * w
         weight = (d + d) / (d + ((g - m) ** 2 / (v + eps)).sum())
         m = (total * m + weight * g) / (total + weight)
-        total = (2 * b1 - 1) / b1 * total + weight
+        total = b1 * (total + weight) if released else (2 * b1 - 1) / b1 * total + weight
         v = b2 * v + (1 - b2) * g**2
         w = w - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
     return w
@@ -97,9 +110,40 @@ def test_fromage_follows_its_paper() -> None:
 def test_tadam_follows_its_paper(decay: float, survivors: int) -> None:
     w, steps = start((4, 6)), gradients((4, 6), 25)
     arrays = [g.numpy() for g in steps]
-    expected = tadam_reference(w.detach().numpy().copy(), arrays, 0.03, decay, survivors)
+    expected = tadam_reference(w.detach().numpy().copy(), arrays, decay, survivors)
     optimizer = build(recipe("tadam", decay=decay), [w], [], {w: survivors})
     np.testing.assert_allclose(walk(optimizer, w, steps)[-1], expected, rtol=1e-10)
+
+
+RULES = [("published", "as_released"), ("as_released", "published"), ("as_released",) * 2]
+
+
+@pytest.mark.parametrize("betas, tadam", RULES)
+def test_tadam_with_the_released_codes_rules(betas: OptimizerRule, tadam: OptimizerRule) -> None:
+    """Each switch by itself, and both; what it changes is far more than rounding."""
+    w, steps = start((4, 6)), gradients((4, 6), 25)
+    arrays = [g.numpy() for g in steps]
+    begun = w.detach().numpy().copy()
+    read = {"b2": 0.999 if betas == "published" else 0.99, "released": tadam == "as_released"}
+    expected = tadam_reference(begun, arrays, 0.01, 7, **read)
+    optimizer = build(recipe("tadam", betas=betas, tadam=tadam), [w], [], {w: 7})
+    np.testing.assert_allclose(walk(optimizer, w, steps)[-1], expected, rtol=1e-10)
+    assert np.abs(expected - tadam_reference(begun, arrays, 0.01, 7)).max() > 1e-3
+
+
+@pytest.mark.parametrize("betas, b2", [("published", 0.999), ("as_released", 0.99)])
+def test_adam_has_the_betas_of_the_recipe(betas: OptimizerRule, b2: float) -> None:
+    w, steps = start((4, 6)), gradients((4, 6), 25)
+    begun = w.detach().numpy().copy()
+    expected = adam_reference(begun, [g.numpy() for g in steps], 0.03, 0.01, b2)
+    made = build(recipe("adam", betas=betas, tadam="as_released"), [w], [], {})
+    np.testing.assert_allclose(walk(made, w, steps)[-1], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("rule", ["published", "as_released"])
+def test_tadams_sum_stays_where_all_weights_are_one(rule: OptimizerRule) -> None:
+    kept, added = tadam_sum(0.9, rule)
+    assert kept * 9 + added == pytest.approx(9)
 
 
 def test_tadam_averages_like_adam_when_no_gradient_is_an_outlier() -> None:

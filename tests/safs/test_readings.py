@@ -8,7 +8,7 @@ import torch
 from counting import survivors
 
 from safs import masks, slots
-from safs.arms import chromosome
+from safs.arms import ARMS, chromosome
 from safs.datasets import Augmentation
 from safs.datasets.generated import templates
 from safs.errors import SafsError
@@ -127,6 +127,14 @@ def test_each_reading_of_srelu(fold, reading, operator, sizes):
         assert len({slot.own["t_right"].mean().item() for slot in places}) == 4, "from the data"
     outcome = train(made, fold, RECIPE, 2, ORDER, mask=mask, backend="sparse")
     assert outcome.failure is None and outcome.backend == "sparse"
+
+
+@pytest.mark.parametrize("reading", ["per_channel", "per_layer", "as_released"])
+def test_srelu_per_layer_is_an_arm_of_its_own_under_every_reading(reading):
+    for arm in ("srelu_layer", "srelu_layer_hpo"):
+        assert chromosome(arm, ("relu",) * 4, Protocol(srelu=reading)) == ("srelu_layer",) * 4
+        assert ARMS[arm].beyond_paper and not ARMS[arm].scaled
+    assert [ARMS[arm].tuned for arm in ("srelu_layer", "srelu_layer_hpo")] == [False, True]
 
 
 def test_a_threshold_per_layer_is_the_layers_quantile(fold):

@@ -29,7 +29,9 @@ DENSE = {
         lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="warm_restarts", restart_epochs=12,
         batch_size=128,
     ),
-    "as_released": Recipe(optimizer="adam", lr=1e-3, weight_decay=5e-4),
+    "as_released": Recipe(
+        optimizer="adam", lr=1e-3, weight_decay=5e-4, betas="as_released", tadam="as_released"
+    ),
 }  # fmt: skip
 
 every_dense = pytest.mark.parametrize("dense", DENSE.values(), ids=DENSE)
@@ -69,6 +71,11 @@ def test_every_choice_is_sampled_within_its_bounds() -> None:
     momenta = [r.momentum for r in recipes if r.momentum]
     assert all(MOMENTUM[0] <= m <= MOMENTUM[1] for m in momenta)
     assert all(r.batch_size == 128 and r.restart_epochs is None for r in recipes)
+
+
+def test_the_rules_of_adam_and_tadam_are_the_dense_recipes_in_every_trial() -> None:
+    for dense in DENSE.values():
+        assert {(r.betas, r.tadam) for r in sampled(dense, 50)} == {(dense.betas, dense.tadam)}
 
 
 def test_rates_and_decays_are_logarithmic() -> None:

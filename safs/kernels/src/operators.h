@@ -237,22 +237,22 @@ struct Srelu {  // t_left, a_left, t_right, a_right; the right piece wins where 
   }
 };
 
-struct SreluReleased {  // t_left, a_left, t_right, a_right; the lines start at 0 at the thresholds
+struct SreluReleased {  // t_left, a_left, t_right, a_right; a sum of four clipped lines
   static constexpr int own = 4;
   static constexpr Shape form = ANY;
   static Shape shape(const float*) { return form; }
   static inline void eval(v8 u, const float* p, v8& f, v8& d) {
-    const v8 right = p[3] * (u - p[2]), left = p[1] * (u - p[0]);
-    f = u >= p[2] ? right : u <= p[0] ? left : u;
-    d = u >= p[2] ? splat(p[3]) : u <= p[0] ? splat(p[1]) : splat(1.f);
+    const v8 below = at_least(p[0] - u, 0.f), above = at_least(u - p[2], 0.f);
+    f = -p[1] * below + at_least(u - p[0], 0.f) - above + p[3] * above;
+    d = slope(u < p[0], p[1]) + slope(u > p[0], 1.f) + slope(u > p[2], p[3] - 1.f);
   }
   static inline void own_gradient(v8 u, const float* p, v8* g) {
-    const i8 right = u >= p[2], left = (u <= p[0]) & ~right;
-    g[0] = left ? splat(-p[1]) : v8{};
-    g[1] = left ? u - p[0] : v8{};
-    g[2] = right ? splat(-p[3]) : v8{};
-    g[3] = right ? u - p[2] : v8{};
+    g[0] = slope(u < p[0], -p[1]) - slope(u > p[0], 1.f);
+    g[1] = -at_least(p[0] - u, 0.f);
+    g[2] = slope(u > p[2], 1.f - p[3]);
+    g[3] = at_least(u - p[2], 0.f);
   }
+  static inline v8 slope(i8 where, float value) { return where ? splat(value) : v8{}; }
 };
 
 struct Prelu {  // slope

@@ -15,6 +15,7 @@ enum Kind { SGD, ADAM, FROMAGE, TADAM };
 struct Rule {
   int64_t kind, step;           // step: updates done so far
   double lr, momentum, decay, beta1, beta2, eps;
+  double sum_kept, sum_added;   // TAdam's W <- sum_kept W + sum_added w
 };
 
 // Sums over an epoch; definitions as in safs/training/loop.py.
@@ -66,7 +67,6 @@ static void fromage_step(const Parameter& p, const Rule& rule) {
 }
 
 static void tadam_step(const Parameter& p, const Rule& rule, float decay) {
-  const double beta1 = rule.beta1;
   const float eps = (float)rule.eps, beta2 = (float)rule.beta2, rest2 = (float)(1 - rule.beta2);
   double distance = 0;
   for (int64_t i = 0; i < p.count; i++) {
@@ -76,8 +76,8 @@ static void tadam_step(const Parameter& p, const Rule& rule, float decay) {
   const double dimension = (double)p.count, weight = 2 * dimension / (dimension + distance);
   const double total = *p.weight_sum + weight;
   const float keep = (float)(*p.weight_sum / total), take = (float)(weight / total);
-  *p.weight_sum = *p.weight_sum * ((2 * beta1 - 1) / beta1) + weight;
-  const float size = (float)(rule.lr / (1 - power(beta1, rule.step)));
+  *p.weight_sum = *p.weight_sum * rule.sum_kept + weight * rule.sum_added;
+  const float size = (float)(rule.lr / (1 - power(rule.beta1, rule.step)));
   const float second = (float)(1 - power(rule.beta2, rule.step));
   for (int64_t i = 0; i < p.count; i++) {
     const float g = p.gradient[i] + decay * p.value[i];
