@@ -13,18 +13,15 @@ from bench.archive import Replicate, Search
 from bench.record import Record
 from bench.tables.predictors import Predictions
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, layout
+from pipelines.engine import artefacts, layout, recorded
 from safs.checked import MAX_BYTES
 from safs.files import read_text
 from safs.rows import SearchTrace, TuneTrace
 
-RECORDS = "records"
-
 
 def folder(study: Study) -> Path:
     """Where the files of a study are."""
-    profile, _, reading = study.profile.profile.partition("/")
-    return Path("results") / profile / RECORDS / reading
+    return layout.records(study.profile.profile)
 
 
 def path(study: Study, pair: str, replicate: int) -> Path:
@@ -60,6 +57,8 @@ def _on_disk(place: Path) -> str | None:
 def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     """What ``runs/`` has of a replicate; None where it has no record of it.
 
+    Only a replicate all of whose runs are there gets an identity.
+
     Raises:
         SafsError: a record or trace is damaged.
     """
@@ -67,10 +66,13 @@ def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     records = list(_records(study, pair, replicate))
     if not records:
         return None
+    runs = 1 + sum(len(study.profile.every_arm(pair, ratio)) for ratio in ratios)
+    complete = len(records) == runs and not any(map(_died, records))
     return Replicate(
         profile=study.profile.profile,
         pair=pair,
         replicate=replicate,
+        identity=recorded.identity(study, pair, replicate) if complete else None,
         records=records,
         searches=[s for ratio in ratios for s in _searches(study, pair, ratio, replicate)],
         tunings=[t for ratio in ratios for t in _tunings(study, pair, ratio, replicate)],
@@ -91,6 +93,11 @@ def _records(study: Study, pair: str, replicate: int) -> Iterator[Record]:
         file = place / f"{layout.record_name(arm, ratio, replicate)}.json"
         if file.exists():
             yield Record.read(file)
+
+
+def _died(record: Record) -> bool:
+    """Whether a run waits to be tried again, because its worker died."""
+    return any(artefacts.died(final.reason) for final in record.finals)
 
 
 def _searches(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[Search]:

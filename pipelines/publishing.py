@@ -103,17 +103,23 @@ def collection(study: Study) -> Collection:
 def shown(study: Study) -> tuple[Collection, str]:
     """The runs of a study, and where they are read from.
 
-    These are its records in ``runs/``; in a clone that has none, those that are published, or the
-    published table where it is of an older edition.
+    These are its records in ``runs/``; where there are none, or not all and more are published,
+    those that are, or the published table where it is of an older edition.
     """
     runs, table = collection(study), results(study) / "tables/runs.csv"
-    if (runs.frame["status"] != "missing").any():
+    here = runs.frame["status"] != "missing"
+    if here.any() and (here.all() or not _stands_for_more(study)):
         return runs, f"runs         {Path('runs') / study.profile.profile}"
     if archiving.folder(study).is_dir():
         return published(study).collection, f"published    {archiving.folder(study)}"
     if not table.is_file():
         return runs, f"runs         {Path('runs') / study.profile.profile}"
     return from_table(table), f"published    {table} (nothing was run here)"
+
+
+def _stands_for_more(study: Study) -> bool:
+    """Whether a run left out replicates because their records are published."""
+    return any((Path("runs") / study.profile.profile).glob("evaluate/*/recorded-r*.json"))
 
 
 def _traces(study: Study, found: Sequence[Replicate]) -> Traces:

@@ -84,6 +84,11 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
 )
 @click.option("--jobs", type=int, metavar="N", help="Stages side by side (default: 4 at most).")
 @click.option("--quiet", is_flag=True, help="Print errors and the result, no progress.")
+@click.option(
+    "--from-records",
+    is_flag=True,
+    help="Leave out replicates whose records in results/ have today's identity.",
+)
 def run(
     profile: str | None,
     pair: str | None,
@@ -91,6 +96,7 @@ def run(
     workers: int | None,
     jobs: int | None,
     quiet: bool,
+    from_records: bool,
 ) -> int:
     """Run PROFILE to the end and print its tables.
 
@@ -102,7 +108,7 @@ def run(
     signals.interrupt_when_asked()
     whole = study_of(profile)
     study = narrowed(whole, pair, ratio)
-    options = Options(workers, jobs, quiet, narrow=study is not whole)
+    options = Options(workers, jobs, quiet, study is not whole, from_records)
     return launch(study, options) or _print_results(study)
 
 

@@ -14,7 +14,7 @@ from pipelines.config.study import Study
 from pipelines.dvc import narrow, side_by_side
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc.alone import alone
-from pipelines.engine import artefacts, compute, environment, layout, progress
+from pipelines.engine import artefacts, compute, environment, layout, progress, recorded
 from pipelines.preflight import preflight
 from pipelines.project import note_code
 from safs import sealed
@@ -36,12 +36,14 @@ class Options:
             :data:`MOST_JOBS` at most.
         quiet: print errors alone.
         narrow: the study is a part of its profile: fill ``runs/`` and publish nothing.
+        from_records: leave out replicates whose published records have the current identity.
     """
 
     workers: int | None = None
     jobs: int | None = None
     quiet: bool = False
     narrow: bool = False
+    from_records: bool = False
 
 
 def launch(study: Study, options: Options = Options()) -> int:
@@ -68,7 +70,7 @@ def launch(study: Study, options: Options = Options()) -> int:
         dvc_process.mend(target.with_name("dvc.lock"))
         note_code()
         forget_the_dead(Path("runs") / study.profile.profile)
-        variables = _environment(study, options.quiet)
+        variables = _environment(study, options)
         only = narrow.stages(study) if options.narrow else None
         code = side_by_side.run(
             str(target), jobs, variables, [held], only, lambda stages: _begin(study, stages)
@@ -105,11 +107,12 @@ def forget_the_dead(runs: Path) -> None:
             path.unlink()
 
 
-def _environment(study: Study, quiet: bool) -> dict[str, str]:
+def _environment(study: Study, options: Options) -> dict[str, str]:
     """Of DVC and its stages, which say ``python``: this interpreter comes first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    told = {progress.QUIET: "1"} if quiet else {progress.WHOLE_RUN: str(PROGRESS.resolve())}
+    told = {progress.QUIET: "1"} if options.quiet else {progress.WHOLE_RUN: str(PROGRESS.resolve())}
     told["SAFS_THREADS"] = str(compute.settings().threads or threads_each(study))
+    told[recorded.ASKED] = "1" if options.from_records else ""
     return {**os.environ, "PATH": path, "PYTHONHASHSEED": "0", **told}
 
 

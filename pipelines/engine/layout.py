@@ -15,6 +15,12 @@ def folder(profile: str, stage: str, pair: str, ratio: float | None = None) -> P
     return base if ratio is None else base / str(ratio)
 
 
+def records(profile: str) -> Path:
+    """``results/<profile>/records``; those of a reading lie in its profile's folder."""
+    name, _, reading = profile.partition("/")
+    return Path("results") / name / "records" / reading
+
+
 def record_name(arm: str, ratio: float, replicate: int) -> str:
     """File name, without ending, of a run's record."""
     at = "" if arm == "dense" else f"-{ratio}"

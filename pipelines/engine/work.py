@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, compute, folds, layout, scratch, sources
+from pipelines.engine import artefacts, compute, folds, layout, recorded, scratch, sources
 from pipelines.engine.jobs import Files, Job
 from pipelines.engine.progress import EpochProgress
 from pipelines.engine.scratch import Journal
@@ -64,7 +64,8 @@ class Work:
         self.pair: Pair = study.pairs[pair]
         self.out = self.folder(stage, ratio)
         self.out.mkdir(parents=True, exist_ok=True)
-        self._named: set[str] = set()
+        self.recorded = recorded.replicates(study, pair)
+        self._named: set[str] = set(recorded.note(self.out, self.recorded))
         self._began: dict[int, tuple[str, Path] | None] = {}
         at = f" {ratio:.2f}" if ratio is not None else ""
         self.progress = EpochProgress(f"{stage} {pair}{at}", epochs)
@@ -133,6 +134,11 @@ class Work:
     def folder(self, stage: str, ratio: float | None) -> Path:
         """The folder of a stage of this pair."""
         return layout.folder(self.study.profile.profile, stage, self.pair_name, ratio)
+
+    @property
+    def replicates(self) -> list[int]:
+        """The replicates to train: those whose records do not stand for them already."""
+        return [r for r in range(self.study.profile.replicates) if r not in self.recorded]
 
     def named(self, name: str) -> Path:
         """The path of a file of this stage; what is not named is removed at the stage's end."""
@@ -333,7 +339,7 @@ class Work:
             operators = chromosome(arm, start.default, self.study.profile.protocol)
             self.final(arm, replicate, start, operators, self.pair.recipe)
 
-        self.each(one, [(arm, r) for r in replicates(self.study) for arm in arms])
+        self.each(one, [(arm, r) for r in self.replicates for arm in arms])
 
     def noted(
         self, found: Searched | Tuned, replicate: int, trace: type[Trace], rows: str, **head: Any
@@ -412,8 +418,3 @@ def files(**paths: Path) -> Files:
     """Files of a job; the scratch folder is set when it runs."""
     shared = layout.SCRATCH.resolve() / "folds"
     return Files(folder=Path(), data=compute.data_directory(), folds=shared, **paths)
-
-
-def replicates(study: Study) -> Sequence[int]:
-    """The replicates of a study."""
-    return range(study.profile.replicates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.study import Study
 from pipelines.engine import layout
-from pipelines.engine.work import Work, replicates
+from pipelines.engine.work import Work
 from pipelines.stages.search import find
 
 
@@ -30,4 +30,4 @@ def cell(study: Study, pair: str, ratio: float) -> None:
             spec = own.model_copy(update={"algorithm": name})
             find(work, name, replicate, work.start(replicate), spec)
 
-        work.each(one, [(name, r) for r in replicates(study) for name in names])
+        work.each(one, [(name, r) for r in work.replicates for name in names])

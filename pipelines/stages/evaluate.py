@@ -13,7 +13,7 @@ from bench.record import EPOCHS_KEPT, HISTORY, SCHEMA_VERSION, Flow, Record, pac
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, compute, environment, layout
 from pipelines.engine.behind import Behind
-from pipelines.engine.work import Work, replicates
+from pipelines.engine.work import Work
 from pipelines.tasks import evaluation
 from safs.arms import finals
 from safs.datasets import DATASETS, fold_of
@@ -30,10 +30,10 @@ def run(study: Study, pair: str, *ratios: float) -> None:
     by default all are, with every arm.
     """
     with Work(study, "evaluate", pair) as work:
-        units: list[tuple[Any, ...]] = [(work, "dense", 0.0, r) for r in replicates(study)]
+        units: list[tuple[Any, ...]] = [(work, "dense", 0.0, r) for r in work.replicates]
         for ratio in study.profile.ratios(pair):
             for arm in study.profile.every_arm(pair, ratio):
-                units += [(work, arm, ratio, r) for r in replicates(study)]
+                units += [(work, arm, ratio, r) for r in work.replicates]
         for _, arm, ratio, replicate in units:
             work.named(f"{layout.record_name(arm, ratio, replicate)}.json")
         if ratios:

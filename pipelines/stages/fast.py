@@ -18,7 +18,7 @@ from pipelines.engine import artefacts, layout, sources
 from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
-from pipelines.engine.work import PrunedStart, Work, replicates
+from pipelines.engine.work import PrunedStart, Work
 from pipelines.stages import search as stage1
 from pipelines.stages import tune as stage2
 from pipelines.tasks import prediction
@@ -48,7 +48,6 @@ def cell(study: Study, pair: str, ratio: float, below: float | None) -> None:
         study, pair, ratio: the cell.
         below: the ratio to start from, or None.
     """
-    wanted = replicates(study) if ARM in study.profile.arms else ()
     epochs = plan.stage_epochs(study, study.pairs[pair], "fast")
     with Work(study, "fast", pair, ratio, epochs=epochs) as work:
 
@@ -60,7 +59,7 @@ def cell(study: Study, pair: str, ratio: float, below: float | None) -> None:
             work.final(ARM, replicate, start, found, tuned)
             rank(work, replicate, start)
 
-        work.each(one, [(r,) for r in wanted])
+        work.each(one, [(r,) for r in work.replicates if ARM in study.profile.arms])
 
 
 def search(work: Work, replicate: int, start: PrunedStart, warm: Chromosome | None) -> Chromosome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
-from pipelines.engine.work import Work, files, replicates
+from pipelines.engine.work import Work, files
 
 
 def run(study: Study, pair: str) -> None:
@@ -17,4 +17,4 @@ def run(study: Study, pair: str) -> None:
             job = work.job(replicate, "dense", spec.recipe, spec.pretrain.epochs, **kept)
             work.train(f"dense-r{replicate}", job, files())
 
-        work.each(one, [(r,) for r in replicates(study)])
+        work.each(one, [(r,) for r in work.replicates])

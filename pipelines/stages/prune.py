@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, sources
-from pipelines.engine.work import Work, replicates
+from pipelines.engine.work import Work
 from pipelines.tasks import pruning
 from pipelines.tasks.shared import WEIGHTS
 from safs.sealed import Json, digest, file_digest
@@ -51,4 +51,4 @@ def run(study: Study, pair: str, ratio: float) -> None:
 
             work.keep(f"mask-r{replicate}", identity, make)
 
-        work.each(one, [(r,) for r in replicates(study)])
+        work.each(one, [(r,) for r in work.replicates])

@@ -11,7 +11,7 @@ from pipelines.engine import sources
 from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
-from pipelines.engine.work import PrunedStart, Work, replicates
+from pipelines.engine.work import PrunedStart, Work
 from safs import seeds
 from safs.arms import ARMS
 from safs.method.stage1 import stage1
@@ -35,7 +35,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
             if name == "search" and ARM in study.profile.arms:
                 work.final(ARM, replicate, start, found, spec.recipe)
 
-        work.each(one, [(n, r) for r in replicates(study) for n in searches(study, spec)])
+        work.each(one, [(n, r) for r in work.replicates for n in searches(study, spec)])
 
 
 def searches(study: Study, spec: Pair) -> dict[str, Search]:

@@ -10,7 +10,7 @@ from pipelines.engine import artefacts, layout, sources
 from pipelines.engine.jobs import Job
 from pipelines.engine.scratch import Journal
 from pipelines.engine.sources import Registered
-from pipelines.engine.work import PrunedStart, Work, replicates
+from pipelines.engine.work import PrunedStart, Work
 from safs import seeds
 from safs.arms import ARMS, chromosome, reports_trial
 from safs.method.stage2 import stage2
@@ -42,7 +42,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
             else:
                 work.final(arm, replicate, start, operators, recipe)
 
-        work.each(one, [(arm, r) for r in replicates(study) for arm in arms])
+        work.each(one, [(arm, r) for r in work.replicates for arm in arms])
 
 
 def tune(

@@ -20,6 +20,7 @@ from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
+from pipelines.engine import recorded
 from pipelines.publishing import collection, context, expected
 from pipelines.publishing import published as opened
 from pipelines.stages import (
@@ -431,6 +432,37 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
             shutil.move("records", "results/smoke/records")
     finally:
         shutil.move("elsewhere", "runs")
+
+
+def test_a_run_goes_on_from_published_records(published, monkeypatch):
+    """A replicate whose records stand is not trained; what follows comes out the same."""
+    whole = {p: p.read_bytes() for p in Path("results/smoke").rglob("*") if p.is_file()}
+    shutil.move("runs", "elsewhere")
+    monkeypatch.setenv(recorded.ASKED, "1")
+    try:
+        lost = Path(f"results/smoke/records/{PAIR}/r1.json")
+        assert sorted(recorded.replicates(published, PAIR)) == [0, 1]
+        assert recorded.replicates(study(lr=0.02), PAIR) == {}, "of other parameters"
+        lost.unlink()
+        run_all(published)
+        names = {path.name for path in Path("runs").rglob("*.json")}
+        assert {name for name in names if "-r0" in name} == {"recorded-r0.json"}
+        for stage in (records, tables, compare, report, sums):
+            stage.run(published)
+        assert recorded.replicates(published, PAIR).keys() == {0, 1}
+        told = sealed.read(Path(f"runs/smoke/tune/{PAIR}/{RATIO}/recorded-r0.json"))
+        assert told["records"] == f"results/smoke/records/{PAIR}/r0.json"
+        changed = {p for p, text in whole.items() if p.read_bytes() != text}
+        timed = {"cost", "runs", "r1", "compression", "SHA256SUMS", "report", "table1", "table2"}
+        assert {path.stem for path in changed} <= timed, "seconds and memory alone"
+        Path(f"results/smoke/records/{PAIR}/r0.json").write_text("{}")
+        with pytest.raises(SafsError, match=r"r0\.json: its content does not fit its digest"):
+            recorded.replicates(published, PAIR)
+    finally:
+        shutil.rmtree("runs")
+        shutil.move("elsewhere", "runs")
+        for path, text in whole.items():
+            path.write_bytes(text)
 
 
 def test_the_activation_study_fills_every_slot_with_one_operator(done):

@@ -1,0 +1,110 @@
+"""Replicates that need not be trained, because their records are published: a run that goes on.
+
+Where :data:`ASKED` is set, a stage leaves out each replicate whose file in
+``results/<profile>/records`` has the identity that its inputs give today. The file says all that
+tables, figures and ``verify`` need; checkpoints and weights it does not have, so nothing of such a
+replicate can be exported or tried again without training it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pipelines.config.study import Study
+from pipelines.engine import artefacts, compute, layout, sources
+from pipelines.engine.sources import Registered
+from safs import sealed
+from safs.arms import ARMS, SRELU
+from safs.datasets import load_part
+from safs.errors import SafsError
+from safs.sealed import digest
+from safs.settings import OPTIMIZERS, PROTOCOL_VERSION, SCHEDULES
+
+ASKED = "SAFS_FROM_RECORDS"
+"""The environment variable that ``safs-bench run --from-records`` sets."""
+CODE = (
+    "safs/training/loop.py", "safs/training/start.py", "safs/training/evaluation.py",
+    "safs/pruning/prune.py", "safs/pruning/compression.py", "safs/method/stage1.py",
+    "safs/method/stage2.py", "safs/method/cheap.py", *sources.KERNELS,
+)  # fmt: skip
+"""What computes a replicate, beside what is registered."""
+
+
+def identity(study: Study, pair: str, replicate: int) -> str:
+    """Digest of all that decides a replicate of a pair before anything is trained."""
+    profile, of = study.profile, study.pairs[pair]
+    ratios = profile.ratios(pair)
+    data = [
+        load_part(of.dataset.name, part, compute.data_directory()).checksum()
+        for part in ("train", "test")
+    ]
+    return digest(
+        [
+            PROTOCOL_VERSION,
+            [profile.profile, profile.seed, pair, replicate],
+            of.model_dump(mode="json", exclude={"about"}),
+            [profile.protocol.model_dump(mode="json"), profile.faster],
+            [[x, profile.every_arm(pair, x), profile.algorithms(pair, x)] for x in ratios],
+            data,
+            sources.of(*CODE, entries=_entries(study, pair)),
+        ]
+    )
+
+
+def _entries(study: Study, pair: str) -> set[Registered]:
+    """Everything registered that a pair's stages may use."""
+    profile, of = study.profile, study.pairs[pair]
+    every = {arm for x in profile.ratios(pair) for arm in profile.every_arm(pair, x)}
+    single = {name for arm in every if (name := ARMS[arm].operator) is not None}
+    operators = {*of.search.operators, *single, *SRELU.values(), "relu"}
+    searches = {of.search.algorithm, "singles", "lahc"}
+    searches |= {name for x in profile.ratios(pair) for name in profile.algorithms(pair, x)}
+    return {
+        Registered("network", of.network.name), Registered("dataset", of.dataset.name),
+        Registered("predictor", of.fast.predictor),
+        *(Registered("pruner", name) for name in {of.prune.method} & set(sources.names("pruner"))),
+        *(Registered("operator", name) for name in operators),
+        *(Registered("search", name) for name in searches),
+        *(Registered("optimizer", name) for name in OPTIMIZERS),
+        *(Registered("schedule", name) for name in SCHEDULES),
+    }  # fmt: skip
+
+
+def replicates(study: Study, pair: str) -> dict[int, Path]:
+    """The replicates that need not be trained, with their files; none unless it is asked for.
+
+    Raises:
+        SafsError: a file is damaged.
+    """
+    if not os.environ.get(ASKED):
+        return {}
+    found = {}
+    for replicate in range(study.profile.replicates):
+        path = layout.records(study.profile.profile) / pair / f"r{replicate}.json"
+        if path.is_file() and _identity(path) == identity(study, pair, replicate):
+            found[replicate] = path
+    return found
+
+
+def _identity(path: Path) -> object:
+    """The identity that a file of records gives. Raises SafsError if it was changed."""
+    content = sealed.read_object(path)
+    if sealed.seal(content) != content:
+        raise SafsError(f"{path}: its content does not fit its digest: damaged or edited")
+    return content.get("identity")
+
+
+def note(folder: Path, known: dict[int, Path]) -> list[str]:
+    """Say in a stage's folder which file stands for each such replicate; names of what is kept.
+
+    What the folder has of these replicates already stays.
+    """
+    names = []
+    for replicate, path in known.items():
+        name = f"recorded-r{replicate}.json"
+        told = {"records": path.as_posix(), "digest_of_records": sealed.file_digest(path)}
+        artefacts.write(folder / name, told, json.dumps(told, sort_keys=True))
+        names += [file.name for file in folder.glob(f"*-r{replicate}.*")]
+    return names
