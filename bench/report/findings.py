@@ -12,7 +12,7 @@ import pandas as pd
 from bench import stats
 from bench.collection import Collection
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY_RATIO, contrast_label
+from bench.contrasts import MAIN_RATIO, contrast_label
 from bench.render import Table, number, p_text, ratio_text
 from bench.tables.comparisons import Comparisons
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
@@ -82,8 +82,8 @@ def _sentence(row: Mapping[Hashable, Any], context: Context) -> str:
     return (
         f"{where}, {contrast_label(row['contrast'])}: mean difference "
         f"{number(row['difference'], sign=True)} points over {row['n']} replicates; "
-        f"{row['verdict']} (exact p {p_text(row['p'])}, smallest possible "
-        f"{p_text(row['p_smallest'])})."
+        f"{row['verdict']} (exact p {p_text(row['p'])}, attainable "
+        f"{p_text(row['p_attainable'])})."
     )
 
 
@@ -113,11 +113,11 @@ def _scope_limits(context: Context) -> Iterator[str]:
         if not info.comparable:
             reason = info.why_not or "the paper does not have this pair"
             yield f"That the paper's numbers hold or fail on {info.label}: {reason}."
-    others = [ratio_text(r) for r in context.ratios if r != CONFIRMATORY_RATIO]
+    others = [ratio_text(r) for r in context.ratios if r != MAIN_RATIO]
     if others:
         yield f"Anything confirmatory at {', '.join(others)}: these ratios are exploratory."
-    if CONFIRMATORY_RATIO not in context.ratios:
-        yield f"The paper's main claim: {ratio_text(CONFIRMATORY_RATIO)} pruning was not run."
+    if MAIN_RATIO not in context.ratios:
+        yield f"The paper's main claim: {ratio_text(MAIN_RATIO)} pruning was not run."
 
 
 def _control_limits(context: Context) -> Iterator[str]:

@@ -284,14 +284,14 @@ def _row(claim: Claim, here: Evidence) -> dict[str, Any]:
         values = np.asarray(claim.values(here), dtype=float)
     except MissingError as error:
         missing = str(error)
-    found = stats.mean_interval(values)
-    verdict = claim_verdict(found, missing)
+    found = stats.exact_interval(values)
+    verdict = claim_verdict(found, missing=missing)
     return {
         "claim": claim.key, "text": claim.text, "ref": claim.ref, "pair": here.pair,
         "ratio": here.ratio, "verdict": verdict.name, "rule": verdict.rule,
         "measured": claim.measured, "n": found.n, "mean": found.mean, "unit": claim.unit,
         "low": found.low, "high": found.high, "p": stats.sign_flip_p(values),
-        "p_smallest": stats.smallest_p(found.n), "rules_version": RULES_VERSION,
+        "p_attainable": stats.attainable_p(found.n), "rules_version": RULES_VERSION,
     }  # fmt: skip
 
 
@@ -301,11 +301,11 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
     found = rows(collection, traces, context)
     rules = "; ".join(f"{name}: {rule}" for name, rule in CLAIM_RULES)
     caption = (
-        "One number per replicate, positive where the claim holds: its mean, paired-t interval "
-        "and exact sign-flip p, at the pair's highest pruning ratio. Except for SAFS against "
-        "vanilla and SReLU at 99%, claims are exploratory, and their p are not corrected for "
-        "being many. lr ||g||² is the decrease of the loss per step for plain gradient descent "
-        "only. BO is SMAC as it comes, which refits its model after every eighth candidate. Acon, "
+        "One number per replicate, positive where the claim holds: its mean, exact interval "
+        "and exact sign-flip p, at the pair's highest pruning ratio. Claims are exploratory, and "
+        "their p are not corrected for being many. lr ||g||² is the decrease of the loss per step "
+        "for plain gradient descent only. BO is SMAC as it comes, which refits its model after "
+        "every eighth candidate. Acon, "
         "whose own parameters stay at their published values, is the same function as Swish, so "
         "no count can tell the two apart. The first rule that holds (version "
         f"{RULES_VERSION}): {rules}."
@@ -317,7 +317,7 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
         Column("Mean", lambda row: number(row["mean"], _digits(row), sign=True)),
         words("Unit", "unit"),
         Column("95% interval", lambda row: interval_text(row["low"], row["high"], _digits(row))),
-        p_value("Exact p", "p"), p_value("Smallest p", "p_smallest"),
+        p_value("Exact p", "p"), p_value("Attainable p", "p_attainable"),
     )  # fmt: skip
     return Table.of("claims", "The paper's claims", caption, found, columns, bare=["claim"])
 

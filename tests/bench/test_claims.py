@@ -50,7 +50,7 @@ def test_there_is_one_row_per_claim_and_pair_and_all_say_something(found: pd.Dat
 
 def test_a_difference_of_arms_is_the_paired_interval(found: pd.DataFrame, runs: Collection) -> None:
     both = runs.paired(PAIR, 0.99, "safs", "vanilla")
-    expected = stats.mean_interval(both["safs"] - both["vanilla"])
+    expected = stats.exact_interval(both["safs"] - both["vanilla"])
     row = found.loc["vanilla"]
     assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(tuple(expected))
     assert row["p"] == stats.sign_flip_p(both["safs"] - both["vanilla"])
@@ -81,7 +81,7 @@ def test_better_algorithms_and_flow(found: pd.DataFrame) -> None:
         assert found.loc[f"lahc_{name}", "verdict"] == "holds"
     assert found.loc["flow", "mean"] == pytest.approx(1.0)
     assert found.loc["flow_step", "mean"] == pytest.approx(2.0)
-    assert found.loc["flow", "verdict"] == "undecided", "no spread, no interval"
+    assert found.loc["flow", "verdict"] == "holds", "without spread the exact interval is a point"
 
 
 def _searches(share: Callable[[int], list[str]]) -> Traces:
@@ -137,7 +137,7 @@ def test_the_best_single_activation_is_chosen_without_the_replicate_it_is_measur
 def test_undecided_says_what_is_missing(whole: Collection) -> None:
     found = rows(whole, Traces(), arms=SHOWN_ARMS, swept=(), replicates=3)
     assert set(found["verdict"]) == {"undecided"}
-    assert "cannot reach .05 with 3 replicates, 6 can" in found.loc["vanilla", "rule"]
+    assert "the exact interval is unbounded (n = 3)" in found.loc["vanilla", "rule"]
     reasons = {
         "search": "the arm Random + HPO was not run",
         "relu": "the activation study was not run here",

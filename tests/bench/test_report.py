@@ -130,7 +130,7 @@ def test_verdicts_come_first_and_the_claims_right_after(html: str) -> None:
 def test_what_is_said_under_a_figure_is_there(html: str, drawn: dict[str, Drawn]) -> None:
     caption = html[html.index('id="figure-algorithms"') :].split("</figcaption>")[0]
     assert "SA - LAHC: final loss differs by +0.1" in caption
-    assert "smallest possible 0.250" in drawn["algorithms"].words
+    assert "attainable 0.250" in drawn["algorithms"].words
 
 
 def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
