@@ -6,16 +6,26 @@ import math
 from collections.abc import Callable
 
 from bench.contrasts import contrast_label
-from bench.render import ABSENT, Column, interval_text, number, p_text, ratio_text, spread_text
+from bench.render import (
+    ABSENT,
+    UNBOUNDED,
+    Column,
+    Facts,
+    interval_text,
+    number,
+    p_text,
+    ratio_text,
+    spread_text,
+)
 from safs.arms import ARMS
 
 RATIO = Column("Ratio", lambda row: ratio_text(row["ratio"]))
 ARM = Column("Arm", lambda row: ARMS[row["arm"]].label)
-TOST = Column(
-    "TOST p (margin)",
+EQUIVALENT = Column(
+    "Within the margin",
     lambda row: (
-        f"{p_text(row['p_tost'])} ({row['margin']:g})"
-        if math.isfinite(row["published"])
+        f"{'shown' if row['equivalent'] else 'not shown'} (±{row['margin']:g})"
+        if math.isfinite(row["margin"])
         else ABSENT
     ),
 )
@@ -50,6 +60,13 @@ def spread(heading: str, key: str) -> Column:
 def bounds(heading: str = "95% interval", of: str = "") -> Column:
     """The interval from ``<of>low`` to ``<of>high``."""
     return Column(heading, lambda row: interval_text(row[f"{of}low"], row[f"{of}high"]))
+
+
+def exact_text(row: Facts, digits: int = 2) -> str:
+    """The exact interval; where few replicates leave it unbounded, paired t beside it."""
+    exact = interval_text(row["low"], row["high"], digits)
+    t = interval_text(row["t_low"], row["t_high"], digits)
+    return f"{exact} (t: {t})" if exact == UNBOUNDED and t != ABSENT else exact
 
 
 def p_value(heading: str, key: str) -> Column:

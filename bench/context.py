@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from bench.contrasts import CONFIRMATORY, EXPLORATORY, MAIN, MAIN_RATIO, Preregistration
 from bench.paper import pairs as published_pairs
 from bench.record import Protocol
 from safs.arms import ARMS
@@ -43,9 +44,9 @@ class Context(Spec):
     """One profile.
 
     ``budgets`` are numbers such as epochs and trials; ``swept`` are the arms of the activation
-    study; ``searches`` names the algorithm of stage 1 of each pair; ``notes`` are warnings shown on
-    top of every page; ``deviations`` are one-line departures from the paper; ``parameters`` is the
-    resolved parameter tree, shown as it is.
+    study; ``searches`` names the algorithm of stage 1 of each pair; ``preregistered`` is what it
+    confirms; ``notes`` are warnings shown on top of every page; ``deviations`` are one-line
+    departures from the paper; ``parameters`` is the resolved parameter tree, shown as it is.
     """
 
     profile: str
@@ -57,6 +58,7 @@ class Context(Spec):
     arms: tuple[str, ...]
     swept: tuple[str, ...] = ()
     searches: dict[str, str] = Field(default_factory=dict)
+    preregistered: Preregistration = Preregistration()
     budgets: dict[str, int | float | str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
@@ -68,6 +70,19 @@ class Context(Spec):
         if unknown:
             raise ValueError(f"arms among {', '.join(ARMS)}; got {', '.join(unknown)}")
         return self
+
+    def kind(self, contrast: str, ratio: float) -> str:
+        """Whether a contrast at a ratio is confirmatory or exploratory."""
+        listed = self.preregistered.lists(contrast, ratio)
+        return CONFIRMATORY if listed else EXPLORATORY
+
+    @property
+    def main(self) -> tuple[tuple[str, ...], float]:
+        """Contrasts and ratio that summaries show: preregistered, else the paper's main ones."""
+        said = self.preregistered
+        if said.ratio is not None:
+            return said.contrasts, said.ratio
+        return MAIN, MAIN_RATIO if MAIN_RATIO in self.ratios else max(self.ratios)
 
     def search(self, pair: str) -> str:
         """The algorithm of stage 1 of a pair; LAHC, the paper's, where the profile is silent."""

@@ -1,14 +1,26 @@
-"""What is compared: the contrasts between arms (:data:`safs.arms.ARMS`)."""
+"""What is compared: the contrasts between arms (:data:`safs.arms.ARMS`), and what of it a study
+said beforehand.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from safs.arms import ARMS
+from safs.errors import did_you_mean, shown
+from safs.spec import Distinct, Spec
 
-CONFIRMATORY_RATIO = 0.99
-"""The pruning ratio whose contrasts are confirmatory; every other ratio is exploratory."""
+MAIN_RATIO = 0.99
+"""The pruning ratio of the paper's main tables."""
+MAIN = ("safs-vanilla", "safs-srelu")
+"""The contrasts of the paper's Table 1: what summaries show where nothing was preregistered."""
+CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
+"""What a study preregistered, and all else."""
 
 
 def contrast_label(name: str) -> str:
@@ -24,7 +36,6 @@ class Contrast:
     a: str
     b: str
     question: str
-    confirmatory: bool = False
 
     @property
     def name(self) -> str:
@@ -36,30 +47,65 @@ class Contrast:
         """For people, e.g. ``"SAFS - Vanilla"``."""
         return contrast_label(self.name)
 
-    def kind(self, ratio: float) -> str:
-        """Confirmatory or exploratory, at a pruning ratio."""
-        asked = self.confirmatory and ratio == CONFIRMATORY_RATIO
-        return "confirmatory" if asked else "exploratory"
-
 
 CONTRASTS: tuple[Contrast, ...] = (
-    Contrast("safs", "vanilla", "does SAFS beat vanilla pruning?", True),
-    Contrast("safs", "srelu", "does SAFS beat SReLU?", True),
+    Contrast("safs", "vanilla", "does SAFS beat vanilla pruning?"),
+    Contrast("safs", "srelu", "does SAFS beat SReLU?"),
+    Contrast("safs", "srelu_layer", "does SAFS beat SReLU with four parameters a layer?"),
     Contrast("safs", "stage1_only", "does stage 2 add to stage 1?"),
     Contrast("safs", "stage2_only", "does stage 1 add to stage 2?"),
     Contrast("stage1_only", "vanilla", "what do the activations alone give?"),
     Contrast("default_hpo", "vanilla", "what does tuning alone give?"),
     Contrast("safs", "default_hpo", "what is left of the gain at an equal tuning budget?"),
     Contrast("safs", "srelu_hpo", "does SAFS beat SReLU at an equal tuning budget?"),
+    Contrast("safs", "srelu_layer_hpo", "does SAFS beat that, at an equal tuning budget?"),
     Contrast("safs", "random_hpo", "does the search beat a random choice?"),
     Contrast("safs", "best_single_hpo", "does a choice per layer beat one for all layers?"),
     Contrast("safs", "default_hpo_total", "does SAFS beat tuning with its whole budget?"),
     Contrast("srelu_hpo", "default_hpo", "does SReLU beat the default, both tuned alike?"),
     Contrast("best_single_hpo", "default_hpo", "does the best single operator, both tuned alike?"),
     Contrast("random_hpo", "default_hpo", "does a random choice, both tuned alike?"),
+    Contrast("stage2_only", "default_hpo", "what do learned alpha and beta alone give?"),
     Contrast("safs_fast", "safs", "what does the cheap search lose?"),
 )
-"""Confirmatory contrasts first; the others are exploratory and made where both arms were run."""
+"""Every contrast; it is made where both arms were run."""
+SAME_FOR_RELU = "stage2_only-default_hpo"
+"""Where the default is ReLU, both arms of this contrast are one class of functions, as
+alpha ReLU(beta x) = alpha beta ReLU(x): their difference is the noise of tuning."""
+
+
+class Preregistration(Spec):
+    """What a study said before it ran: the contrasts that are confirmatory, at one pruning ratio.
+
+    ``margins`` (points) are of those that are asked for equivalence. Empty where a study said
+    nothing; then it confirms nothing, and all of its contrasts are exploratory.
+    """
+
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    contrasts: Distinct[str] = ()
+    margins: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _contrasts_exist(self) -> Preregistration:
+        known = [contrast.name for contrast in CONTRASTS]
+        for what, names, allowed in (
+            ("contrast", self.contrasts, known),
+            ("margin of contrast", self.margins, self.contrasts),
+        ):
+            for name in names:
+                if name not in allowed:
+                    raise ValueError(f"unknown {what} {shown(name)}{did_you_mean(name, allowed)}")
+        if bool(self.contrasts) != (self.ratio is not None):
+            raise ValueError("contrasts and ratio go together; one of them is missing")
+        return self
+
+    def lists(self, contrast: str, ratio: float) -> bool:
+        """Whether a contrast at a ratio is confirmatory."""
+        return ratio == self.ratio and contrast in self.contrasts
+
+    def margin(self, contrast: str, ratio: float) -> float:
+        """The margin within which a contrast at a ratio is to be equivalent; NaN without one."""
+        return self.margins.get(contrast, math.nan) if self.lists(contrast, ratio) else math.nan
 
 
 def contrasts_of(arms: Iterable[str]) -> list[Contrast]:

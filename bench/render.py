@@ -17,6 +17,8 @@ from safs.files import write_text
 
 ABSENT = "-"
 """Shown where there is no value; never 0."""
+UNBOUNDED = "unbounded, n < 6"
+"""Shown for an exact 95% interval of fewer replicates than exclude anything."""
 
 _LATEX = str.maketrans(
     {
@@ -148,7 +150,9 @@ def spread_text(mean: float, sd: float, digits: int = 2) -> str:
 
 
 def interval_text(low: float, high: float, digits: int = 2, sign: bool = True) -> str:
-    """``low to high``, :data:`ABSENT` where there is no interval."""
+    """``low to high``, :data:`UNBOUNDED` or, where there is no interval, :data:`ABSENT`."""
+    if math.isinf(low) and math.isinf(high):
+        return UNBOUNDED
     if not (math.isfinite(low) and math.isfinite(high)):
         return ABSENT
     return f"{number(low, digits, sign)} to {number(high, digits, sign)}"

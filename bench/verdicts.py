@@ -1,6 +1,7 @@
 """The verdict rules, versioned. Every verdict is printed with the rule that gave it.
 
-Verdicts rest on intervals; p values stand beside them and decide nothing.
+Verdicts rest on the exact interval, which excludes 0 where the exact p is at most .05. Of what a
+study preregistered, Holm's p decides as well: where it and the interval disagree, nothing is.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.stats import Interval, replicates_needed
+from bench.render import p_text
+from bench.stats import LEVEL, Interval, replicates_needed
 
-RULES_VERSION = 2
-"""2 adds the rules for claims; those for printed numbers are as in 1."""
+RULES_VERSION = 3
+"""2 adds the rules for claims; 3 rests gains, claims and equivalence on the exact interval."""
 LEAST_REPLICATES = 3
-"""Below this, no verdict but 'inconclusive'."""
+"""Below this there is no prediction interval to judge a level by."""
 WIDEST = 5.0
 """A prediction interval wider than this to either side (points) is no test of a level."""
-LEVEL = 0.05
-"""Level of every test: the two one-sided ones for equivalence, and McNemar's after Holm."""
 
 
 class Verdict(NamedTuple):
@@ -47,11 +47,11 @@ VERDICTS = (
 
 FEW = f"fewer than {LEAST_REPLICATES} replicates, or no spread among them"
 WIDE = f"prediction interval wider than +-{WIDEST:g} points"
-
+UNBOUNDED = f"fewer than {replicates_needed()} replicates: the exact interval is unbounded"
 
 LEVEL_RULES: tuple[tuple[str, str], ...] = (
     (INCONCLUSIVE, FEW),
-    (REPRODUCED, "our mean is within the margin of the printed value (TOST)"),
+    (REPRODUCED, "the exact 90% interval of our mean lies within the margin of the printed value"),
     (NOT_REPRODUCED, "printed value outside our 95% prediction interval"),
     (INCONCLUSIVE, WIDE),
     (REPRODUCED, "printed value inside our 95% prediction interval"),
@@ -60,14 +60,14 @@ LEVEL_RULES: tuple[tuple[str, str], ...] = (
 
 
 def level_verdict(
-    printed: float, prediction: Interval, tost: float, why_not: str | None = None
+    printed: float, prediction: Interval, equivalent: bool, why_not: str | None = None
 ) -> Verdict:
     """Verdict on an accuracy (percent) that the paper prints.
 
     Args:
         printed: the printed accuracy.
         prediction: our 95% prediction interval for a mean of as many runs as the paper's.
-        tost: p of the equivalence of our mean and the printed one within the margin.
+        equivalent: whether our mean and the printed one are shown to be within the margin.
         why_not: the reason if the two are not comparable.
     """
     if why_not is not None:
@@ -75,7 +75,7 @@ def level_verdict(
     few = prediction.n < LEAST_REPLICATES or not prediction.defined
     held = (
         few,
-        tost < LEVEL,
+        equivalent,
         not prediction.low <= printed <= prediction.high,
         prediction.high - prediction.low > 2 * WIDEST,
         True,
@@ -84,7 +84,8 @@ def level_verdict(
 
 
 GAIN_RULES: tuple[tuple[str, str], ...] = (
-    (REPRODUCED, "our mean gain is within the margin of the printed one (TOST)"),
+    (INCONCLUSIVE, UNBOUNDED),
+    (REPRODUCED, "the exact 90% interval of our gain lies within the margin of the printed one"),
     (REPRODUCED, "printed gain inside our 95% interval, which excludes 0"),
     (INCONCLUSIVE, "our 95% interval holds both 0 and the printed gain"),
     (
@@ -98,19 +99,18 @@ GAIN_RULES: tuple[tuple[str, str], ...] = (
 
 
 def gain_verdict(
-    printed: float, ours: Interval, tost: float, why_not: str | None = None
+    printed: float, ours: Interval, equivalent: bool, why_not: str | None = None
 ) -> Verdict:
-    """Verdict on a gain (points) that the paper prints, from our 95% interval of the gain.
+    """Verdict on a gain (points) that the paper prints, from our exact 95% interval of the gain.
 
-    ``tost`` is the p of the equivalence of our mean gain and the printed one.
+    ``equivalent`` says whether our gain and the printed one are shown to be within the margin.
     """
     if why_not is not None:
         return Verdict(NOT_COMPARABLE, why_not)
-    if ours.n < LEAST_REPLICATES or not ours.defined:
-        return Verdict(INCONCLUSIVE, FEW)
-    inside, side, asked = ours.low <= printed <= ours.high, _side(ours), np.sign(printed)
+    inside, side, asked = ours.low <= printed <= ours.high, ours.side, np.sign(printed)
     held = (
-        tost < LEVEL,
+        not ours.defined,
+        equivalent,
         inside and side != 0,
         inside,
         side != 0 and side == asked,
@@ -120,53 +120,58 @@ def gain_verdict(
     return Verdict(*GAIN_RULES[held.index(True)])
 
 
-def _side(ours: Interval) -> int:
-    """+1 or -1 if the interval lies on one side of 0, else 0."""
-    return int(ours.low > 0) - int(ours.high < 0)
-
-
 HOLDS = "holds"
 FAILS = "fails"
 UNDECIDED = "undecided"
 
 CLAIM_RULES: tuple[tuple[str, str], ...] = (
     (UNDECIDED, "the profile does not have what the claim is about"),
-    (UNDECIDED, FEW),
-    (UNDECIDED, f"fewer than {replicates_needed()} replicates: the exact test cannot reach .05"),
-    (HOLDS, "the 95% interval lies on the claim's side of 0"),
-    (FAILS, "the 95% interval lies on the other side of 0"),
-    (UNDECIDED, "the 95% interval holds 0"),
+    (UNDECIDED, UNBOUNDED),
+    (UNDECIDED, "preregistered, and Holm's p is above .05 though the interval excludes 0"),
+    (HOLDS, "the exact 95% interval lies on the claim's side of 0"),
+    (FAILS, "the exact 95% interval lies on the other side of 0"),
+    (UNDECIDED, "the exact 95% interval holds 0"),
 )
 """The rules for claims; the first that holds gives the verdict."""
 
 
-def claim_verdict(ours: Interval, missing: str = "") -> Verdict:
-    """Verdict on a claim, from the interval of a number that is positive where it holds.
+def claim_verdict(ours: Interval, confirmed: float | None = None, missing: str = "") -> Verdict:
+    """Verdict on a claim, from the exact interval of a number that is positive where it holds.
 
-    ``missing`` is what the profile lacks to test the claim, empty if it lacks nothing.
+    Args:
+        ours: the interval.
+        confirmed: Holm's p over what the study preregistered, None where this was not.
+        missing: what the profile lacks to test the claim, empty if it lacks nothing.
     """
     if missing:
         return Verdict(UNDECIDED, missing)
-    if ours.n < LEAST_REPLICATES or not ours.defined:
-        return Verdict(UNDECIDED, f"{FEW} (n = {ours.n})")
-    needed = replicates_needed()
-    if ours.n < needed:
-        words = f"too little power: the exact test cannot reach .05 with {ours.n} replicates"
-        return Verdict(UNDECIDED, f"{words}, {needed} can")
-    return Verdict(*CLAIM_RULES[{1: 3, -1: 4, 0: 5}[_side(ours)]])
+    if not ours.defined:
+        return Verdict(UNDECIDED, f"{UNBOUNDED} (n = {ours.n})")
+    if disagreement := _disagreement(ours, confirmed):
+        return Verdict(UNDECIDED, disagreement)
+    return Verdict(*CLAIM_RULES[{1: 3, -1: 4, 0: 5}[ours.side]])
 
 
-def contrast_words(label: str, ours: Interval) -> str:
-    """What a paired comparison shows, in words that rest on the 95% interval alone."""
+def _disagreement(ours: Interval, confirmed: float | None) -> str:
+    """How Holm's p over what was preregistered contradicts the interval; empty if it does not."""
+    if confirmed is None or confirmed <= LEVEL or not ours.side:
+        return ""
+    return f"the exact 95% interval excludes 0, but Holm's p over the study is {p_text(confirmed)}"
+
+
+def contrast_words(label: str, ours: Interval, confirmed: float | None = None) -> str:
+    """What a paired comparison shows, in words that rest on the exact 95% interval.
+
+    ``confirmed`` is Holm's p over what the study preregistered, None where this was not.
+    """
     first, _, second = label.partition(" - ")
     if not ours.n:
         return "no replicate has both runs"
-    if ours.n < LEAST_REPLICATES:
-        return f"too few replicates ({ours.n}) for a statement"
     if not ours.defined:
-        return f"no interval: {ours.n} replicates, no spread among them"
+        return f"no statement: {ours.n} replicates exclude nothing, {replicates_needed()} can"
+    if disagreement := _disagreement(ours, confirmed):
+        return f"{UNDECIDED}: {disagreement}"
     bounds = f"95% interval {ours.low:+.2f} to {ours.high:+.2f} points"
-    if _side(ours) == 0:
+    if not ours.side:
         return f"no difference shown: {bounds} holds 0"
-    better = first if _side(ours) > 0 else second
-    return f"{better} higher: {bounds}"
+    return f"{first if ours.side > 0 else second} higher: {bounds}"

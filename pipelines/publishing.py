@@ -153,6 +153,7 @@ def context(study: Study) -> Context:
         arms=("dense", *profile.arms),
         swept=tuple(map(everywhere, profile.studies.activations.operators)),
         searches={name: pair.search.algorithm for name, pair in study.pairs.items()},
+        preregistered=profile.preregistered,
         budgets=_budgets(study),
         notes=tuple(note.strip() for note in profile.notes),
         deviations=deviations(profile.protocol),

@@ -11,7 +11,7 @@ from bench import paper
 from bench.collection import Collection
 from bench.columns import ARM, RATIO, figure, pair_by, share_off
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY_RATIO
+from bench.contrasts import MAIN_RATIO
 from bench.cost.steps import Step, by_key, preferred
 from bench.render import ABSENT, Column, Table, number
 from bench.tables.shared import PURPOSES, clocks, mean
@@ -94,7 +94,7 @@ def _row(
     if arm not in TIMED:
         seconds, joules = np.nan, None
     measured = mean(collection, *cell, "seconds")
-    printed = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
+    printed = paper.hours(context.pairs[pair].published) if ratio == MAIN_RATIO else {}
     kwh, source = _energy(joules, measured, watts)
     per_day = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
     hours = printed.get(arm, np.nan)

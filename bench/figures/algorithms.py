@@ -24,8 +24,8 @@ def data(source: FigureSource) -> Frame:
     """Best so far by candidate, raw and smoothed, and the final difference to the own algorithm.
 
     Cells where one algorithm ran are left out. ``difference`` is the other algorithm's final loss
-    minus the own one's, paired by replicate (positive: the own one ends lower), with its interval
-    and exact p.
+    minus the own one's, paired by replicate (positive: the own one ends lower), with its exact
+    interval and p.
     """
     frame = search_frame(source.traces.search)
     frame = frame[frame.groupby(["pair", "ratio"])["algorithm"].transform("nunique") > 1]
@@ -59,11 +59,12 @@ def _final(finals: Frame, context: Context, key: Any) -> dict[str, Any]:
     own, values = context.search(pair), np.array([])
     if algorithm != own and own in table:
         values = (table[algorithm] - table[own]).dropna().to_numpy()
-    found = stats.mean_interval(values)
+    test = stats.SignFlip(values)
+    found = test.interval()
     return {
         **found.facts("difference", "difference_"),
-        "difference_n": found.n, "p": stats.sign_flip_p(values),
-        "p_smallest": stats.smallest_p(found.n),
+        "difference_n": found.n, "p": test.p(),
+        "p_attainable": stats.attainable_p(found.n),
     }  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def words(frame: Frame, context: Context) -> str:
             f"{context.label(row['pair'])}, {ratio_text(row['ratio'])}, {first} - {second}: final "
             f"loss differs by {number(row['difference'], 4, sign=True)} (95% interval "
             f"{interval_text(row['difference_low'], row['difference_high'], 4)}, exact p "
-            f"{p_text(row['p'])}, smallest possible {p_text(row['p_smallest'])}, "
+            f"{p_text(row['p'])}, attainable {p_text(row['p_attainable'])}, "
             f"n = {row['difference_n']})."
         )
     return " ".join(found)

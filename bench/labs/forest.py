@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.contrasts import contrast_label, contrasts_of
+from bench.contrasts import MAIN, contrast_label
 from bench.figures import style
 from bench.render import ratio_text
-from safs.arms import ARMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +22,12 @@ HOW_TO_READ = (
     "pooled."
 )
 LAB, POOLED, PAPER = "lab", "pooled", "paper"
-CONFIRMATORY = [contrast.name for contrast in contrasts_of(ARMS) if contrast.confirmatory]
 
 
 def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
-    """The plot as SVG: a row of panels per (pair, confirmatory contrast), a column per ratio.
+    """The plot as SVG: a row of panels per (pair, main contrast), a column per ratio.
 
-    Labs that have no arm of a confirmatory contrast are drawn with those that they have.
+    Labs that have no arm of a main contrast are drawn with those that they have.
 
     Args:
         frame: the rows of :func:`bench.labs.view.rows`.
@@ -38,8 +36,8 @@ def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    confirmatory = frame["contrast"].isin(CONFIRMATORY)
-    asked = frame[confirmatory] if confirmatory.any() else frame
+    main = frame["contrast"].isin(MAIN)
+    asked = frame[main] if main.any() else frame
     groups = list(dict.fromkeys(zip(asked["pair"], asked["contrast"], strict=True)))
     ratios = sorted(set(asked["ratio"]))
     order = [LAB, POOLED, PAPER].index

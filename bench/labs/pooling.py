@@ -79,8 +79,7 @@ class Question:
     @property
     def facts(self) -> dict[str, Any]:
         """What is asked, as every row about it begins."""
-        head = {"contrast": self.contrast.name, "pair": self.pair, "ratio": self.ratio}
-        return head | {"kind": self.contrast.kind(self.ratio)}
+        return {"contrast": self.contrast.name, "pair": self.pair, "ratio": self.ratio}
 
     @property
     def counted(self) -> list[LabEffect]:

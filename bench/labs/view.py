@@ -26,9 +26,8 @@ Label = Callable[[str], str]
 
 HOW_TO_READ = {
     "labs": "One line per question. I-squared is the share of the spread between labs that their "
-    "replicates do not explain; its interval says how little a few labs tell. Only SAFS against "
-    f"vanilla and SReLU at 99% is confirmatory; with fewer than {LEAST_LABS} labs there is no "
-    "verdict.",
+    "replicates do not explain; its interval says how little a few labs tell. With "
+    f"fewer than {LEAST_LABS} labs there is no verdict.",
     "labs_each": "What each lab found, and what the others say without it. What is not pooled "
     "stays in the table with the reason.",
     "figure-labs": forest.HOW_TO_READ,
@@ -97,7 +96,7 @@ def _pooled_table(answer: Answer, label: Label) -> Table:
         + "."
     )
     columns = (
-        CONTRAST, pair_by(label), RATIO, words("Kind", "kind"),
+        CONTRAST, pair_by(label), RATIO,
         count("Labs", "pooled_labs", "labs"), figure("Gain", "gain", sign=True), bounds(),
         figure("Between labs", "tau"), Column("I-squared", _i2), words("Verdict", "verdict"),
         words("Rule", "rule"),

@@ -11,24 +11,35 @@ import pandas as pd
 
 from bench import stats
 from bench.collection import Collection
+from bench.columns import exact_text
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY_RATIO, contrast_label
+from bench.contrasts import CONFIRMATORY, MAIN_RATIO, contrast_label
 from bench.render import Table, number, p_text, ratio_text
+from bench.tables.claims import LISTS
 from bench.tables.comparisons import Comparisons
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
-from safs.arms import ARMS
+
+Row = Mapping[Hashable, Any]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """One list of claims: whose they are, and their texts by verdict."""
+
+    made: str
+    verdicts: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Findings:
     """The summary on top of the report: counts of verdicts, sentences found, and warnings.
 
-    ``verdicts`` are on the paper's numbers, ``claims`` are the claims by verdict.
+    ``verdicts`` are on the paper's numbers, ``claims`` are the claims list by list.
     """
 
     headline: tuple[str, ...]
     verdicts: tuple[tuple[str, int], ...]
-    claims: tuple[tuple[str, tuple[str, ...]], ...]
+    claims: tuple[Claimed, ...]
     not_claimable: tuple[str, ...]
 
 
@@ -45,46 +56,82 @@ def findings(
     )
 
 
-def _claims(claimed: Table, context: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The claims' texts by verdict, with the pair where the profile has several."""
-    several = len(context.pairs) > 1
-    for verdict in (HOLDS, FAILS, UNDECIDED):
-        rows = [row for row in claimed.frame.to_dict("records") if row["verdict"] == verdict]
-        where = [f" ({context.label(row['pair'])})" if several else "" for row in rows]
-        yield verdict, tuple(row["text"] + at for row, at in zip(rows, where, strict=True))
+def _claims(claimed: Table, context: Context) -> Iterator[Claimed]:
+    """The claims' texts by list and verdict, with the pair where the profile has several."""
+    rows = claimed.frame.to_dict("records")
+    for made in LISTS:
+        texts: dict[str, list[str]] = {HOLDS: [], FAILS: [], UNDECIDED: []}
+        for row in rows:
+            if row["list"] == made:
+                where = f" ({context.label(row['pair'])})" if len(context.pairs) > 1 else ""
+                texts[row["verdict"]].append(row["text"] + where)
+        yield Claimed(made, tuple((name, tuple(found)) for name, found in texts.items()))
+
+
+# What was found
 
 
 def _main_rows(comparisons: Comparisons, context: Context) -> pd.DataFrame:
-    """The confirmatory comparisons; without any, those at the highest ratio."""
-    frame = comparisons.contrasts.frame
+    """The comparisons that summaries show, at their ratio."""
+    frame, (names, ratio) = comparisons.contrasts.frame, context.main
     if frame.empty:
         return frame
-    confirmatory = frame["kind"] == "confirmatory"
-    return frame[confirmatory if confirmatory.any() else frame["ratio"] == max(context.ratios)]
+    return frame[frame["contrast"].isin(names) & (frame["ratio"] == ratio)]
 
 
 def _headlines(comparisons: Comparisons, context: Context) -> Iterator[str]:
-    """One sentence per main comparison, then those with the control arms at the same ratios."""
+    """A sentence per main comparison, then one line of the others at that ratio per pair."""
     shown = _main_rows(comparisons, context)
     if shown.empty:
-        yield "No two arms of this profile can be compared."
-        return
+        yield "Neither what was preregistered nor the paper's main comparison was run."
     yield from (_sentence(row, context) for row in shown.to_dict("records"))
-    ratios = set(shown["ratio"])
-    for row in comparisons.contrasts.frame.to_dict("records"):
-        controls = [name for name in row["contrast"].split("-") if ARMS[name].beyond_paper]
-        if controls and row["ratio"] in ratios:
-            yield f"Control beyond the paper. {_sentence(row, context)}"
+    for pair in context.pairs:
+        yield from _others(comparisons, context, pair)
 
 
-def _sentence(row: Mapping[Hashable, Any], context: Context) -> str:
+def _sentence(row: Row, context: Context) -> str:
     where = f"{context.label(row['pair'])} at {ratio_text(row['ratio'])}"
+    p = f"exact p {p_text(row['p'])}"
+    if row["kind"] == CONFIRMATORY:
+        p += f", Holm p {p_text(row['p_holm'])}"
     return (
-        f"{where}, {contrast_label(row['contrast'])}: mean difference "
+        f"{where}, {contrast_label(row['contrast'])} ({row['kind']}): mean difference "
         f"{number(row['difference'], sign=True)} points over {row['n']} replicates; "
-        f"{row['verdict']} (exact p {p_text(row['p'])}, smallest possible "
-        f"{p_text(row['p_smallest'])})."
+        f"{row['verdict']} ({p}, attainable {p_text(row['p_attainable'])}){_beside(row)}."
     )
+
+
+def _beside(row: Row) -> str:
+    """Equivalence where it was asked for, and failures where there were any."""
+    said = ""
+    if row["equivalent"] is not None:
+        shown = "shown" if row["equivalent"] else "not shown"
+        said += f"; equivalence within {row['margin']:g} points is {shown}"
+    if row["failures_a"] or row["failures_b"]:
+        counts = f"{row['failures_a']} and {row['failures_b']} of {row['finals']}"
+        said += (
+            f"; {counts} final trainings failed and count as chance, without them "
+            f"{number(row['finite_difference'], sign=True)}"
+        )
+    return said
+
+
+def _others(comparisons: Comparisons, context: Context, pair: str) -> Iterator[str]:
+    frame, (names, ratio) = comparisons.contrasts.frame, context.main
+    if frame.empty:
+        return
+    here = (frame["pair"] == pair) & (frame["ratio"] == ratio) & ~frame["contrast"].isin(names)
+    found = [
+        f"{contrast_label(row['contrast'])} {number(row['difference'], sign=True)} "
+        f"({exact_text(row)})"
+        for row in frame[here & (frame["n"] > 0)].to_dict("records")
+    ]
+    if found:
+        where = f"{context.label(pair)} at {ratio_text(ratio)}"
+        yield f"Exploratory, {where}, points with 95% interval: {'; '.join(found)}."
+
+
+# What may not be claimed
 
 
 def _limits(collection: Collection, comparisons: Comparisons, context: Context) -> Iterator[str]:
@@ -100,11 +147,13 @@ def _limits(collection: Collection, comparisons: Comparisons, context: Context) 
 def _power_limits(comparisons: Comparisons, context: Context) -> Iterator[str]:
     frame = _main_rows(comparisons, context)
     least = int(frame["n"].min()) if len(frame) else 0
-    needed = stats.replicates_needed()
+    tests = max(1, len(frame) if context.preregistered.contrasts else 1)
+    needed = stats.replicates_needed(tests)
     if least < needed:
+        after = f" after Holm over {tests} contrasts" if tests > 1 else ""
         yield (
             f"Statistical significance: with {least} paired replicates the exact test cannot give "
-            f"p < .05 whatever the data; {needed} replicates can. Intervals are what there is."
+            f"p < .05{after} whatever the data; {needed} replicates can."
         )
 
 
@@ -113,11 +162,18 @@ def _scope_limits(context: Context) -> Iterator[str]:
         if not info.comparable:
             reason = info.why_not or "the paper does not have this pair"
             yield f"That the paper's numbers hold or fail on {info.label}: {reason}."
-    others = [ratio_text(r) for r in context.ratios if r != CONFIRMATORY_RATIO]
-    if others:
-        yield f"Anything confirmatory at {', '.join(others)}: these ratios are exploratory."
-    if CONFIRMATORY_RATIO not in context.ratios:
-        yield f"The paper's main claim: {ratio_text(CONFIRMATORY_RATIO)} pruning was not run."
+    said = context.preregistered
+    if said.ratio is None:
+        yield "Anything confirmatory: nothing was preregistered, so every comparison explores."
+    else:
+        listed = ", ".join(map(contrast_label, said.contrasts))
+        yield f"Anything confirmatory but {listed} at {ratio_text(said.ratio)}."
+    if MAIN_RATIO not in context.ratios:
+        yield f"The paper's main claim: {ratio_text(MAIN_RATIO)} pruning was not run."
+    yield (
+        "That a difference holds on other test images, unless the interval over images too lies "
+        "on one side of 0: these were used before."
+    )
 
 
 def _control_limits(context: Context) -> Iterator[str]:

@@ -15,17 +15,18 @@ from bench.render import Table
 from bench.tables.comparisons import Comparisons
 
 HOW_TO_READ = {
-    "claims": "The paper's statements, whatever the data set: does each hold here? Undecided is no "
-    "verdict against a claim; the reason beside it says what is missing. Claims that the paper "
-    "does not test itself are marked so.",
+    "claims": "Statements, whatever the data set: does each hold here? Three lists: the paper's "
+    "that it tests, the paper's that it does not, and ours. Undecided is no verdict against a "
+    "claim; the reason beside it says what is missing.",
     "table1": "Compare SAFS with vanilla and SReLU at the same ratio; a gain smaller than the "
     "spread says little. The paper's values stand beside ours only where it prints them.",
     "table2": "Stage 1 and Stage 2 are SAFS with one stage left out. Arms with HPO in their name "
     "are not in the paper: they get the tuning without the search.",
     "ratios": "The paper prints three gains for VGG-16 on CIFAR-10; at 99% every pair has one.",
-    "comparisons": "Read the interval first: one that holds 0 shows no difference. A p can be no "
-    "smaller than the design allows, which stands beside it.",
-    "overall": "One line per confirmatory question, all pairs weighted alike.",
+    "comparisons": "Read the interval first: one that holds 0 shows no difference. It is unbounded "
+    "where so few replicates exclude nothing. A p can be no smaller than the design allows, which "
+    "stands beside it, with the chance of seeing one point.",
+    "overall": "One line per main question, all pairs weighted alike.",
     "paper": "Every printed number beside ours. A verdict is only as good as its rule, which "
     "stands beside it.",
     "connectivity": "An accuracy near its cap is limited by the pruning and not by the activation.",

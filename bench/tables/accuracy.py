@@ -10,7 +10,7 @@ from bench import paper
 from bench.collection import Collection
 from bench.columns import ARM, RATIO, bounds, count, figure, pair_by, spread
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY_RATIO
+from bench.contrasts import MAIN_RATIO
 from bench.render import ABSENT, Column, Facts, Table
 from bench.tables.shared import VERDICTS, Judged, cells, gain, judged, mean_and_spread
 from bench.verdicts import NOT_COMPARABLE, RULES_VERSION
@@ -55,7 +55,7 @@ def _accuracy_table(
     )  # fmt: skip
     caption = (
         f"Percent on the test images. {SPREAD} The gain is the mean paired difference to vanilla "
-        "in percentage points with its paired-t interval; validation accuracy selected, test "
+        "in percentage points with its exact interval; validation accuracy selected, test "
         f"accuracy did not. {VERDICTS}"
     )
     caption += _why_not(rows, context)
@@ -101,7 +101,7 @@ def _printed(context: Context, pair: str, ratio: float, arm: str) -> dict[str, A
     """The paper's numbers for the cell, whether they compare with ours, and why not."""
     info = context.pairs[pair]
     values = {}
-    if arm == "dense" or ratio == CONFIRMATORY_RATIO:
+    if arm == "dense" or ratio == MAIN_RATIO:
         tables = (paper.published(info.published, name, arm) for name in ("table1", "table2"))
         values = next((found for found in tables if found), {})
     printed_gain = paper.gain(info.published, f"{arm}-vanilla", ratio)

@@ -1,27 +1,54 @@
-"""Comparisons: every contrast per pair and ratio, the overall ones, and ours against the paper."""
+"""Comparisons: every contrast per pair and ratio, and the main ones over all pairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from bench import paper, render, stats, verdicts
+from bench import render, stats, verdicts
 from bench.collection import Collection
-from bench.columns import CONTRAST, RATIO, TOST, bounds, count, figure, p_value, pair_by, words
-from bench.context import Context, PairInfo
-from bench.contrasts import CONFIRMATORY_RATIO, Contrast, contrast_label, contrasts_of
-from bench.render import Column, Facts, Table, interval_text, number, p_text, ratio_text
-from bench.verdicts import LEVEL, RULES_VERSION
-from safs.arms import ARMS
+from bench.columns import (
+    CONTRAST,
+    EQUIVALENT,
+    RATIO,
+    bounds,
+    count,
+    exact_text,
+    figure,
+    p_value,
+    pair_by,
+    words,
+)
+from bench.context import Context
+from bench.contrasts import (
+    CONFIRMATORY,
+    EXPLORATORY,
+    SAME_FOR_RELU,
+    Contrast,
+    contrast_label,
+    contrasts_of,
+)
+from bench.render import (
+    ABSENT,
+    Column,
+    Facts,
+    Table,
+    interval_text,
+    number,
+    p_text,
+    ratio_text,
+)
+from bench.stats import LEVEL
+from bench.tables import printed
 
 Comparison = dict[str, Any]
 """A row of facts."""
 EXACT = (
-    p_value("Exact p", "p"), p_value("Smallest p", "p_smallest"), p_value("Holm p", "p_holm"),
+    p_value("Exact p", "p"), p_value("Holm p", "p_holm"), p_value("Attainable p", "p_attainable"),
 )  # fmt: skip
 
 
@@ -48,7 +75,7 @@ def compare(collection: Collection, context: Context) -> Comparisons:
     return Comparisons(
         _contrast_table(collection, context),
         _overall_table(collection, context),
-        _paper_table(collection, context),
+        printed.table(collection, context),
     )
 
 
@@ -61,235 +88,267 @@ def write_all(collection: Collection, context: Context, folder: Path) -> dict[st
 
 
 def contrast_rows(collection: Collection, context: Context) -> list[Comparison]:
-    """One row per (contrast, pair, ratio), Holm over the pairs x ratios of a contrast."""
-    rows: list[Comparison] = []
+    """One row per (contrast, pair, ratio).
+
+    Holm over the confirmatory rows of the study, and over the exploratory ones of each contrast.
+    """
+    study, rows = confirmed(collection, context), []
     for contrast in contrasts_of(context.arms):
         family = [
-            _contrast_row(collection, contrast, pair, ratio)
+            _contrast_row(collection, context, contrast, pair, ratio)
             for pair in context.pairs
             for ratio in collection.ratios(pair)
         ]
-        adjusted = stats.holm([row["p"] for row in family])
-        rows += [
-            row | {"p_holm": p, "power": power_words(row["n"], len(family))}
-            for row, p in zip(family, adjusted, strict=True)
-        ]
+        exploratory = [row["p"] for row in family if row["kind"] == EXPLORATORY]
+        adjusted = iter(stats.holm(exploratory))
+        for row in family:
+            key = row["contrast"], row["pair"], row["ratio"]
+            row["p_holm"] = study[key] if key in study else next(adjusted)
+            row["verdict"] = _shown(collection, row)
+        rows += family
     return rows
 
 
+def confirmed(collection: Collection, context: Context) -> dict[tuple[str, str, float], float]:
+    """Holm's p over everything that the study preregistered, by (contrast, pair, ratio)."""
+    keys = [
+        (contrast, pair, ratio)
+        for contrast in contrasts_of(context.arms)
+        for pair in context.pairs
+        for ratio in collection.ratios(pair)
+        if context.preregistered.lists(contrast.name, ratio)
+    ]
+    p = [stats.sign_flip_p(_differences(collection, *key)) for key in keys]
+    names = [(contrast.name, pair, ratio) for contrast, pair, ratio in keys]
+    return dict(zip(names, stats.holm(p), strict=True))
+
+
+def _differences(
+    collection: Collection, contrast: Contrast, pair: str, ratio: float, column: str = "top1"
+) -> pd.Series[float]:
+    both = collection.paired(pair, ratio, contrast.a, contrast.b, column)
+    return both[contrast.a] - both[contrast.b]
+
+
 def _contrast_row(
-    collection: Collection, contrast: Contrast, pair: str, ratio: float
+    collection: Collection, context: Context, contrast: Contrast, pair: str, ratio: float
 ) -> Comparison:
     both = collection.paired(pair, ratio, contrast.a, contrast.b)
     a, b = both[contrast.a].to_numpy(), both[contrast.b].to_numpy()
-    interval = stats.mean_interval(a - b)
+    test, t = stats.SignFlip(a - b), stats.mean_interval(a - b)
+    cell = _Cell(collection, contrast, pair, ratio)
     return {
         "pair": pair,
         "ratio": ratio,
         "contrast": contrast.name,
-        "kind": contrast.kind(ratio),
-        "n": interval.n,
-        **interval.facts("difference"),
-        "p": stats.sign_flip_p(a - b),
-        "p_smallest": stats.smallest_p(interval.n),
-        "p_wilcoxon": stats.wilcoxon_p(a - b),
+        "kind": context.kind(contrast.name, ratio),
+        "n": test.n,
+        **test.interval().facts("difference"),
+        "t_low": t.low,
+        "t_high": t.high,
+        "p": test.p(),
+        "p_holm": np.nan,
+        "p_attainable": stats.attainable_p(test.n),
+        "power": stats.power(a - b),
+        **cell.images(),
+        **cell.failures(),
+        **cell.without_failures(),
+        **_equivalence(test, context.preregistered.margin(contrast.name, ratio)),
         "dz": stats.hedges_dz(a - b),
         "relative_error_reduction": stats.relative_error_reduction(a, b),
         "superiority": stats.superiority(a - b),
-        **_mcnemar(collection, contrast, pair, ratio, [int(r) for r in both.index]),
-        "verdict": verdicts.contrast_words(contrast.label, interval),
     }
 
 
-def _mcnemar(
-    collection: Collection, contrast: Contrast, pair: str, ratio: float, replicates: list[int]
-) -> Comparison:
-    """Discordant images summed over replicates; how many replicates have p < .05 after Holm."""
-    correct = collection.correct
-    found = [
-        stats.mcnemar(correct[pair, ratio, r, contrast.a], correct[pair, ratio, r, contrast.b])
-        for r in replicates
-    ]
-    adjusted = stats.holm([f.p for f in found])
-    below = [f for f, p in zip(found, adjusted, strict=True) if p < LEVEL]
+@dataclass(frozen=True)
+class _Cell:
+    """What the runs of a contrast in one pair and ratio say beside their top-1."""
+
+    collection: Collection
+    contrast: Contrast
+    pair: str
+    ratio: float
+
+    def _both(self, column: str) -> pd.DataFrame:
+        return self.collection.paired(self.pair, self.ratio, *self._arms, column)
+
+    def images(self) -> Comparison:
+        """The interval over replicates and test images, and in how many replicates images differ.
+
+        Each replicate's test over images is at 5% after Holm over the replicates.
+        """
+        differences = self._differences()
+        found = [stats.images_p(d, steps) for d, steps in differences]
+        by_image = np.array([d for d, _ in differences])
+        below = np.array(stats.holm(found)) <= LEVEL
+        sums = np.array([d.sum() for d in by_image])
+        crossed = stats.crossed_interval(100 * by_image)
+        return {
+            "crossed_low": crossed.low,
+            "crossed_high": crossed.high,
+            "images_a_better": int((below & (sums > 0)).sum()),
+            "images_b_better": int((below & (sums < 0)).sum()),
+        }
+
+    def _differences(self) -> list[tuple[stats.Array, int]]:
+        """By replicate: those of images' correctness, shape ``(images,)``, and their steps."""
+        steps = self._both("finals").max(axis=1) * self.collection.classes(self.pair)
+        found = []
+        for replicate in map(int, steps.index):
+            keys = [(self.pair, self.ratio, replicate, arm) for arm in self._arms]
+            a, b = (self.collection.correct.get(key) for key in keys)
+            if a is not None and b is not None:
+                found.append((a - b, int(steps[replicate])))
+        return found
+
+    @property
+    def _arms(self) -> tuple[str, str]:
+        return self.contrast.a, self.contrast.b
+
+    def failures(self) -> Comparison:
+        """Failed finals of either arm; where replicates with any differ, an exact McNemar p."""
+        failed, finals = self._both("failures"), self._both("finals")
+        a, b = self._arms
+        found = stats.mcnemar(failed[a] > 0, failed[b] > 0)
+        return {
+            "failures_a": int(failed[a].sum()),
+            "failures_b": int(failed[b].sum()),
+            "finals": int(finals[a].sum()),
+            "p_failures": found.p if found.only_a or found.only_b else np.nan,
+        }
+
+    def without_failures(self) -> Comparison:
+        """The sensitivity analysis: failed finals dropped, and replicates that have no other."""
+        found = stats.exact_interval(
+            _differences(self.collection, self.contrast, self.pair, self.ratio, "top1_finite")
+        )
+        return {"finite_n": found.n, **found.facts("finite_difference", "finite_")}
+
+
+def _equivalence(test: stats.SignFlip, margin: float) -> Comparison:
+    """Whether the arms are shown to be within a preregistered margin; None without one."""
+    inside = test.interval(stats.EQUIVALENCE)
     return {
-        "images_only_a": sum(f.only_a for f in found),
-        "images_only_b": sum(f.only_b for f in found),
-        "mcnemar_a_better": sum(f.only_a > f.only_b for f in below),
-        "mcnemar_b_better": sum(f.only_a < f.only_b for f in below),
+        "margin": margin,
+        "inner_low": inside.low,
+        "inner_high": inside.high,
+        "equivalent": test.within(0.0, margin) if np.isfinite(margin) else None,
     }
 
 
-def power_words(n: int, tests: int) -> str:
-    """What the exact test can show at ``n`` replicates, alone and after Holm over ``tests``."""
-    if not n:
-        return "no paired replicate"
-    alone, family = stats.replicates_needed(LEVEL), stats.replicates_needed(LEVEL, tests)
-    smallest = f"smallest possible p at n = {n} is {p_text(stats.smallest_p(n))}"
-    if n < alone:
-        return f"{smallest}: cannot reach .05; {alone} replicates can, {family} after Holm"
-    if n < family:
-        return f"{smallest}: cannot reach .05 after Holm over {tests} tests; {family} can"
-    return f"{smallest}: can reach .05, also after Holm over {tests} tests"
+def _shown(collection: Collection, row: Facts) -> str:
+    """What a comparison shows, in words."""
+    ours = stats.Interval(row["difference"], row["low"], row["high"], row["n"])
+    holm = row["p_holm"] if row["kind"] == CONFIRMATORY else None
+    said = verdicts.contrast_words(contrast_label(row["contrast"]), ours, holm)
+    if row["contrast"] == SAME_FOR_RELU and _relu(collection, row["pair"]):
+        return f"noise of tuning, as both are one class of functions: {said}"
+    return said
 
 
-def _mcnemar_words(row: Facts) -> str:
-    if not row["n"]:
-        return "-"
-    counts = f"{row['images_only_a']} : {row['images_only_b']} images"
-    shares = f"first better in {row['mcnemar_a_better']}, worse in {row['mcnemar_b_better']}"
-    return f"{counts}; {shares} of {row['n']}"
+def _relu(collection: Collection, pair: str) -> bool:
+    """Whether the network's default is ReLU in every slot."""
+    texts = collection.select(pair=pair, arm="default_hpo")["operators"]
+    return {name for text in texts for name in text.split("|") if name} == {"relu"}
 
 
 def _contrast_table(collection: Collection, context: Context) -> Table:
     rows = contrast_rows(collection, context)
     caption = (
-        "Paired over replicates, percentage points of top-1. Interval: paired t, 95%. Exact p: "
-        "sign-flip permutation; Holm over the pairs and ratios of a contrast. d_z: mean over "
-        "standard deviation of the differences, Hedges-corrected. McNemar: images that only the "
-        "first and only the second net gets right, and in how many replicates p < .05 after Holm "
-        f"over them. Only SAFS against vanilla and SReLU at {ratio_text(CONFIRMATORY_RATIO)} is "
-        "confirmatory. What it shows rests on the interval, not on p."
+        "Paired over replicates, percentage points of top-1, a failed final training counting as "
+        "chance. Interval and p: exact sign-flip test of the mean and its inversion, on these test "
+        "images; paired t stands in brackets where too few replicates leave it unbounded. Over "
+        "images too: 95% interval for other replicates and other test images. Holm: over what the "
+        f"study preregistered ({_preregistered(context)}); of exploratory rows over the pairs and "
+        "ratios of a contrast, and nothing rests on it. Attainable p: the least that so many "
+        f"replicates can give. Power: of as many again against a true {stats.EFFECT:g} point, at "
+        "5%, by paired t with the measured spread. Failed: final trainings of the first and of the "
+        "second arm, where they differ with an exact McNemar p over replicates. Without them: "
+        "failed finals dropped. Within the margin: the exact 90% interval is; not corrected for "
+        "being many. Images: in how many replicates the first and the second is better by a "
+        "sign-flip test over test images (exact McNemar with one final), p at most .05 after Holm "
+        "over replicates."
     )
     columns = (
         CONTRAST, pair_by(context.label), RATIO, words("Kind", "kind"), words("n", "n"),
-        figure("Difference", "difference", sign=True), bounds(),
-        words("What it shows", "verdict"), *EXACT, p_value("Wilcoxon p", "p_wilcoxon"),
-        figure("Effect d_z", "dz", sign=True),
-        figure("Error reduction %", "relative_error_reduction", 1, sign=True),
-        figure("P(better)", "superiority"), Column("McNemar", _mcnemar_words),
-        words("Power", "power"),
+        figure("Difference", "difference", sign=True), Column("Exact 95% interval", exact_text),
+        words("What it shows", "verdict"), *EXACT, figure("Power", "power"),
+        bounds("Over images too", "crossed_"), Column("Failed", _failed), EQUIVALENT,
+        Column("Without them", _without), Column("Images", _images),
     )  # fmt: skip
     return Table.of("comparisons", "Paired comparisons", caption, rows, columns)
+
+
+def _preregistered(context: Context) -> str:
+    said = context.preregistered
+    if said.ratio is None:
+        return "nothing here"
+    return f"{', '.join(map(contrast_label, said.contrasts))} at {ratio_text(said.ratio)}"
+
+
+def _failed(row: Facts) -> str:
+    counts = f"{row['failures_a']} : {row['failures_b']} of {row['finals']}"
+    p = p_text(row["p_failures"])
+    return counts if p == ABSENT else f"{counts} (p {p})"
+
+
+def _without(row: Facts) -> str:
+    """The sensitivity analysis where it is another one."""
+    if not (row["failures_a"] or row["failures_b"]):
+        return ABSENT
+    shown = interval_text(row["finite_low"], row["finite_high"])
+    return f"{number(row['finite_difference'], sign=True)} ({shown}; n = {row['finite_n']})"
+
+
+def _images(row: Facts) -> str:
+    return f"{row['images_a_better']} : {row['images_b_better']} of {row['n']}"
 
 
 # Overall
 
 
 def overall_rows(collection: Collection, context: Context) -> list[Comparison]:
-    """Per confirmatory contrast: the equal-weight mean over pairs at the confirmatory ratio."""
-    ratio = CONFIRMATORY_RATIO
-    asked = [c for c in contrasts_of(context.arms) if c.confirmatory]
-    rows = [_overall_row(collection, context, c) for c in asked] if ratio in context.ratios else []
+    """Per main contrast of the profile: the equal-weight mean over pairs, Holm over contrasts."""
+    names, ratio = context.main
+    asked = [c for c in contrasts_of(context.arms) if c.name in names]
+    rows = [_overall_row(collection, context, c, ratio) for c in asked]
     adjusted = stats.holm([row["p"] for row in rows])
-    return [row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+    return [
+        row | {"p_holm": p, "verdict": _shown(collection, row | {"p_holm": p, "pair": ""})}
+        for row, p in zip(rows, adjusted, strict=True)
+    ]
 
 
-def _overall_row(collection: Collection, context: Context, contrast: Contrast) -> Comparison:
-    groups = []
-    for pair in context.pairs:
-        both = collection.paired(pair, CONFIRMATORY_RATIO, contrast.a, contrast.b)
-        groups.append((both[contrast.a] - both[contrast.b]).to_numpy())
-    interval = stats.pooled_interval(groups)
+def _overall_row(
+    collection: Collection, context: Context, contrast: Contrast, ratio: float
+) -> Comparison:
+    groups = [_differences(collection, contrast, pair, ratio) for pair in context.pairs]
+    test = stats.over_groups(groups)
     return {
         "contrast": contrast.name,
-        "ratio": CONFIRMATORY_RATIO,
+        "ratio": ratio,
+        "kind": context.kind(contrast.name, ratio),
         "pairs": sum(bool(len(group)) for group in groups),
         "pairs_expected": len(groups),
-        "n": interval.n,
-        **interval.facts("difference"),
-        "p": stats.pooled_sign_flip_p(groups),
-        "p_smallest": stats.smallest_p(interval.n),
-        "verdict": verdicts.contrast_words(contrast.label, interval),
+        "n": test.n,
+        **test.interval().facts("difference"),
+        "p": test.p(),
+        "p_attainable": stats.attainable_p(test.n),
     }
 
 
 def _overall_table(collection: Collection, context: Context) -> Table:
     rows = overall_rows(collection, context)
     caption = (
-        "Equal-weight mean over pairs, percentage points; interval by t with Satterthwaite's "
-        "degrees of freedom; exact p by flipping whole (pair, replicate) blocks; Holm over the "
-        "two contrasts. Ratios of one replicate share a dense net and are not pooled."
+        "Equal-weight mean over pairs, percentage points; exact interval and p by flipping whole "
+        "(pair, replicate) blocks. Where pairs differ in the gain, that counts as spread, so that "
+        "the interval is too wide rather than too narrow. Holm over these contrasts. Ratios of one "
+        "replicate share a dense net and are not pooled."
     )
     columns = (
-        CONTRAST, RATIO, count("Pairs", "pairs", "pairs_expected"), words("n", "n"),
-        figure("Difference", "difference", sign=True), bounds(),
-        words("What it shows", "verdict"), *EXACT,
+        CONTRAST, RATIO, words("Kind", "kind"), count("Pairs", "pairs", "pairs_expected"),
+        words("n", "n"), figure("Difference", "difference", sign=True),
+        bounds("Exact 95% interval"), words("What it shows", "verdict"), *EXACT,
     )  # fmt: skip
-    title = f"Over all pairs, ratio {ratio_text(CONFIRMATORY_RATIO)}"
+    title = f"Over all pairs, ratio {ratio_text(context.main[1])}"
     return Table.of("overall", title, caption, rows, columns, bare=["contrast"])
-
-
-# Against the paper
-
-
-def paper_rows(collection: Collection, context: Context) -> list[Comparison]:
-    """One row per number that the paper prints for a pair, ratio and arm of this profile."""
-    return [
-        _paper_row(collection, context, pair, info, number)
-        for pair, info in context.pairs.items()
-        if info.published
-        for number in paper.numbers(info.published)
-        if _asked(number, context, collection.ratios(pair))
-    ]
-
-
-def _asked(number: paper.Published, context: Context, ratios: list[float]) -> bool:
-    arms = number.what.split("-") if number.gain else [number.what]
-    known = set(arms) <= set(context.arms)
-    return known and (number.what == "dense" or number.ratio in ratios)
-
-
-def _paper_row(
-    collection: Collection, context: Context, pair: str, info: PairInfo, printed: paper.Published
-) -> Comparison:
-    values = _our_values(collection, pair, printed)
-    ours = stats.mean_interval(values)
-    prediction = stats.prediction_interval(values, paper.runs_per_number())
-    margin = verdicts.margin(info.published)
-    tost = stats.tost_p(values, printed.value, margin)
-    why_not = None if info.comparable else info.why_not
-    rule = (
-        verdicts.gain_verdict(printed.value, ours, tost, why_not)
-        if printed.gain
-        else verdicts.level_verdict(printed.value, prediction, tost, why_not)
-    )
-    return {
-        "pair": pair, "ratio": printed.ratio, "what": printed.what, "metric": printed.metric,
-        "ref": printed.ref, "published": printed.value, "n": ours.n,
-        **ours.facts("ours"), "prediction_low": prediction.low,
-        "prediction_high": prediction.high, "margin": margin, "p_tost": tost,
-        "verdict": rule.name, "rule": rule.rule, "rules_version": RULES_VERSION,
-    }  # fmt: skip
-
-
-def _our_values(collection: Collection, pair: str, printed: paper.Published) -> np.ndarray:
-    if not printed.gain:
-        return collection.series(pair, printed.ratio, printed.what, printed.metric).to_numpy()
-    a, _, b = printed.what.partition("-")
-    both = collection.paired(pair, printed.ratio, a, b, printed.metric)
-    return (both[a] - both[b]).to_numpy()
-
-
-def _is_gain(row: Facts) -> bool:
-    return "-" in row["what"]
-
-
-def _number_words(row: Facts) -> str:
-    if _is_gain(row):
-        return f"{contrast_label(row['what'])}, gain"
-    return f"{ARMS[row['what']].label}, {row['metric'].replace('top', 'top-')}"
-
-
-def _bounds(row: Facts, of: str = "") -> str:
-    return interval_text(row[f"{of}low"], row[f"{of}high"], sign=_is_gain(row))
-
-
-def _paper_table(collection: Collection, context: Context) -> Table:
-    rows = paper_rows(collection, context)
-    caption = (
-        "Percent, gains in percentage points. The prediction interval is where the mean of "
-        f"{paper.runs_per_number()} further runs of ours would fall; TOST tests that our mean is "
-        "within the margin of the printed one, taken as exact. Each verdict stands beside its "
-        f"rule (rules version {RULES_VERSION})."
-    )
-    columns = (
-        pair_by(context.label), RATIO, Column("Number", _number_words), words("Printed in", "ref"),
-        Column("Paper", lambda row: number(row["published"], sign=_is_gain(row))),
-        Column("Ours", lambda row: number(row["ours"], sign=_is_gain(row))), words("n", "n"),
-        Column("95% interval", _bounds),
-        Column("95% prediction interval", partial(_bounds, of="prediction_")), TOST,
-        words("Verdict", "verdict"), words("Rule", "rule"),
-    )  # fmt: skip
-    title = "The paper's numbers beside ours"
-    return Table.of("paper", title, caption, rows, columns, bare=["pair"])

@@ -11,7 +11,7 @@ from bench import paper
 from bench.collection import Collection
 from bench.columns import ARM, RATIO, figure, pair_by, words
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY_RATIO
+from bench.contrasts import MAIN_RATIO
 from bench.render import Table
 from bench.tables.shared import PURPOSES, cells, clocks, mean
 from bench.verdicts import NOT_COMPARABLE
@@ -47,7 +47,7 @@ def _row(
     def value(column: str, of: str = arm) -> float:
         return mean(collection, pair, ratio, of, column)
 
-    hours = paper.hours(context.pairs[pair].published) if ratio == CONFIRMATORY_RATIO else {}
+    hours = paper.hours(context.pairs[pair].published) if ratio == MAIN_RATIO else {}
     printed = hours.get(arm, np.nan)
     row: dict[str, Any] = {"pair": pair, "ratio": ratio, "arm": arm}
     row["n"] = len(collection.series(pair, ratio, arm, "seconds"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.collection import Collection
-from bench.columns import RATIO, TOST, bounds, figure, pair_by, words
+from bench.columns import EQUIVALENT, RATIO, bounds, figure, pair_by, words
 from bench.context import Context
 from bench.render import Table
 from bench.tables.shared import Judged, cells, gain, judged
@@ -22,12 +22,12 @@ def ratios(collection: Collection, context: Context) -> Table:
     rows = [_row(collection, pair, ratio, found) for pair, ratio, _ in asked]
     columns = (
         pair_by(context.label), RATIO, words("n", "n"), figure("SAFS - Vanilla", "gain", sign=True),
-        bounds(), figure("Paper", "published", sign=True), TOST, words("Verdict", "verdict"),
+        bounds(), figure("Paper", "published", sign=True), EQUIVALENT, words("Verdict", "verdict"),
         words("Rule", "rule"),
     )  # fmt: skip
     caption = (
-        "Mean paired difference of test top-1 in percentage points, with its paired-t interval. "
-        "TOST tests that it is within the margin of the printed gain. Ratios of one replicate "
+        "Mean paired difference of test top-1 in percentage points, with its exact interval. "
+        "Within the margin of the printed gain: the exact 90% interval is. Ratios of one replicate "
         f"share a dense network, so lines of a pair are not independent. Rules version "
         f"{RULES_VERSION}."
     )
@@ -37,7 +37,7 @@ def ratios(collection: Collection, context: Context) -> Table:
 
 def _row(collection: Collection, pair: str, ratio: float, known: Judged) -> dict[str, Any]:
     ours = gain(collection, pair, ratio, "safs")
-    absent = {"published": np.nan, "p_tost": np.nan, "margin": np.nan, "verdict": "", "rule": ""}
+    absent = {"published": np.nan, "equivalent": None, "margin": np.nan, "verdict": "", "rule": ""}
     found = known.get((pair, "safs-vanilla", "top1", ratio), absent)
     row = {"pair": pair, "ratio": ratio, "n": ours.n, **ours.facts("gain")}
     return row | {name: found[name] for name in absent} | {"rules_version": RULES_VERSION}

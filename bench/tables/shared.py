@@ -10,7 +10,7 @@ import numpy as np
 from bench import stats
 from bench.collection import Collection
 from bench.context import Context
-from bench.tables import comparisons as compare
+from bench.tables import printed
 from bench.verdicts import RULES_VERSION
 from safs.arms import ordered
 
@@ -37,17 +37,17 @@ VERDICTS = (
 
 
 def judged(collection: Collection, context: Context) -> Judged:
-    """The verdicts of :func:`bench.tables.comparisons.paper_rows`, to look up."""
-    rows = compare.paper_rows(collection, context)
+    """The verdicts of :func:`bench.tables.printed.rows`, to look up."""
+    rows = printed.rows(collection, context)
     return {(row["pair"], row["what"], row["metric"], row["ratio"]): row for row in rows}
 
 
 def gain(collection: Collection, pair: str, ratio: float, arm: str) -> stats.Interval:
-    """Mean paired difference to vanilla (points) and its interval; none for vanilla and dense."""
+    """Mean paired difference to vanilla (points), exact interval; none for vanilla and dense."""
     if arm in ("dense", "vanilla"):
-        return stats.mean_interval([])
+        return stats.exact_interval([])
     both = collection.paired(pair, ratio, arm, "vanilla")
-    return stats.mean_interval((both[arm] - both["vanilla"]).to_numpy())
+    return stats.exact_interval((both[arm] - both["vanilla"]).to_numpy())
 
 
 def mean(collection: Collection, pair: str, ratio: float, arm: str, column: str) -> float:

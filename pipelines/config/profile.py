@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from bench.contrasts import Preregistration
 from pipelines.config.reading import Sections, known, read_yaml
 from safs.arms import ARMS, everywhere
 from safs.errors import SafsError, did_you_mean, shown
@@ -101,7 +102,10 @@ class Reading(Spec):
 
 
 class Profile(Spec):
-    """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget."""
+    """A ``params.yaml``: which pairs, ratios, replicates and arms, and at what budget.
+
+    ``preregistered`` are the contrasts that it confirms; a profile without explores.
+    """
 
     profile: Name
     title: str
@@ -117,6 +121,7 @@ class Profile(Spec):
     cells: Annotated[dict[Name, Cell], Field(min_length=1)]
     arms: Some
     studies: Studies = Studies()
+    preregistered: Preregistration = Preregistration()
     readings: dict[Name, Reading] = Field(default_factory=dict)
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -152,6 +157,20 @@ class Profile(Spec):
         for study in (self.studies.activations, self.studies.algorithms):
             for name in study.cells:
                 known("cell of a study", name, self.cells)
+        return self
+
+    @model_validator(mode="after")
+    def _preregistered_is_run(self) -> Profile:
+        ratios = {cell.ratio for cell in self.cells.values()}
+        said = self.preregistered
+        if said.ratio is not None and said.ratio not in ratios:
+            listed = ", ".join(map(str, sorted(ratios)))
+            raise ValueError(f"preregistered.ratio {said.ratio} has no cell; ratios: {listed}")
+        for name in said.contrasts:
+            missing = [arm for arm in name.split("-") if arm not in self.arms]
+            if missing:
+                listed = f"{missing[0]} is not among arms: {', '.join(self.arms)}"
+                raise ValueError(f"preregistered contrast {name} is not run; {listed}")
         return self
 
     @property

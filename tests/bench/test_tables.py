@@ -69,8 +69,8 @@ def test_a_comparable_pair_is_not_marked(whole: Collection) -> None:
     table = tables.table1(whole, synthetic.context(pairs=pairs))
     assert "not comparable" not in table.markdown().lower()
     row = _row(table.frame, ratio=0.99, arm="safs")
-    assert (row["level_verdict"], row["gain_verdict"]) == ("not reproduced", "direction only")
-    assert "level: not reproduced; gain: direction only" in table.markdown()
+    assert (row["level_verdict"], row["gain_verdict"]) == ("not reproduced", "inconclusive")
+    assert "level: not reproduced; gain: inconclusive" in table.markdown()
     assert row["gain_rule"] in table.markdown() and row["rules_version"] == RULES_VERSION
 
 
@@ -162,7 +162,7 @@ def test_a_gap_shows_in_the_comparisons_alone(whole: Collection, tmp_path: Path)
     pd.testing.assert_frame_equal(before.loc[~touched, columns], after.loc[~touched, columns])
     row = _row(after, ratio=0.9, contrast="safs-vanilla")
     assert row["n"] == 2
-    assert row["verdict"] == "too few replicates (2) for a statement"
+    assert row["verdict"] == "no statement: 2 replicates exclude nothing, 6 can"
 
 
 def test_nothing_at_all_is_a_table_of_gaps(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from bench import paper, stats, verdicts
 from bench.collection import collect
 from bench.record import Record, pack
 from bench.stats import Interval
-from bench.tables import comparisons as compare
+from bench.tables import printed
 
-NONE = float("nan")
+NONE, INF = float("nan"), float("inf")
 
 
 def test_margins() -> None:
@@ -27,47 +27,47 @@ def test_margins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "low", "high", "n", "tost", "verdict"),
+    ("printed", "low", "high", "equivalent", "verdict"),
     [
-        (8.9, 6.0, 12.0, 5, 0.5, "reproduced"),
-        (8.9, 8.8, 8.85, 5, 0.01, "reproduced"),
-        (8.9, 2.0, 5.0, 5, 0.9, "direction only"),
-        (8.9, 9.5, 12.0, 5, 0.9, "direction only"),
-        (8.9, -1.0, 4.0, 5, 0.9, "not reproduced"),
-        (8.9, -4.0, -1.0, 5, 0.9, "contradicted"),
-        (-2.0, 1.0, 4.0, 5, 0.9, "contradicted"),
-        (8.9, -1.0, 20.0, 5, 0.9, "inconclusive"),
-        (8.9, 6.0, 12.0, 2, 0.01, "inconclusive"),
-        (8.9, NONE, NONE, 5, NONE, "inconclusive"),
-        (0.0, 1.0, 2.0, 5, 0.9, "not reproduced"),
+        (8.9, 6.0, 12.0, False, "reproduced"),
+        (8.9, 8.8, 8.85, True, "reproduced"),
+        (8.9, 2.0, 5.0, False, "direction only"),
+        (8.9, 9.5, 12.0, False, "direction only"),
+        (8.9, -1.0, 4.0, False, "not reproduced"),
+        (8.9, -4.0, -1.0, False, "contradicted"),
+        (-2.0, 1.0, 4.0, False, "contradicted"),
+        (8.9, -1.0, 20.0, False, "inconclusive"),
+        (8.9, -INF, INF, True, "inconclusive"),
+        (8.9, NONE, NONE, False, "inconclusive"),
+        (0.0, 1.0, 2.0, False, "not reproduced"),
     ],
 )
-def test_gain(printed: float, low: float, high: float, n: int, tost: float, verdict: str) -> None:
-    found = verdicts.gain_verdict(printed, Interval((low + high) / 2, low, high, n), tost)
+def test_gain(printed: float, low: float, high: float, equivalent: bool, verdict: str) -> None:
+    found = verdicts.gain_verdict(printed, Interval((low + high) / 2, low, high, 6), equivalent)
     assert found.name == verdict
     assert found.rule
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "n", "tost", "verdict"),
+    ("low", "high", "n", "equivalent", "verdict"),
     [
-        (77.0, 81.0, 5, 0.9, "reproduced"),
-        (79.5, 81.0, 5, 0.01, "reproduced"),
-        (80.0, 82.0, 5, 0.9, "not reproduced"),
-        (70.0, 90.0, 5, 0.9, "inconclusive"),
-        (77.0, 81.0, 2, 0.9, "inconclusive"),
-        (NONE, NONE, 5, NONE, "inconclusive"),
+        (77.0, 81.0, 5, False, "reproduced"),
+        (79.5, 81.0, 5, True, "reproduced"),
+        (80.0, 82.0, 5, False, "not reproduced"),
+        (70.0, 90.0, 5, False, "inconclusive"),
+        (77.0, 81.0, 2, False, "inconclusive"),
+        (NONE, NONE, 5, False, "inconclusive"),
     ],
 )
-def test_level(low: float, high: float, n: int, tost: float, verdict: str) -> None:
-    found = verdicts.level_verdict(79.2, Interval(79.0, low, high, n), tost)
+def test_level(low: float, high: float, n: int, equivalent: bool, verdict: str) -> None:
+    found = verdicts.level_verdict(79.2, Interval(79.0, low, high, n), equivalent)
     assert found.name == verdict
 
 
 def test_what_is_not_comparable_gets_no_verdict_and_says_why() -> None:
     ours = Interval(8.9, 8.0, 9.0, 10)
     for judge in (verdicts.gain_verdict, verdicts.level_verdict):
-        assert judge(8.9, ours, 0.001, "other data") == ("not comparable", "other data")
+        assert judge(8.9, ours, True, "other data") == ("not comparable", "other data")
 
 
 @settings(deadline=None)
@@ -76,7 +76,7 @@ def test_every_gain_gets_one_known_verdict(
     printed: float, low: float, width: float, n: int
 ) -> None:
     ours = Interval(low + width / 2, low, low + width, n)
-    assert verdicts.gain_verdict(printed, ours, 0.5).name in verdicts.VERDICTS
+    assert verdicts.gain_verdict(printed, ours, False).name in verdicts.VERDICTS
 
 
 def test_table_2_with_simulated_spread() -> None:
@@ -90,9 +90,9 @@ def test_table_2_with_simulated_spread() -> None:
             (0.0, "not reproduced"),
             (-5, "contradicted"),
         ):
-            values = true + noise - noise.mean()
-            tost = stats.tost_p(values, printed, verdicts.margin(pair))
-            found = verdicts.gain_verdict(printed, stats.mean_interval(values), tost)
+            test = stats.SignFlip(true + noise - noise.mean())
+            equivalent = test.within(printed, verdicts.margin(pair))
+            found = verdicts.gain_verdict(printed, test.interval(), equivalent)
             assert found.name == verdict
 
 
@@ -107,8 +107,8 @@ def _table2(folder: Path, shift: dict[str, float]) -> pd.Series[str]:
     blocks, order = rng.normal(0, 0.4, 6), np.random.default_rng(6).permutation(10_000)
     blocks -= blocks.mean()
     for run in runs:
-        printed = paper.published(pair, "table2", run.arm)["top1"]
-        level = printed + shift.get(run.arm, 0.0) + blocks[run.replicate] + rng.normal(0, 0.2)
+        level = paper.published(pair, "table2", run.arm)["top1"]
+        level += shift.get(run.arm, 0.0) + blocks[run.replicate] + rng.normal(0, 0.2)
         correct = order < round(100 * level)
         test = {"images": 10_000, "top1": correct.sum() / 10_000, "top5": 1.0, "loss": 1.0}
         found = synthetic.record(run.arm, 0.99, run.replicate, pair)
@@ -117,7 +117,7 @@ def _table2(folder: Path, shift: dict[str, float]) -> pd.Series[str]:
         Record.model_validate(values).write(run.path)
     about = {"label": "VGG-16", "published": pair, "comparable": True}
     context = synthetic.context(pairs={pair: about}, ratios=(0.99,), replicates=6, arms=arms)
-    rows = pd.DataFrame(compare.paper_rows(collect(runs), context))
+    rows = pd.DataFrame(printed.rows(collect(runs), context))
     return rows.set_index("what")["verdict"]
 
 
@@ -149,27 +149,49 @@ def test_table_2_with_simulated_runs_gets_the_verdicts_one_would_write(
         (1.0, 2.0, 6, "", "holds", "the claim's side"),
         (-2.0, -1.0, 6, "", "fails", "the other side"),
         (-1.0, 1.0, 6, "", "undecided", "holds 0"),
-        (1.0, 2.0, 5, "", "undecided", "cannot reach .05 with 5 replicates, 6 can"),
-        (1.0, 2.0, 2, "", "undecided", "fewer than 3"),
-        (NONE, NONE, 6, "", "undecided", "no spread"),
+        (0.0, 1.0, 6, "", "undecided", "holds 0"),
+        (-INF, INF, 5, "", "undecided", "fewer than 6 replicates: the exact interval is unbounded"),
+        (NONE, NONE, 0, "", "undecided", "(n = 0)"),
         (1.0, 2.0, 9, "the arm X was not run", "undecided", "the arm X was not run"),
     ],
 )
 def test_claims(low: float, high: float, n: int, missing: str, verdict: str, words: str) -> None:
-    found = verdicts.claim_verdict(Interval((low + high) / 2, low, high, n), missing)
+    found = verdicts.claim_verdict(Interval((low + high) / 2, low, high, n), missing=missing)
     assert found.name == verdict and words in found.rule
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "confirmed", "verdict"),
+    [
+        (1.0, 2.0, 0.03, "holds"),
+        (1.0, 2.0, 0.05, "holds"),
+        (-2.0, -1.0, 0.04, "fails"),
+        (1.0, 2.0, 0.0625, "undecided"),
+        (-2.0, -1.0, 0.0625, "undecided"),
+        (-1.0, 2.0, 0.6, "undecided"),
+    ],
+)
+def test_of_what_was_preregistered_holms_p_decides_too(
+    low: float, high: float, confirmed: float, verdict: str
+) -> None:
+    ours = Interval((low + high) / 2, low, high, 6)
+    found = verdicts.claim_verdict(ours, confirmed)
+    assert found.name == verdict
+    disagree = ours.side != 0 and verdict == "undecided"
+    assert ("Holm's p over the study is 0.062" in found.rule) == disagree
+    said = verdicts.contrast_words("SAFS - Vanilla", ours, confirmed)
+    assert said.startswith("undecided: ") == disagree
 
 
 @pytest.mark.parametrize(
     ("interval", "words"),
     [
         (Interval(NONE, NONE, NONE, 0), "no replicate has both runs"),
-        (Interval(3.0, NONE, NONE, 1), "too few replicates (1)"),
-        (Interval(3.0, 2.0, 4.0, 2), "too few replicates (2)"),
-        (Interval(0.0, NONE, NONE, 3), "no spread"),
-        (Interval(3.0, 1.0, 5.0, 3), "SAFS higher: 95% interval +1.00 to +5.00 points"),
-        (Interval(-3.0, -5.0, -1.0, 3), "Vanilla higher"),
-        (Interval(0.0, -1.0, 1.0, 3), "no difference shown"),
+        (Interval(3.0, -INF, INF, 1), "no statement: 1 replicates exclude nothing, 6 can"),
+        (Interval(3.0, -INF, INF, 5), "5 replicates exclude nothing"),
+        (Interval(3.0, 1.0, 5.0, 6), "SAFS higher: 95% interval +1.00 to +5.00 points"),
+        (Interval(-3.0, -5.0, -1.0, 6), "Vanilla higher"),
+        (Interval(0.0, -1.0, 1.0, 6), "no difference shown"),
     ],
 )
 def test_words_rest_on_the_interval(interval: Interval, words: str) -> None:

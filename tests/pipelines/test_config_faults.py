@@ -14,6 +14,7 @@ import yaml
 from pipelines.cli.main import main
 from pipelines.config.reading import MAX_BYTES, read_yaml
 from pipelines.config.study import load
+from pipelines.publishing import context
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ TINY = {
     "readings": {},
     "budget": {"pretrain": {}, "finetune": {}, "search": {}, "tune": {}},
 }
+SAID = {"ratio": 0.9, "contrasts": ["safs-vanilla"]}
 TEXT = yaml.safe_dump(TINY)
 
 
@@ -76,7 +78,18 @@ def changed(values, key, value):
 def test_the_profile_of_these_tests_is_valid(root):
     (root / PROFILE).write_text(TEXT)
     shutil.copy(ROOT / PAIR, root / PAIR)
-    assert load(Path(PROFILE), root).profile.replicates == 2
+    study = load(Path(PROFILE), root)
+    assert study.profile.replicates == 2 and context(study).preregistered.ratio is None
+
+
+def test_what_a_profile_preregisters_is_confirmatory(root):
+    said = SAID | {"margins": {"safs-vanilla": 1.5}}
+    (root / PROFILE).write_text(changed(TINY, "preregistered", said))
+    shutil.copy(ROOT / PAIR, root / PAIR)
+    about = context(load(Path(PROFILE), root))
+    assert about.preregistered.margin("safs-vanilla", 0.9) == 1.5
+    assert about.kind("safs-vanilla", 0.9) == "confirmatory"
+    assert about.kind("safs-vanilla", 0.8) == about.kind("safs-srelu", 0.9) == "exploratory"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +120,31 @@ def test_the_profile_of_these_tests_is_valid(root):
         ("acceleration", [], "acceleration: got []; expected an object"),
         ("studies/activations/operators", ["tanh"], "operators and cells go together"),
         ("studies/activations/cells", ["a", "a"], "cells: 'a' stands twice"),
+        (
+            "preregistered",
+            {"ratio": 0.9},
+            "contrasts and ratio go together; one of them is missing",
+        ),
+        (
+            "preregistered",
+            SAID | {"ratio": 0.5},
+            "preregistered.ratio 0.5 has no cell; ratios: 0.9",
+        ),
+        (
+            "preregistered",
+            SAID | {"contrasts": ["safs-vanila"]},
+            "unknown contrast 'safs-vanila'; did you mean 'safs-vanilla'?",
+        ),
+        (
+            "preregistered",
+            SAID | {"contrasts": ["safs-srelu"]},
+            "preregistered contrast safs-srelu is not run; srelu is not among arms: vanilla, safs",
+        ),
+        (
+            "preregistered",
+            SAID | {"margins": {"safs-vanilla": 0}},
+            "got 0; expected greater than 0",
+        ),
         ("profile", "../evil", "profile: got '../evil'; expected match pattern"),
         ("profile", "quick", "profile: got 'quick'; expected 'tiny', as the file lies there"),
         ("root", "/", "root: got '/'; expected '../../..'"),
