@@ -33,14 +33,15 @@ from safs.arms import ARMS, ordered
 from safs.errors import SafsError
 
 CAPTION = (
-    "Percent on the test images: mean ± sample standard deviation over the runs that ended well, "
-    "with their number where some failed; an empty cell is an arm that the reading does not "
-    "affect. The distance of a replicate is its mean absolute difference to the paper's Table 2 "
-    "over the arms that it prints, for arms that a reading does not affect the profile's own; "
-    "Distance is the mean over the replicates in which all of these ended well. Nearer or farther "
-    "is the mean difference of that distance to the profile's own reading in the same replicates, "
-    "with its 95 % paired-t interval, not corrected for being many. Where the data set is not the "
-    "paper's the distance says little about what the authors ran."
+    "Percent on the test images: mean ± sample standard deviation over replicates, each the mean "
+    "over its final trainings, of which a failed one counts as chance, with their number where "
+    "results are missing; an empty cell is an arm that the reading does not affect. The distance "
+    "of a replicate is its mean absolute difference to the paper's Table 2 over the arms that it "
+    "prints, for arms that a reading does not affect the profile's own; Distance is the mean over "
+    "the replicates in which all of these have a result. Nearer or farther is the mean difference "
+    "of that distance to the profile's own reading in the same replicates, with its 95 % paired-t "
+    "interval, not corrected for being many. Where the data set is not the paper's the distance "
+    "says little about what the authors ran."
 )
 
 
@@ -103,7 +104,7 @@ def _row(
 ) -> dict[str, Any]:
     pair, title, runs = reading
     row: dict[str, Any] = {"pair": pair, "ratio": ratio, "reading": name, "title": title}
-    row["n"] = int((runs.select(pair=pair, arm="dense")["status"] == "ok").sum())
+    row["n"] = len(runs.series(pair, ratio, "dense"))
     for arm in ordered(context.arms):
         values = runs.series(pair, ratio, arm)
         row[f"{arm}_n"] = len(values) if len(runs.select(pair=pair, arm=arm)) else np.nan
@@ -146,10 +147,10 @@ def _printed(context: Context, pair: str) -> dict[str, Any]:
 
 
 def _cell(row: Facts, arm: str) -> str:
-    """Mean and spread of an arm, and of how many runs if some failed."""
+    """Mean and spread of an arm, and of how many replicates if some have no result."""
     n, text = row[f"{arm}_n"], spread_text(row[f"{arm}_mean"], row[f"{arm}_sd"])
     if n == 0 and row["n"]:
-        return "all failed"
+        return "no result"
     return f"{text} (n = {n})" if row["n"] and n < row["n"] else text
 
 
