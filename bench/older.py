@@ -17,6 +17,9 @@ _OF_FINAL = ("reason", "test", "validation", "train")
 def record(values: object) -> object:
     """A record (:class:`bench.record.Record`) of version 1 as one of version 2.
 
+    Under the protocol of its time a run that failed had no value, so that it is told no number of
+    classes from which chance would follow.
+
     Raises:
         ValueError: what was written was changed, or says neither that it failed nor that it is ok.
     """
@@ -34,7 +37,8 @@ def record(values: object) -> object:
         final["weights"] = None if status == "failed" else digests.get("weights")
         parts["digests"] = {key: value for key, value in digests.items() if key != "weights"}
     reach = parts.get("connectivity")
-    parts["classes"] = reach.get("classes") if isinstance(reach, dict) else None
+    known = reach.get("classes") if isinstance(reach, dict) else None
+    parts["classes"] = known if status == "ok" else None
     return _without(parts, "status", sealed.DIGEST) | {"finals": [final]}
 
 

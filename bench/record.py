@@ -404,6 +404,9 @@ def _inconsistencies(record: Record) -> Iterator[Problem]:
         yield ("macs", "sparse"), record.macs.sparse, f"at most dense = {record.macs.dense}"
     if record.connectivity is not None:
         yield from _connectivity_problems(record.connectivity)
+        if record.classes not in (None, record.connectivity.classes):
+            expected = f"{record.classes}, as the record says elsewhere"
+            yield ("connectivity", "classes"), record.connectivity.classes, expected
 
 
 def _digest_problems(record: Record) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from bench.labs.schema import (
 from bench.record import Key, Parameters, Problem, Record
 from safs.arms import ARMS
 from safs.errors import SafsError, did_you_mean
-from safs.settings import LR, MOMENTUM, WEIGHT_DECAY
+from safs.settings import LR, MOMENTUM, PROTOCOL_VERSION, WEIGHT_DECAY
 from safs.spec import Recipe
 
 TOLERANCE = 1e-9
@@ -117,6 +117,8 @@ def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[P
         yield (*at, "profile"), record.profile, f"the file's profile {file.profile!r}"
     if record.protocol != file.protocol:
         yield (*at, "protocol"), record.protocol.model_dump(), "the file's protocol"
+    if record.history:
+        yield (*at, "history"), sorted(record.history), "{}: a lab file has no curves"
     for number, slot in enumerate(record.slots):
         if slot.own:
             own = (*at, "slots", str(number), "own")
@@ -222,14 +224,19 @@ def _summary_problems(file: LabFile) -> Iterator[Problem]:
     if [(c.pair, c.ratio) for c in file.cells] != [(c.pair, c.ratio) for c in wanted]:
         yield ("cells",), f"{len(file.cells)} cells", "one per pair and ratio, in order"
         return
+    older = file.protocol.version < PROTOCOL_VERSION
     for place, (cell, truth) in enumerate(zip(file.cells, wanted, strict=True)):
-        yield from _cell_problems(cell, truth, ("cells", str(place)))
+        yield from _cell_problems(cell, truth, ("cells", str(place)), older)
 
 
-def _cell_problems(cell: CellSummary, truth: CellSummary, at: tuple[str, ...]) -> Iterator[Problem]:
+def _cell_problems(
+    cell: CellSummary, truth: CellSummary, at: tuple[str, ...], older: bool
+) -> Iterator[Problem]:
+    """``older`` files know fewer contrasts."""
     if not _close(cell.sparsity, truth.sparsity):
         yield (*at, "sparsity"), cell.sparsity, f"{truth.sparsity}, from the counts of its runs"
-    if set(cell.gains) != set(truth.gains):
+    strange, missing = set(cell.gains) - set(truth.gains), set(truth.gains) - set(cell.gains)
+    if strange or (missing and not older):
         yield (*at, "gains"), sorted(cell.gains), f"the contrasts {', '.join(truth.gains)}"
         return
     for name, gain in cell.gains.items():

@@ -204,7 +204,8 @@ FREE_IF_TUNED = {
     RUN + r"recipe\.momentum": _none_or_between(0.1, 0.999),
     RUN + r"recipe\.weight_decay": _none_or_between(1e-5, 0.1),
 }
-DISPENSABLE = RUN + r"(schema|reason|connectivity|memory|macs|validation|train|bits|seconds\.of)"
+DISPENSABLE = RUN + r"(schema|connectivity|memory|macs|history|digest|bits|seconds\.of)"
+DISPENSABLE += r"|" + RUN + r"finals\.0\.(reason|validation|train|flow)"
 DISPENSABLE += r"|" + RUN + r"(acceleration|slots\.\d+\.own)"
 DISPENSABLE += r"|" + RUN + r"chain(\.(dense|mask|candidates|trials))?"
 DISPENSABLE += (
@@ -285,7 +286,7 @@ def allowed(name: str, how: str, inside: Any, key: Any, before: Any, arm: str) -
     now = inside[key]
     if now == before and isinstance(before, float):
         return True  # 0 for 0.0
-    if re.fullmatch(RUN + r"test\.top5", name):
+    if re.fullmatch(RUN + r"finals\.0\.test\.top5", name):
         return _share(now) and now >= inside["top1"]
     if re.fullmatch(RUN + r"parameters\.nonzero", name):
         return _count(now) and inside["layers"]["fc1"]["kept"] <= now <= before

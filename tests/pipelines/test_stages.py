@@ -112,7 +112,7 @@ def modified() -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in Path("runs").rglob("*") if p.is_file()}
 
 
-def test_test_images_are_opened_once_per_method_and_replicate(done):
+def test_test_images_are_opened_once_per_arm_and_replicate(done):
     runs = (len(ARMS) + len(SWEPT) + 1) * 2
     assert done.count == runs
     evaluate.run(study(), PAIR)
@@ -463,6 +463,51 @@ def test_a_run_goes_on_from_published_records(published, monkeypatch):
         shutil.move("elsewhere", "runs")
         for path, text in whole.items():
             path.write_bytes(text)
+
+
+def with_protocol(**switches: object) -> Study:
+    of = study()
+    protocol = of.profile.protocol.model_copy(update=switches)
+    return of.model_copy(update={"profile": of.profile.model_copy(update={"protocol": protocol})})
+
+
+def test_every_arm_has_its_finals(inline, tmp_path, monkeypatch):
+    """Three batch orders an arm, the first of them the one of a profile with one."""
+    monkeypatch.chdir(tmp_path)
+    before, of = inline.count, with_protocol(finals=3)
+    run_all(of)
+    place = Path(f"runs/smoke/evaluate/{PAIR}")
+    read = {path.stem: Record.read(path) for path in place.glob("*.json")}
+    assert inline.count - before == len(read), "test images are opened once for all finals"
+    for record in read.values():
+        one = record.arm == "dense" or record.arm in SWEPT
+        assert len(record.finals) == len(record.chain.finals) == (1 if one else 3)
+        assert len({final.weights for final in record.finals}) == len(record.finals)
+    orders = [
+        sealed.read(Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla{name}-r1.json"))["job"]
+        for name in ("", "-f1", "-f2")
+    ]
+    assert [job.pop("final") for job in orders] == [0, 1, 2]
+    assert orders[0] == orders[1] == orders[2], "they differ in batch order alone"
+    run_all(study())
+    for name, record in read.items():
+        alone = Record.read(place / f"{name}.json")
+        assert (alone.finals, alone.chain.finals) == (record.finals[:1], record.chain.finals[:1])
+    assert not list(Path("runs").rglob("*-f1-*"))
+
+
+def test_a_selected_trial_may_meet_the_test_images_itself(inline, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of = with_protocol(finals=2, reported="selected")
+    run_all(of)
+    place = Path(f"runs/smoke/evaluate/{PAIR}")
+    safs = Record.read(place / f"safs-{RATIO}-r0.json")
+    trace = sealed.read(Path(f"runs/smoke/tune/{PAIR}/{RATIO}/safs-tune-r0.json"))["trace"]
+    best = trace["trials"][trace["best"]]
+    assert len(safs.finals) == 1 and safs.epochs.final == best["epochs"]
+    assert safs.finals[0].validation.top1 == best["validation_top1"]
+    assert safs.recipe.model_dump(mode="json") == best["config"]
+    assert len(Record.read(place / f"vanilla-{RATIO}-r0.json").finals) == 2
 
 
 def test_the_activation_study_fills_every_slot_with_one_operator(done):

@@ -82,6 +82,21 @@ def test_order_depends_on_replicate_phase_and_epoch_alone():
     assert labels(0, "final", 0, 4) not in others
 
 
+def test_finals_differ_in_batch_order_alone():
+    fold = _fold(8, Augmentation(pad=2, flip=True))
+
+    def epoch(final, replicate=0):
+        order = BatchOrder(1, replicate, "final", final)
+        ((images, labels),) = order.batches(fold, 3, 8)
+        return labels.tolist(), images[labels.argsort()]
+
+    orders = [epoch(final)[0] for final in range(5)]
+    assert len({tuple(order) for order in orders}) == 5
+    assert all(torch.equal(epoch(0)[1], epoch(final)[1]) for final in range(5)), "same crops"
+    assert epoch(0)[0] == BatchOrder(1, 0, "final").draw(fold, 3).order.tolist()
+    assert epoch(2)[0] != epoch(2, replicate=1)[0]
+
+
 def test_crop_moves_images_inside_a_zero_border():
     batch = torch.arange(1.0, 10.0).view(1, 1, 3, 3).repeat(3, 1, 1, 1)
     shift = torch.tensor([[1, 1], [0, 1], [2, 0]])
