@@ -81,8 +81,9 @@ def _trained(study: Study, pair: Pair, stage: str) -> list[tuple[int, int]]:
     if stage == "fast":
         return every + [run for arm in here for run in found[arm]["search"]]
     if stage == "search":
-        shared = {ARMS[arm].search: arm for arm in found}
-        every += [run for name, arm in shared.items() if name for run in found[arm]["search"]]
+        shared = {layout.trace_names(arm).get("search"): arm for arm in found}
+        own = [arm for place, arm in shared.items() if place and place[0] == stage]
+        every += [run for arm in own for run in found[arm]["search"]]
     return every
 
 

@@ -53,7 +53,7 @@ def test_help_works_without_torch():
 
 def test_validate_works_without_torch(tmp_path):
     bad = tmp_path / "record.json"
-    bad.write_text('{"schema": 1}')
+    bad.write_text('{"schema": 2}')
     done = without_torch("validate", str(bad))
     assert done.returncode == 2
     assert f"{bad}: missing key 'pair'" in done.stderr and "Traceback" not in done.stderr
