@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bench.figures import PLOTS, Drawn
+from bench.figures.differences import ANSWERS
 from bench.labs import view as labs_view
 from bench.labs.forest import TITLE as FOREST
 from bench.labs.view import LabsView
@@ -41,6 +42,7 @@ HOW_TO_READ = {
 }
 
 ORDER = (
+    "figure-differences",
     "claims",
     "table1",
     "figure-accuracy",
@@ -120,7 +122,7 @@ def _figures(drawn: Mapping[str, Drawn]) -> list[Section]:
             data=f"{plot.name}.csv",
         )
         for plot in PLOTS
-        if plot.name in drawn
+        if plot.name in drawn and plot != ANSWERS
     ]
 
 

@@ -46,9 +46,9 @@ onload = () => {{
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_the_page_in_a_browser(whole: Collection, tmp_path: Path) -> None:
     about, traces = synthetic.context(), synthetic.traces()
-    drawn = figures.draw_all(whole, traces, about)
-    report.render(whole, compare.compare(whole, about), traces, about, drawn,
-                  tmp_path / "report.html")  # fmt: skip
+    made = compare.compare(whole, about)
+    drawn = figures.draw_all(whole, made, traces, about)
+    report.render(whole, made, traces, about, drawn, tmp_path / "report.html")
     (tmp_path / "frame.html").write_text(PAGE)
     done = subprocess.run(
         [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",

@@ -12,7 +12,7 @@ import synthetic
 from rich.console import Console
 from synthetic import PAIR
 
-from bench import figures, report
+from bench import figures, report, tables
 from bench.collection import Collection, collect
 from bench.figures import PLOTS, Drawn
 from bench.report import terminal
@@ -69,7 +69,9 @@ def damaged(folder: Path) -> Collection:
 
 @pytest.fixture(scope="module")
 def drawn(damaged: Collection) -> dict[str, Drawn]:
-    return figures.draw_all(damaged, synthetic.traces(), synthetic.context())
+    context = synthetic.context()
+    made = compare.compare(damaged, context)
+    return figures.draw_all(damaged, made, synthetic.traces(), context)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +115,13 @@ def test_every_value_is_escaped(html: str) -> None:
 
 def test_the_summary_says_what_may_not_be_claimed(html: str) -> None:
     text = " ".join(html.split())
-    assert "SAFS - Vanilla (exploratory): mean difference" in text
+    answers = text[text.index('<dl class="answers">') :].split("</dl>")[0]
+    assert answers.count("<dt>") == answers.count("<dd>") == 3
+    assert "<dt>Does SAFS beat vanilla pruning?</dt>" in answers
+    assert answers.count('<span class="kind">exploratory</span> At 99%, SAFS - ') == 2
+    assert "a replicate of SAFS took 18.4 seconds, one of vanilla 2.0 seconds" in answers
+    assert "(factor 9.2 in epochs, factor 9.2 in time)" in answers
     assert "nothing was preregistered, so every comparison explores" in text
-    assert "Exploratory, LeNet-5 / MNIST-5k at 99%, points with 95% interval: SAFS - St" in text
     assert "no statement: 3 replicates exclude nothing, 6 can" in text
     assert "; 1 and 0 of 3 final trainings failed and count as chance, without them" in text
     assert "with 3 paired replicates the exact test cannot give p &lt; .05" in text
@@ -131,7 +137,8 @@ def test_verdicts_come_first_and_the_claims_right_after(html: str) -> None:
     assert places == sorted(places)
     undecided = re.findall(r'undecided">undecided</span> (\d+)', text)
     assert sum(map(int, undecided[:3])) == len(claims.CLAIMS)
-    assert html.index("<h3>Verdicts</h3>") < html.index("<h3>What was found</h3>")
+    assert html.index('class="answers"') < html.index("<h3>Verdicts</h3>")
+    assert html.index('id="figure-differences"') < html.index('id="claims"')
     assert html.index('id="claims"') < html.index('id="table1"')
 
 
@@ -146,7 +153,8 @@ def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
     found = synthetic.collection(tmp_path, arms=arms)
     context = synthetic.context(arms=arms)
     claimed = claims.table(found, synthetic.traces(), context)
-    made = report.findings(found, compare.compare(found, context), claimed, context)
+    costs = tables.build(found, context)["cost"]
+    made = report.findings(found, compare.compare(found, context), claimed, costs, context)
     assert not any("not told apart" in line for line in made.not_claimable)
     assert not any("random choice" in line for line in made.not_claimable)
 
