@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from bench import figures, report, tables
 from bench.collection import Collection, collect
 from bench.figures import PLOTS, Drawn
 from bench.report import terminal
-from bench.report.sections import ORDER
+from bench.report.sections import LEAD, ORDER
 from bench.tables import claims
 from bench.tables import comparisons as compare
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
-VOID = {"meta", "link", "br", "path", "use", "rect"}
+VOID = {"meta", "link", "br", "path", "use", "rect", "input"}
 
 
 class Outline(HTMLParser):
@@ -140,6 +141,33 @@ def test_verdicts_come_first_and_the_claims_right_after(html: str) -> None:
     assert html.index('class="answers"') < html.index("<h3>Verdicts</h3>")
     assert html.index('id="figure-differences"') < html.index('id="claims"')
     assert html.index('id="claims"') < html.index('id="table1"')
+
+
+def test_a_claim_has_its_verdict_first_and_its_details_folded(html: str) -> None:
+    part = html[html.index('id="claims"') :].split("</section>")[0]
+    assert part.count('<table class="sortable claims"') == len(claims.LISTS)
+    assert part.count("<details>") == len(claims.CLAIMS)
+    first = part[part.index("<tbody>") :].split("</tr>")[0]
+    assert first.index("undecided") < first.index("SAFS beats vanilla pruning")
+    folded = first[first.index("<details>") :]
+    assert "<dt>Exact p</dt><dd>" in folded and "<dt>Why</dt><dd>" in folded
+
+
+def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html: str) -> None:
+    part = html[html.index('id="comparisons"') :].split("</section>")[0]
+    made = compare.compare(damaged, synthetic.context()).contrasts
+    folded = len(made.view.columns) - len(LEAD["comparisons"])
+    assert part.count('<th scope="col" class="more">') == folded > 0
+    link = re.search(r'href="data:text/csv;base64,([^"]+)"><code>(.*?)</code>', part)
+    assert link is not None and link[2] == "comparisons/comparisons.csv"
+    assert b64decode(link[1]).decode() == made.csv()
+
+
+def test_columns_shown_at_first_exist(damaged: Collection) -> None:
+    context = synthetic.context()
+    tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context).tables]
+    found = {table.name: set(table.view) for table in tables_}
+    assert all(set(columns) <= found[name] for name, columns in LEAD.items())
 
 
 def test_what_is_said_under_a_figure_is_there(html: str, drawn: dict[str, Drawn]) -> None:
