@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,11 @@ from synthetic import PAIR, RATIOS, SHOWN_ARMS
 from bench import figures, stats
 from bench.collection import Collection, collect
 from bench.context import Context
-from bench.figures import PLOTS, Drawn, forest
+from bench.figures import PLOTS, Drawn, accuracy, forest, style
 from bench.figures.forest import Row
 from bench.tables.comparisons import compare
 from bench.traces import Traces
+from safs.operators import OPERATORS
 from safs.rows import SearchTrace
 
 SWEPT = ("all_swish", "all_tanh")
@@ -99,6 +103,36 @@ def test_accuracy_shows_every_run_of_the_arms_and_no_study(
     frame = drawn["accuracy"].frame
     assert set(frame["arm"]) == set(SHOWN_ARMS)
     assert len(frame) == 3 + 3 * 3 * 5 and frame["top1"].isna().sum() == 0
+
+
+def test_accuracy_marks_a_collapse_and_keeps_its_axis(drawn: dict[str, Drawn]) -> None:
+    low, high = accuracy.limits(np.array([50.0, 51, 52, 53, 54, 55, 56, 10]))
+    assert 49 < low < 50 and 56 < high < 57
+    alike = accuracy.limits(np.full(4, 9.8))
+    assert alike[0] < 9.8 < alike[1]
+    assert ">10.0</text>" in drawn["accuracy"].svg, "chance, of the run that failed"
+
+
+def test_accuracy_has_few_colours(drawn: dict[str, Drawn]) -> None:
+    assert len(set(re.findall(r"#[0-9a-f]{6}", drawn["accuracy"].svg)) - {"#888888"}) <= 8
+    assert {style.colour(place) for place, _ in accuracy.KINDS.values()} <= set(style.PALETTE)
+
+
+def test_operators_say_what_was_tried_and_what_won_alone(runs: Collection) -> None:
+    own = [t for t in synthetic.traces().search if t.algorithm == "lahc" and t.ratio == 0.99]
+    tried = Counter(name for t in own for e in t.evaluations for name in e.chromosome)
+    most = {OPERATORS[name].label for name, n in tried.items() if n == max(tried.values())}
+    traces = synthetic.traces()
+    said = draw(runs, traces, synthetic.context(swept=SWEPT))["operators"].words
+    assert f"tried {' and '.join(sorted(most))} most often" in said
+    assert f"in {100 * max(tried.values()) / tried.total():.1f}% of all" in said
+    assert "was not searched" in said
+    alone = tuple(synthetic.single_trace(r, best) for r, best in enumerate(("srs", "srs", "tanh")))
+    traces = dataclasses.replace(traces, others=alone)
+    drawn = draw(runs, traces, synthetic.context(swept=SWEPT))["operators"]
+    assert "best single operator is most often SRS, in 2 of 3 replicates" in drawn.words
+    rows = drawn.frame[(drawn.frame["ratio"] == 0.99) & (drawn.frame["operator"] == "tanh")]
+    assert set(rows["best_single"]) == {1} and set(rows["singles"]) == {3}
 
 
 def test_learned_is_alpha_f_of_beta_x_at_the_highest_ratio(drawn: dict[str, Drawn]) -> None:
