@@ -158,6 +158,15 @@ def interval_text(low: float, high: float, digits: int = 2, sign: bool = True) -
     return f"{number(low, digits, sign)} to {number(high, digits, sign)}"
 
 
+def hours_text(hours: float) -> str:
+    """A time as people say it: in seconds, minutes or hours."""
+    if not math.isfinite(hours):
+        return ABSENT
+    if hours < 1 / 60:
+        return f"{3600 * hours:.1f} seconds"
+    return f"{60 * hours:.1f} minutes" if hours < 1 else f"{hours:.1f} hours"
+
+
 def p_text(p: float) -> str:
     """A p value with its natural precision; no stars."""
     if not math.isfinite(p):

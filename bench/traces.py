@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.record import HISTORY, Record
+from safs.arms import ARMS
 from safs.rows import SearchTrace, TuneTrace
 
 
@@ -125,3 +126,25 @@ def operator_frequency(traces: Iterable[SearchTrace]) -> pd.DataFrame:
     keys = ["pair", "ratio", "algorithm", "place", "slot", "operator"]
     frame = pd.DataFrame(rows, columns=[*keys, "count"])
     return frame.groupby(keys, sort=True)["count"].sum().reset_index()
+
+
+SINGLES = ARMS["best_single_hpo"].search
+"""The search that tries one operator everywhere, each in turn."""
+
+
+def single_wins(traces: Iterable[SearchTrace]) -> pd.DataFrame:
+    """Which operator was best as the only one, over the searches that try one operator everywhere.
+
+    One row per (pair, ratio, operator): ``best_single`` is in how many of ``singles`` searches, one
+    per replicate, it had the lowest loss. Operators that never won have 0.
+    """
+    own = [t for t in traces if t.algorithm == SINGLES and t.best is not None]
+    rows = [
+        {"pair": t.pair, "ratio": t.ratio, "operator": operator, "singles": 1}
+        | {"best_single": int(t.evaluations[t.best or 0].chromosome[0] == operator)}
+        for t in own
+        for operator in t.operators
+    ]
+    keys = ["pair", "ratio", "operator"]
+    frame = pd.DataFrame(rows, columns=[*keys, "best_single", "singles"])
+    return frame.groupby(keys, sort=True)[["best_single", "singles"]].sum().reset_index()

@@ -13,6 +13,7 @@ from bench.figures import (
     activations,
     algorithms,
     compression,
+    differences,
     flow,
     learned,
     operators,
@@ -22,10 +23,13 @@ from bench.figures import (
 )
 from bench.figures.plot import FigureSource, Frame, Plot
 from bench.render import csv_text
+from bench.tables.comparisons import Comparisons
 from bench.traces import Traces
 from safs.files import write_text
 
 PLOTS: tuple[Plot, ...] = (
+    differences.ANSWERS,
+    differences.PLOT,
     accuracy.PLOT,
     learned.PLOT,
     activations.PLOT,
@@ -54,9 +58,11 @@ class Drawn:
         return {name: write_text(folder / name, text) for name, text in texts.items()}
 
 
-def draw_all(collection: Collection, traces: Traces, context: Context) -> dict[str, Drawn]:
+def draw_all(
+    collection: Collection, comparisons: Comparisons, traces: Traces, context: Context
+) -> dict[str, Drawn]:
     """Every figure that the profile has data for, by name; the others are left out."""
-    source = FigureSource(collection, traces, context)
+    source = FigureSource(collection, comparisons, traces, context)
     frames = ((plot, plot.data(source)) for plot in PLOTS)
     return {plot.name: _drawn(plot, frame, context) for plot, frame in frames if not frame.empty}
 

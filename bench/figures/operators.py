@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from bench.context import Context
-from bench.figures.plot import FigureSource, Frame, Plot, grid
+from bench.figures.plot import FigureSource, Frame, Plot, grid, main_ratio
 from bench.render import ratio_text
-from bench.traces import operator_frequency
+from bench.traces import operator_frequency, single_wins
 from safs.operators import OPERATORS, label
 
 if TYPE_CHECKING:
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 
 
 def data(source: FigureSource) -> Frame:
-    """How often each operator stood in each slot, over all candidates and replicates."""
-    return operator_frequency(source.own_searches)
+    """How often each operator stood in each slot, over all candidates and replicates.
+
+    Beside it, the same in every slot, in how many replicates the operator was best as the only one.
+    """
+    tried, won = operator_frequency(source.own_searches), single_wins(source.traces.others)
+    frame = tried.merge(won, how="left", on=["pair", "ratio", "operator"])
+    counts = ["best_single", "singles"]
+    return frame.astype(dict.fromkeys(counts, "float64")).fillna(dict.fromkeys(counts, 0))
 
 
 def draw(frame: Frame, context: Context) -> Figure:
@@ -37,6 +44,35 @@ def draw(frame: Frame, context: Context) -> Figure:
     if bar.solids is not None:  # matplotlib would embed a bitmap
         bar.solids.set(rasterized=False, edgecolor="face")
     return figure
+
+
+def words(frame: Frame, context: Context) -> str:
+    """Which operator the searches tried most, and which won as the only one, pair by pair."""
+    said = []
+    for pair, rows in main_ratio(frame).groupby("pair", sort=False):
+        ratio = ratio_text(rows["ratio"].iloc[0])
+        tried = rows.groupby("operator")["count"].sum()
+        share = 100 * tried.max() / max(tried.sum(), 1)
+        said.append(
+            f"{context.label(str(pair))} at {ratio}: the searches tried "
+            f"{_most(tried)} most often, in {share:.1f}% of all candidates' slots (evenly, each of "
+            f"{len(tried)} operators would have {100 / len(tried):.1f}%); {_won(rows)}."
+        )
+    return " ".join(said)
+
+
+def _won(rows: Frame) -> str:
+    won = rows.drop_duplicates("operator").set_index("operator")
+    if not won["singles"].any():
+        return "which is best as the only operator was not searched"
+    wins, of = int(won["best_single"].max()), int(won["singles"].max())
+    most = _most(won["best_single"])
+    return f"the best single operator is most often {most}, in {wins} of {of} replicates"
+
+
+def _most(counts: pd.Series[float]) -> str:
+    """The operators with the highest count."""
+    return " and ".join(label(str(name)) for name in counts.index[counts == counts.max()])
 
 
 def _panel(ax: Axes, rows: Frame, top: int) -> Any:
@@ -75,4 +111,5 @@ PLOT = Plot(
     "an arm with activations found by stage 1",
     data,
     draw,
+    words,
 )

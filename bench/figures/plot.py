@@ -11,6 +11,7 @@ import pandas as pd
 from bench.collection import Collection
 from bench.context import Context
 from bench.figures import style
+from bench.tables.comparisons import Comparisons
 from bench.traces import Traces
 from safs.rows import SearchTrace
 
@@ -28,6 +29,7 @@ class FigureSource:
     """Everything that a figure can be made from."""
 
     collection: Collection
+    comparisons: Comparisons
     traces: Traces
     context: Context
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from bench.contrasts import MAIN, contrast_label
 from bench.figures import style
+from bench.figures.forest import NONE, Row, panel
 from bench.render import ratio_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 TITLE = "Gain of SAFS in every lab"
 HOW_TO_READ = (
@@ -52,29 +50,16 @@ def draw(frame: pd.DataFrame, label: Callable[[str], str]) -> str:
                 own = (asked["pair"] == pair) & (asked["contrast"] == contrast)
                 rows = asked[own & (asked["ratio"] == ratio)]
                 ax.set_visible(not rows.empty)
-                _panel(ax, rows, names)
+                lines = [_row(row, names.index(str(row.lab))) for row in rows.itertuples()]
+                panel(ax, lines, len(names))
                 ax.set_title(f"{label(pair)}, {ratio_text(ratio)}\n{contrast_label(contrast)}")
             shown = next(ax for ax in row if ax.get_visible())
             shown.set_yticks(range(len(names)), names)
         return style.svg(figure, "labs", TITLE, HOW_TO_READ)
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
-    for row in rows.itertuples():
-        _mark(ax, row, names.index(str(row.lab)))
-    ax.axvline(0, color=style.INK, linewidth=0.8, linestyle=":")
-    ax.set_yticks([])
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_xlabel("Percentage points")
-    ax.grid(axis="y", visible=False)
-
-
-def _mark(ax: Axes, row: Any, y: int) -> None:
-    """One line: the interval where there is one, and the mean."""
+def _row(row: Any, y: int) -> Row:
+    """A lab, the pooled effect or the paper's number as a line."""
     place, shape = {LAB: (5, "s"), POOLED: (2, "D"), PAPER: (7, "X")}[row.row]
-    colour = style.colour(place)
-    if row.high == row.high:  # not NaN
-        ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2)
-    if row.gain == row.gain:
-        inside = colour if row.pooled or row.row == POOLED else "none"
-        ax.scatter([row.gain], [y], marker=shape, s=36, edgecolors=colour, color=inside, zorder=3)
+    filled = bool(row.pooled) or row.row == POOLED
+    return Row(y, row.gain, (row.low, row.high), NONE, style.colour(place), shape, filled)

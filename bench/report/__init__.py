@@ -58,10 +58,12 @@ def render(
     )
     template = environment.from_string(_asset("report.html.j2"))
     claimed = claims.table(collection, traces, context)
-    shown = [claimed, *tables.build(collection, context).values(), *more]
+    built = tables.build(collection, context)
+    shown = [claimed, *built.values(), *more]
     page = template.render(
         context=context,
-        findings=findings(collection, comparisons, claimed, context),
+        findings=findings(collection, comparisons, claimed, built["cost"], context),
+        answers=Markup(drawn["answers"].svg) if "answers" in drawn else None,
         sections=sections(shown, comparisons, drawn, labs),
         left_out=left_out(drawn),
         arms=[ARMS[name] for name in ordered(context.arms)],

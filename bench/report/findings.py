@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,9 @@ import pandas as pd
 
 from bench import stats
 from bench.collection import Collection
-from bench.columns import exact_text
 from bench.context import Context
-from bench.contrasts import CONFIRMATORY, MAIN_RATIO, contrast_label
-from bench.render import Table, number, p_text, ratio_text
+from bench.contrasts import CONFIRMATORY, CONTRASTS, MAIN_RATIO, contrast_label
+from bench.render import Table, hours_text, number, p_text, ratio_text
 from bench.tables.claims import LISTS
 from bench.tables.comparisons import Comparisons
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
@@ -31,25 +31,40 @@ class Claimed:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A main question, whether it was preregistered, and a sentence per pair that answers it."""
+
+    question: str
+    kind: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Findings:
-    """The summary on top of the report: counts of verdicts, sentences found, and warnings.
+    """The summary on top of the report: answers, cost, counts of verdicts, and warnings.
 
     ``verdicts`` are on the paper's numbers, ``claims`` are the claims list by list.
     """
 
-    headline: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    costs: tuple[str, ...]
     verdicts: tuple[tuple[str, int], ...]
     claims: tuple[Claimed, ...]
     not_claimable: tuple[str, ...]
 
 
 def findings(
-    collection: Collection, comparisons: Comparisons, claimed: Table, context: Context
+    collection: Collection,
+    comparisons: Comparisons,
+    claimed: Table,
+    cost: Table,
+    context: Context,
 ) -> Findings:
-    """The summary of a profile; ``claimed`` is the table of claims."""
+    """The summary of a profile; ``claimed`` is the table of claims, ``cost`` that of cost."""
     counts = Counter(row["verdict"] for row in comparisons.paper.frame.to_dict("records"))
     return Findings(
-        tuple(_headlines(comparisons, context)),
+        tuple(_answers(comparisons, context)),
+        tuple(_costs(cost, context)),
         tuple((name, counts[name]) for name in VERDICTS if name in counts),
         tuple(_claims(claimed, context)),
         tuple(_limits(collection, comparisons, context)),
@@ -79,26 +94,33 @@ def _main_rows(comparisons: Comparisons, context: Context) -> pd.DataFrame:
     return frame[frame["contrast"].isin(names) & (frame["ratio"] == ratio)]
 
 
-def _headlines(comparisons: Comparisons, context: Context) -> Iterator[str]:
-    """A sentence per main comparison, then one line of the others at that ratio per pair."""
-    shown = _main_rows(comparisons, context)
-    if shown.empty:
-        yield "Neither what was preregistered nor the paper's main comparison was run."
-    yield from (_sentence(row, context) for row in shown.to_dict("records"))
-    for pair in context.pairs:
-        yield from _others(comparisons, context, pair)
+def _answers(comparisons: Comparisons, context: Context) -> Iterator[Answer]:
+    """Every main question, with a sentence per pair."""
+    rows = _main_rows(comparisons, context).to_dict("records")
+    names, ratio = context.main
+    for contrast in (c for c in CONTRASTS if c.name in names):
+        own = (row for row in rows if row["contrast"] == contrast.name and row["n"])
+        said = tuple(_sentence(row, context) for row in own)
+        kind = context.kind(contrast.name, ratio)
+        question = contrast.question[0].upper() + contrast.question[1:]
+        yield Answer(question, kind, said or (f"Not run at {ratio_text(ratio)}.",))
 
 
 def _sentence(row: Row, context: Context) -> str:
-    where = f"{context.label(row['pair'])} at {ratio_text(row['ratio'])}"
+    """What a comparison says, with its mean, replicates and p."""
     p = f"exact p {p_text(row['p'])}"
     if row["kind"] == CONFIRMATORY:
         p += f", Holm p {p_text(row['p_holm'])}"
     return (
-        f"{where}, {contrast_label(row['contrast'])} ({row['kind']}): mean difference "
-        f"{number(row['difference'], sign=True)} points over {row['n']} replicates; "
-        f"{row['verdict']} ({p}, attainable {p_text(row['p_attainable'])}){_beside(row)}."
+        f"{_where(row['pair'], context)}, {contrast_label(row['contrast'])}: {row['verdict']} "
+        f"(mean {number(row['difference'], sign=True)} points, n = {row['n']}, {p}){_beside(row)}."
     )
+
+
+def _where(pair: str, context: Context) -> str:
+    """The main ratio, and the pair where the profile has several."""
+    ratio = ratio_text(context.main[1])
+    return f"{context.label(pair)} at {ratio}" if len(context.pairs) > 1 else f"At {ratio}"
 
 
 def _beside(row: Row) -> str:
@@ -116,19 +138,26 @@ def _beside(row: Row) -> str:
     return said
 
 
-def _others(comparisons: Comparisons, context: Context, pair: str) -> Iterator[str]:
-    frame, (names, ratio) = comparisons.contrasts.frame, context.main
-    if frame.empty:
-        return
-    here = (frame["pair"] == pair) & (frame["ratio"] == ratio) & ~frame["contrast"].isin(names)
-    found = [
-        f"{contrast_label(row['contrast'])} {number(row['difference'], sign=True)} "
-        f"({exact_text(row)})"
-        for row in frame[here & (frame["n"] > 0)].to_dict("records")
-    ]
-    if found:
-        where = f"{context.label(pair)} at {ratio_text(ratio)}"
-        yield f"Exploratory, {where}, points with 95% interval: {'; '.join(found)}."
+def _costs(cost: Table, context: Context) -> Iterator[str]:
+    """What SAFS took a replicate at the main ratio, and how many times vanilla, pair by pair."""
+    rows = {
+        (row["pair"], row["arm"]): row
+        for row in cost.frame.to_dict("records")
+        if row["ratio"] == context.main[1] and row["n"]
+    }
+    for pair in context.pairs:
+        safs, vanilla = rows.get((pair, "safs")), rows.get((pair, "vanilla"))
+        if safs and vanilla:
+            yield (
+                f"{_where(pair, context)}, a replicate of SAFS took "
+                f"{hours_text(safs['hours'])}, one of vanilla {hours_text(vanilla['hours'])} "
+                f"({_factor(safs['epochs_factor'])} in epochs, "
+                f"{_factor(safs['hours_factor'])} in time)."
+            )
+
+
+def _factor(value: float) -> str:
+    return f"factor {number(value, 1)}" if math.isfinite(value) else "no comparable factor"
 
 
 # What may not be claimed

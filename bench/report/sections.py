@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from bench.figures import PLOTS, Drawn
+from bench.figures.differences import ANSWERS
 from bench.labs import view as labs_view
 from bench.labs.forest import TITLE as FOREST
 from bench.labs.view import LabsView
@@ -17,9 +19,10 @@ from bench.tables.comparisons import Comparisons
 HOW_TO_READ = {
     "claims": "Statements, whatever the data set: does each hold here? Three lists: the paper's "
     "that it tests, the paper's that it does not, and ours. Undecided is no verdict against a "
-    "claim; the reason beside it says what is missing.",
-    "table1": "Compare SAFS with vanilla and SReLU at the same ratio; a gain smaller than the "
-    "spread says little. The paper's values stand beside ours only where it prints them.",
+    "claim; what is folded under it says what is missing.",
+    "table1": "Compare SAFS with vanilla and SReLU at the same ratio. ± is the spread of masks, "
+    "and a gain has an interval of its own. The paper's values stand beside ours only where it "
+    "prints them.",
     "table2": "Stage 1 and Stage 2 are SAFS with one stage left out. Arms with HPO in their name "
     "are not in the paper: they get the tuning without the search.",
     "ratios": "The paper prints three gains for VGG-16 on CIFAR-10; at 99% every pair has one.",
@@ -40,7 +43,43 @@ HOW_TO_READ = {
     **labs_view.HOW_TO_READ,
 }
 
+SHORT = {
+    "claims": "Claims",
+    "table1": "Accuracy",
+    "comparisons": "Comparisons",
+    "figure-operators": "Search",
+    "cost": "Cost",
+}
+"""What the bar links to beside the answers and the contents, and what it calls that."""
+
+_ACCURACY = (
+    "Ratio", "Arm", "n", "Top-1 %", "Gain over vanilla", "95% interval", "Paper top-1",
+    "Paper gain", "Verdict",
+)  # fmt: skip
+LEAD = {
+    "table1": _ACCURACY,
+    "table2": _ACCURACY,
+    "comparisons": (
+        "Contrast", "Ratio", "n", "Difference", "Exact 95% interval", "What it shows",
+    ),
+    "overall": ("Contrast", "Pairs", "n", "Difference", "Exact 95% interval", "What it shows"),
+    "cost": (
+        "Ratio", "Arm", "Epochs", "Epochs / vanilla", "Hours", "Hours / vanilla",
+        "Paper hours / vanilla",
+    ),
+}  # fmt: skip
+"""The columns of a wide table that are shown at first; where there are several pairs, theirs too.
+
+The page has a switch that shows the others. Tables that are not here show all of theirs.
+"""
+FOLDERS = {
+    **dict.fromkeys(("claims", "comparisons", "overall", "paper"), "comparisons"),
+    **dict.fromkeys(("labs", "labs_each"), "figures"),
+}
+"""Where a table's file is; the others are in ``tables``."""
+
 ORDER = (
+    "figure-differences",
     "claims",
     "table1",
     "figure-accuracy",
@@ -74,7 +113,9 @@ ORDER = (
 class Section:
     """A part of the page: a table or a figure under a heading, and how to read it.
 
-    ``words`` are said under a figure, ``data`` names the file with its numbers.
+    ``short`` is its name in the bar, empty where the bar leaves it out; ``words`` are said under a
+    figure, ``lead`` are the columns of a wide table that are shown at first. ``data`` names the
+    file with its numbers, ``csv`` is the file itself as a link, for tables.
     """
 
     anchor: str
@@ -83,7 +124,13 @@ class Section:
     table: Table | None = None
     svg: Markup | None = None
     words: str = ""
+    lead: tuple[str, ...] = ()
     data: str = ""
+    csv: str = ""
+
+    @property
+    def short(self) -> str:
+        return SHORT.get(self.anchor, "")
 
 
 def sections(
@@ -104,8 +151,20 @@ def left_out(drawn: Mapping[str, Drawn]) -> list[str]:
 
 
 def _table(table: Table) -> Section:
-    how = HOW_TO_READ[table.name]
-    return Section(table.name, table.title, how, table, data=f"{table.name}.csv")
+    """A table; its CSV travels in the page, as a link to a file beside it would break."""
+    name, packed = table.name, b64encode(table.csv().encode()).decode()
+    lead = LEAD.get(name, ())
+    if lead and "Pair" in table.view and table.view["Pair"].nunique() > 1:
+        lead = ("Pair", *lead)
+    return Section(
+        name,
+        table.title,
+        HOW_TO_READ[name],
+        table,
+        lead=lead,
+        data=f"{FOLDERS.get(name, 'tables')}/{name}.csv",
+        csv=f"data:text/csv;base64,{packed}",
+    )
 
 
 def _figures(drawn: Mapping[str, Drawn]) -> list[Section]:
@@ -117,10 +176,10 @@ def _figures(drawn: Mapping[str, Drawn]) -> list[Section]:
             plot.how_to_read,
             svg=Markup(drawn[plot.name].svg),
             words=drawn[plot.name].words,
-            data=f"{plot.name}.csv",
+            data=f"figures/{plot.name}.csv",
         )
         for plot in PLOTS
-        if plot.name in drawn
+        if plot.name in drawn and plot != ANSWERS
     ]
 
 
@@ -129,5 +188,5 @@ def _labs(labs: LabsView | None) -> list[Section]:
     if labs is None:
         return []
     how = HOW_TO_READ["figure-labs"]
-    plot = Section("figure-labs", FOREST, how, svg=Markup(labs.svg), data="labs_each.csv")
+    plot = Section("figure-labs", FOREST, how, svg=Markup(labs.svg), data="figures/labs_each.csv")
     return [*(_table(table) for table in labs.tables), plot]

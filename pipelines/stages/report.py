@@ -17,7 +17,8 @@ def run(study: Study) -> None:
     """Write ``figures``, ``searches`` and ``report.html`` into ``results/<profile>``."""
     found, about = publishing.published(study), publishing.context(study)
     runs, searches, folder = found.collection, found.traces, publishing.results(study)
-    drawn = figures.draw_all(runs, searches, about)
+    compared = compare(runs, about)
+    drawn = figures.draw_all(runs, compared, searches, about)
     figures.write_all(drawn.values(), folder / "figures")
     for name, frame in (
         ("candidates", candidate_frame([*searches.search, *searches.others])),
@@ -29,4 +30,4 @@ def run(study: Study) -> None:
     if across is not None:
         across.write(folder / "figures")
     page = folder / "report.html"
-    report.render(runs, compare(runs, about), searches, about, drawn, page, across, found.tables)
+    report.render(runs, compared, searches, about, drawn, page, across, found.tables)

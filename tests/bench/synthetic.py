@@ -237,6 +237,19 @@ def search_trace(
     return SearchTrace.model_validate(values | {"evaluations": evaluations})
 
 
+def single_trace(replicate: int, best: str, ratio: float = 0.99) -> SearchTrace:
+    """The search of the best single operator, which found ``best``."""
+    evaluations = [
+        {"index": index, "chromosome": (name,) * len(SLOTS), "energy": 0.5 + (name != best)}
+        | {"accepted": False, "epochs": 4, "status": "ok"}
+        for index, name in enumerate(OPERATORS)
+    ]
+    values = {"schema": 1, "pair": PAIR, "ratio": ratio, "replicate": replicate}
+    values |= {"best": OPERATORS.index(best), "algorithm": "singles", "slots": SLOTS}
+    values |= {"operators": OPERATORS, "evaluations": evaluations}
+    return SearchTrace.model_validate(values)
+
+
 def tune_trace(ratio: float = 0.99, replicate: int = 0, arm: str = "safs") -> TuneTrace:
     """A stage-2 trace of three trials, the last of which crashed."""
     trials = [

@@ -1,7 +1,9 @@
-"""The page in a browser: no error, every figure, no sideways scrolling on a telephone."""
+"""The page in a browser, from telephone to desk, light and dark: no error, every figure, nothing
+that runs off, headings below the bar, text that can be read."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -20,21 +22,90 @@ BROWSER = next(
      if (found := shutil.which(name))),
     None,
 )  # fmt: skip
-WIDTHS = (375, 1280)
+WIDTHS = (375, 768, 1280)
+SCHEMES = {"light": 1, "dark": 0}
+"""Chromium's numbers for them."""
+READABLE = 4.5
+"""The least contrast of text that WCAG 2 allows at level AA."""
 FRAMES = "".join(f'<iframe src="report.html" width="{w}" height="800"></iframe>' for w in WIDTHS)
 PAGE = f"""<!DOCTYPE html><body>{FRAMES}<pre id="found"></pre><script>
+function overflow(page) {{
+  return page.documentElement.scrollWidth - page.documentElement.clientWidth;
+}}
+
+function parts(colour) {{
+  const numbers = colour.match(/[\\d.]+/g).map(Number);
+  return numbers.length > 3 ? numbers : [...numbers, 1];
+}}
+
+function luminance(colour) {{
+  const [r, g, b] = parts(colour).slice(0, 3).map((value) => {{
+    const share = value / 255;
+    return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  }});
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}}
+
+function behind(element, view) {{
+  for (let at = element; at; at = at.parentElement) {{
+    const colour = view.getComputedStyle(at).backgroundColor;
+    if (parts(colour)[3] === 1) return colour;
+  }}
+  throw new Error("no background");
+}}
+
+function texts(page, view) {{
+  return [...page.body.querySelectorAll("*")].filter((element) => {{
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || !element.getClientRects().length || element.closest("script")) return false;
+    const svg = element.closest("svg"); // in a figure: what has the page's own colour
+    return !svg || view.getComputedStyle(element).fill === view.getComputedStyle(svg).color;
+  }});
+}}
+
+function contrast(element, view) {{
+  const style = view.getComputedStyle(element);
+  const pair = [element.closest("svg") ? style.fill : style.color, behind(element, view)];
+  const [low, high] = pair.map(luminance).sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}}
+
 function look(frame) {{
-  const page = frame.contentDocument;
+  const page = frame.contentDocument, view = frame.contentWindow;
   const head = page.querySelector("table.sortable th button");
   head.click();
-  return {{
-    overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+  const found = {{
+    dark: view.matchMedia("(prefers-color-scheme: dark)").matches,
     drawn: [...page.querySelectorAll("figure svg")].filter(
       (svg) => svg.getBoundingClientRect().height > 50).length,
     named: [...page.querySelectorAll("figure svg[role=img] > title")].length,
     sorted: head.parentElement.getAttribute("aria-sort"),
+    claims: Math.max(...[...page.querySelectorAll("table.claims")].map(
+      (table) => table.getBoundingClientRect().right - page.documentElement.clientWidth)) <= 0,
+    overflow: overflow(page),
   }};
+  const bar = page.querySelector(".bar");
+  found.covered = [...page.querySelectorAll("section")].filter((section) => {{
+    section.scrollIntoView();
+    return section.querySelector("h2").getBoundingClientRect().top
+      < bar.getBoundingClientRect().bottom;
+  }}).map((section) => section.id);
+  found.stays = bar.getBoundingClientRect().top;
+  page.querySelectorAll("details").forEach((details) => {{ details.open = true; }});
+  const boxes = [...page.querySelectorAll(".all input")];
+  boxes.forEach((box) => box.click());
+  found.unfolded = overflow(page);
+  found.columns = boxes.length > 0 && [...page.querySelectorAll(".more")].every(
+    (cell) => cell.getClientRects().length);
+  const seen = texts(page, view);
+  found.texts = seen.length > 500;
+  found.faint = seen.filter((element) => contrast(element, view) < {READABLE}).map(
+    (element) => `${{element.tagName}}.${{element.className}}: ${{element.textContent.trim()}}`);
+  bar.querySelector("ol a").click();
+  found.closed = !bar.querySelector("details").open;
+  return found;
 }}
+
 onload = () => {{
   const found = [...document.querySelectorAll("iframe")].map(look);
   document.getElementById("found").textContent = JSON.stringify(found);
@@ -42,22 +113,37 @@ onload = () => {{
 </script></body>"""
 
 
+@pytest.fixture(scope="module")
+def page(whole: Collection, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A page that has frames of the report, and the number of figures in each."""
+    folder = tmp_path_factory.mktemp("page")
+    about, traces = synthetic.context(), synthetic.traces()
+    made = compare.compare(whole, about)
+    drawn = figures.draw_all(whole, made, traces, about)
+    report.render(whole, made, traces, about, drawn, folder / "report.html")
+    (folder / "frame.html").write_text(PAGE)
+    return folder / "frame.html", len(drawn)
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_the_page_in_a_browser(whole: Collection, tmp_path: Path) -> None:
-    about, traces = synthetic.context(), synthetic.traces()
-    drawn = figures.draw_all(whole, traces, about)
-    report.render(whole, compare.compare(whole, about), traces, about, drawn,
-                  tmp_path / "report.html")  # fmt: skip
-    (tmp_path / "frame.html").write_text(PAGE)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_in_a_browser(page: tuple[Path, int], scheme: str, tmp_path: Path) -> None:
+    path, drawn = page
     done = subprocess.run(
         [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
          f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files",
-         "--virtual-time-budget=20000", "--dump-dom", (tmp_path / "frame.html").as_uri()],
+         f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
+         "--virtual-time-budget=20000", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, done.stderr
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
     assert found is not None, done.stderr
-    expected = {"overflow": 0, "drawn": len(drawn), "named": len(drawn), "sorted": "ascending"}
-    assert json.loads(found[1]) == [expected] * len(WIDTHS)
+    expected = {
+        "dark": scheme == "dark", "drawn": drawn, "named": drawn, "sorted": "ascending",
+        "claims": True, "overflow": 0, "covered": [], "stays": 0, "unfolded": 0, "columns": True,
+        "texts": True, "faint": [], "closed": True,
+    }  # fmt: skip
+    for width, seen in zip(WIDTHS, json.loads(html.unescape(found[1])), strict=True):
+        assert seen == expected, f"{width} pixels wide"

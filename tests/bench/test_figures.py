@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from matplotlib.figure import Figure
 from synthetic import PAIR, RATIOS, SHOWN_ARMS
 
 from bench import figures, stats
 from bench.collection import Collection, collect
 from bench.context import Context
-from bench.figures import PLOTS, Drawn
+from bench.figures import PLOTS, Drawn, accuracy, forest, style
+from bench.figures.forest import Row
+from bench.tables.comparisons import compare
 from bench.traces import Traces
+from safs.operators import OPERATORS
 from safs.rows import SearchTrace
 
 SWEPT = ("all_swish", "all_tanh")
+
+
+def draw(runs: Collection, traces: Traces, context: Context) -> dict[str, Drawn]:
+    return figures.draw_all(runs, compare(runs, context), traces, context)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 @pytest.fixture(scope="module")
 def drawn(runs: Collection, context: Context) -> dict[str, Drawn]:
-    return figures.draw_all(runs, synthetic.traces(), context)
+    return draw(runs, synthetic.traces(), context)
 
 
 def test_every_figure_is_drawn_and_has_its_data_beside_it(
@@ -57,15 +68,17 @@ def test_every_figure_is_drawn_and_has_its_data_beside_it(
 def test_figures_are_the_same_bytes_twice(
     drawn: dict[str, Drawn], runs: Collection, context: Context
 ) -> None:
-    again = figures.draw_all(runs, synthetic.traces(), context)
+    again = draw(runs, synthetic.traces(), context)
     assert all(figure.svg == again[name].svg for name, figure in drawn.items())
 
 
-def test_no_empty_figure(runs: Collection) -> None:
-    made = figures.draw_all(runs, Traces(), synthetic.context(swept=SWEPT, arms=SHOWN_ARMS[:2]))
-    assert set(made) == {"accuracy", "activations", "learned"}
+def test_no_empty_figure(tmp_path: Path) -> None:
+    two = (*SHOWN_ARMS[:2], *SWEPT)
+    runs = synthetic.collection(tmp_path, arms=two)
+    made = draw(runs, Traces(), synthetic.context(swept=SWEPT, arms=SHOWN_ARMS[:2]))
+    assert set(made) == {"accuracy", "activations"}, "two arms make no contrast"
     nothing = collect(synthetic.expected(Path("none")))
-    assert set(figures.draw_all(nothing, Traces(), synthetic.context())) == {"accuracy"}
+    assert set(draw(nothing, Traces(), synthetic.context())) == {"accuracy"}
 
 
 def test_a_search_without_any_success_and_ratios_that_differ(runs: Collection) -> None:
@@ -74,7 +87,7 @@ def test_a_search_without_any_success_and_ratios_that_differ(runs: Collection) -
         evaluation |= {"energy": None, "status": "failed", "reason": "nan"}
     other = synthetic.search_trace(0.95, pair="other")
     traces = Traces((SearchTrace.model_validate(bad), other))
-    made = figures.draw_all(runs, traces, synthetic.context(swept=SWEPT))
+    made = draw(runs, traces, synthetic.context(swept=SWEPT))
     assert {"search_trace", "operators"} <= set(made) and "algorithms" not in made
     assert "other, 95%" in made["search_trace"].svg
 
@@ -90,6 +103,36 @@ def test_accuracy_shows_every_run_of_the_arms_and_no_study(
     frame = drawn["accuracy"].frame
     assert set(frame["arm"]) == set(SHOWN_ARMS)
     assert len(frame) == 3 + 3 * 3 * 5 and frame["top1"].isna().sum() == 0
+
+
+def test_accuracy_marks_a_collapse_and_keeps_its_axis(drawn: dict[str, Drawn]) -> None:
+    low, high = accuracy.limits(np.array([50.0, 51, 52, 53, 54, 55, 56, 10]))
+    assert 49 < low < 50 and 56 < high < 57
+    alike = accuracy.limits(np.full(4, 9.8))
+    assert alike[0] < 9.8 < alike[1]
+    assert ">10.0</text>" in drawn["accuracy"].svg, "chance, of the run that failed"
+
+
+def test_accuracy_has_few_colours(drawn: dict[str, Drawn]) -> None:
+    assert len(set(re.findall(r"#[0-9a-f]{6}", drawn["accuracy"].svg)) - {"#888888"}) <= 8
+    assert {style.colour(place) for place, _ in accuracy.KINDS.values()} <= set(style.PALETTE)
+
+
+def test_operators_say_what_was_tried_and_what_won_alone(runs: Collection) -> None:
+    own = [t for t in synthetic.traces().search if t.algorithm == "lahc" and t.ratio == 0.99]
+    tried = Counter(name for t in own for e in t.evaluations for name in e.chromosome)
+    most = {OPERATORS[name].label for name, n in tried.items() if n == max(tried.values())}
+    traces = synthetic.traces()
+    said = draw(runs, traces, synthetic.context(swept=SWEPT))["operators"].words
+    assert f"tried {' and '.join(sorted(most))} most often" in said
+    assert f"in {100 * max(tried.values()) / tried.total():.1f}% of all" in said
+    assert "was not searched" in said
+    alone = tuple(synthetic.single_trace(r, best) for r, best in enumerate(("srs", "srs", "tanh")))
+    traces = dataclasses.replace(traces, others=alone)
+    drawn = draw(runs, traces, synthetic.context(swept=SWEPT))["operators"]
+    assert "best single operator is most often SRS, in 2 of 3 replicates" in drawn.words
+    rows = drawn.frame[(drawn.frame["ratio"] == 0.99) & (drawn.frame["operator"] == "tanh")]
+    assert set(rows["best_single"]) == {1} and set(rows["singles"]) == {3}
 
 
 def test_learned_is_alpha_f_of_beta_x_at_the_highest_ratio(drawn: dict[str, Drawn]) -> None:
@@ -160,7 +203,37 @@ def test_flow_has_every_definition(drawn: dict[str, Drawn]) -> None:
 def test_compression_has_the_paper_only_where_it_prints(runs: Collection) -> None:
     pairs = {PAIR: {"label": "V", "published": "vgg16_cifar10", "comparable": True}}
     context = synthetic.context(swept=SWEPT, pairs=pairs)
-    frame = figures.draw_all(runs, Traces(), context)["compression"].frame
+    frame = draw(runs, Traces(), context)["compression"].frame
     printed = frame.dropna(subset=["paper_gain"])
     assert printed["arm"].tolist() == ["safs"] * 3
     assert printed["paper_gain"].tolist() == [1.65, 7.45, 8.88]
+
+
+def test_differences_are_the_comparisons_and_answers_the_main_ones(
+    drawn: dict[str, Drawn], runs: Collection, context: Context
+) -> None:
+    every = drawn["differences"].frame
+    compared = compare(runs, context).contrasts.frame
+    assert len(every) == len(compared) == 5 * len(RATIOS)
+    assert every["difference"].tolist() == compared["difference"].tolist()
+    answers = drawn["answers"].frame
+    assert answers["contrast"].tolist() == ["safs-vanilla", "safs-srelu"]
+    assert set(answers["ratio"]) == {0.99} and set(answers["failures_a"]) == {1}
+    assert "SAFS - Vanilla, n = 3, failed 1 : 0 of 3" in drawn["answers"].svg
+
+
+def test_a_forest_plot_marks_what_leaves_its_axis() -> None:
+    rows = [
+        Row(0, 2.0, (-np.inf, np.inf), (-40.0, 44.0)),
+        Row(1, 1.0, (-1.0, 3.0)),
+        Row(2, np.nan),
+    ]
+    low, high = forest.limits(rows)
+    assert low < -1 and high > 3, "holds what is bounded"
+    assert low > -6 and high < 8, "and is not driven by what is beside it"
+    ax = Figure().subplots()
+    forest.panel(ax, rows, 3)
+    arrows = [float(found.get_offsets()[0, 0]) for found in ax.collections]
+    assert arrows.count(low) == arrows.count(high) == 2, "both lines of the first row"
+    assert [x for x in arrows if x not in (low, high)] == [2.0, 1.0]
+    assert forest.limits([Row(0, 0.0)])[0] < 0 < forest.limits([Row(0, 0.0)])[1]

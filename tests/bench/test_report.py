@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,16 +13,16 @@ import synthetic
 from rich.console import Console
 from synthetic import PAIR
 
-from bench import figures, report
+from bench import figures, report, tables
 from bench.collection import Collection, collect
 from bench.figures import PLOTS, Drawn
 from bench.report import terminal
-from bench.report.sections import ORDER
+from bench.report.sections import LEAD, ORDER
 from bench.tables import claims
 from bench.tables import comparisons as compare
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
-VOID = {"meta", "link", "br", "path", "use", "rect"}
+VOID = {"meta", "link", "br", "path", "use", "rect", "input"}
 
 
 class Outline(HTMLParser):
@@ -69,7 +70,9 @@ def damaged(folder: Path) -> Collection:
 
 @pytest.fixture(scope="module")
 def drawn(damaged: Collection) -> dict[str, Drawn]:
-    return figures.draw_all(damaged, synthetic.traces(), synthetic.context())
+    context = synthetic.context()
+    made = compare.compare(damaged, context)
+    return figures.draw_all(damaged, made, synthetic.traces(), context)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +116,13 @@ def test_every_value_is_escaped(html: str) -> None:
 
 def test_the_summary_says_what_may_not_be_claimed(html: str) -> None:
     text = " ".join(html.split())
-    assert "SAFS - Vanilla (exploratory): mean difference" in text
+    answers = text[text.index('<dl class="answers">') :].split("</dl>")[0]
+    assert answers.count("<dt>") == answers.count("<dd>") == 3
+    assert "<dt>Does SAFS beat vanilla pruning?</dt>" in answers
+    assert answers.count('<span class="kind">exploratory</span> At 99%, SAFS - ') == 2
+    assert "a replicate of SAFS took 18.4 seconds, one of vanilla 2.0 seconds" in answers
+    assert "(factor 9.2 in epochs, factor 9.2 in time)" in answers
     assert "nothing was preregistered, so every comparison explores" in text
-    assert "Exploratory, LeNet-5 / MNIST-5k at 99%, points with 95% interval: SAFS - St" in text
     assert "no statement: 3 replicates exclude nothing, 6 can" in text
     assert "; 1 and 0 of 3 final trainings failed and count as chance, without them" in text
     assert "with 3 paired replicates the exact test cannot give p &lt; .05" in text
@@ -131,8 +138,36 @@ def test_verdicts_come_first_and_the_claims_right_after(html: str) -> None:
     assert places == sorted(places)
     undecided = re.findall(r'undecided">undecided</span> (\d+)', text)
     assert sum(map(int, undecided[:3])) == len(claims.CLAIMS)
-    assert html.index("<h3>Verdicts</h3>") < html.index("<h3>What was found</h3>")
+    assert html.index('class="answers"') < html.index("<h3>Verdicts</h3>")
+    assert html.index('id="figure-differences"') < html.index('id="claims"')
     assert html.index('id="claims"') < html.index('id="table1"')
+
+
+def test_a_claim_has_its_verdict_first_and_its_details_folded(html: str) -> None:
+    part = html[html.index('id="claims"') :].split("</section>")[0]
+    assert part.count('<table class="sortable claims"') == len(claims.LISTS)
+    assert part.count("<details>") == len(claims.CLAIMS)
+    first = part[part.index("<tbody>") :].split("</tr>")[0]
+    assert first.index("undecided") < first.index("SAFS beats vanilla pruning")
+    folded = first[first.index("<details>") :]
+    assert "<dt>Exact p</dt><dd>" in folded and "<dt>Why</dt><dd>" in folded
+
+
+def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html: str) -> None:
+    part = html[html.index('id="comparisons"') :].split("</section>")[0]
+    made = compare.compare(damaged, synthetic.context()).contrasts
+    folded = len(made.view.columns) - len(LEAD["comparisons"])
+    assert part.count('<th scope="col" class="more">') == folded > 0
+    link = re.search(r'href="data:text/csv;base64,([^"]+)"><code>(.*?)</code>', part)
+    assert link is not None and link[2] == "comparisons/comparisons.csv"
+    assert b64decode(link[1]).decode() == made.csv()
+
+
+def test_columns_shown_at_first_exist(damaged: Collection) -> None:
+    context = synthetic.context()
+    tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context).tables]
+    found = {table.name: set(table.view) for table in tables_}
+    assert all(set(columns) <= found[name] for name, columns in LEAD.items())
 
 
 def test_what_is_said_under_a_figure_is_there(html: str, drawn: dict[str, Drawn]) -> None:
@@ -146,7 +181,8 @@ def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
     found = synthetic.collection(tmp_path, arms=arms)
     context = synthetic.context(arms=arms)
     claimed = claims.table(found, synthetic.traces(), context)
-    made = report.findings(found, compare.compare(found, context), claimed, context)
+    costs = tables.build(found, context)["cost"]
+    made = report.findings(found, compare.compare(found, context), claimed, costs, context)
     assert not any("not told apart" in line for line in made.not_claimable)
     assert not any("random choice" in line for line in made.not_claimable)
 
