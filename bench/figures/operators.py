@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MAP = "cividis"
+"""The map of colours, which colour-blind people see as others do."""
+
 
 def data(source: FigureSource) -> Frame:
     """How often each operator stood in each slot, over all candidates and replicates.
@@ -79,7 +82,7 @@ def _panel(ax: Axes, rows: Frame, top: int) -> Any:
     counts = rows.pivot_table(index="operator", columns="place", values="count", aggfunc="sum")
     counts = counts.reindex(sorted(counts.index, key=_order))
     slots = rows.drop_duplicates("place").sort_values("place")["slot"]
-    image = ax.pcolormesh(counts.to_numpy(), cmap="cividis", vmin=0, vmax=max(top, 1))
+    image = ax.pcolormesh(counts.to_numpy(), cmap=MAP, vmin=0, vmax=max(top, 1))
     ax.set_xticks(np.arange(counts.shape[1]) + 0.5, list(slots), rotation=90)
     names = [label(name) for name in counts.index]
     ax.set_yticks(np.arange(counts.shape[0]) + 0.5, names)
@@ -94,10 +97,15 @@ def _order(name: str) -> int:
     return list(OPERATORS).index(name) if name in OPERATORS else len(OPERATORS)
 
 
+def ink(share: float) -> str:
+    """The colour of text on the map's colour for ``share`` of its top that can be read there."""
+    return "#000000" if share > 0.475 else "#FFFFFF"
+
+
 def _write_counts(ax: Axes, counts: Frame, top: int) -> None:
     for (row, column), value in np.ndenumerate(counts.to_numpy()):
-        ink = "#000000" if value > 0.55 * top else "#FFFFFF"
-        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
+        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+        place["color"] = ink(value / max(top, 1))
         ax.text(column + 0.5, row + 0.5, f"{value:.0f}", **place)
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from matplotlib import colormaps, colors
 from matplotlib.figure import Figure
 from synthetic import PAIR, RATIOS, SHOWN_ARMS
 
 from bench import figures, stats
 from bench.collection import Collection, collect
 from bench.context import Context
-from bench.figures import PLOTS, Drawn, accuracy, forest, style
+from bench.figures import PLOTS, Drawn, accuracy, forest, operators, style
 from bench.figures.forest import Row
 from bench.tables.comparisons import compare
 from bench.traces import Traces
@@ -116,6 +117,17 @@ def test_accuracy_marks_a_collapse_and_keeps_its_axis(drawn: dict[str, Drawn]) -
 def test_accuracy_has_few_colours(drawn: dict[str, Drawn]) -> None:
     assert len(set(re.findall(r"#[0-9a-f]{6}", drawn["accuracy"].svg)) - {"#888888"}) <= 8
     assert {style.colour(place) for place, _ in accuracy.KINDS.values()} <= set(style.PALETTE)
+
+
+def test_counts_can_be_read_on_every_colour_of_their_map() -> None:
+    def luminance(colour: object) -> float:
+        rgb = np.array(colors.to_rgb(colour))
+        linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for share in np.linspace(0, 1, 201):
+        pair = luminance(colormaps[operators.MAP](share)), luminance(operators.ink(share))
+        assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5
 
 
 def test_operators_say_what_was_tried_and_what_won_alone(runs: Collection) -> None:

@@ -150,6 +150,8 @@ def test_a_claim_has_its_verdict_first_and_its_details_folded(html: str) -> None
     first = part[part.index("<tbody>") :].split("</tr>")[0]
     assert first.index("undecided") < first.index("SAFS beats vanilla pruning")
     folded = first[first.index("<details>") :]
+    assert re.search(r"<summary>[+-][\d.]+ points, n = 3, and why</summary>", folded)
+    assert "<summary>not tested, and why</summary>" in part
     assert "<dt>Exact p</dt><dd>" in folded and "<dt>Why</dt><dd>" in folded
 
 
