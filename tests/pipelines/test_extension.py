@@ -21,6 +21,7 @@ from pipelines.stages import (
     evaluate,
     pretrain,
     prune,
+    records,
     report,
     search,
     tables,
@@ -249,7 +250,7 @@ def test_a_study_of_all_five_shows_the_operator_with_label_and_curve(added, tmp_
         stage.run(of, PAIR, RATIO)
     activations.run(of, PAIR)
     evaluate.run(of, PAIR)
-    for stage in (tables, compare, report):
+    for stage in (records, tables, compare, report):
         stage.run(of)
     place = tmp_path / "results/smoke"
     runs = (place / "tables/runs.csv").read_text()
