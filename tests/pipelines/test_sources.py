@@ -91,6 +91,8 @@ def test_training_stages_persist_and_small_results_are_in_git():
             ((path, options),) = out.items()
             if path.startswith("runs/"):
                 assert options == {"persist": True}
+            elif path.endswith("/records"):
+                assert options == {"cache": False, "persist": True}
             else:
                 assert options == {"cache": False}
 

@@ -272,7 +272,7 @@ def test_predictors_say_what_they_say_on_the_cpu(places, name):
 def test_evaluation_is_that_of_the_cpu(simulated):
     network, _, _ = started(CPU, CHROMOSOME)
     cpus = scores.by_torch(network, load_test(SMALL, CPU))
-    ours = evaluation.test(network.to(simulated.device), SMALL, simulated.device)
+    (ours,) = evaluation.test([network.to(simulated.device)], SMALL, simulated.device)
     assert (ours.top1, ours.top5, ours.loss) == (cpus.top1, cpus.top5, cpus.loss)
     assert np.array_equal(ours.correct, cpus.correct)
 
