@@ -68,7 +68,10 @@ class Replicate(Spec):
             raise SafsError(f"{source}: its content does not fit its digest: damaged or edited")
         content = {key: value for key, value in _unfolded(values).items() if key not in _HEAD}
         found = checked.typed(cls, json.dumps(content), source)
+        traces: list[Trace] = [*found.tunings, *(search.trace for search in found.searches)]
         places = {(record.pair, record.replicate) for record in found.records}
+        places |= {(trace.pair, trace.replicate) for trace in traces}
+        places |= {(told.pair, told.replicate) for told in found.predictions}
         for pair, replicate in places - {(found.pair, found.replicate)}:
             raise SafsError(f"{source}: has a run of {pair}, replicate {replicate}")
         return found

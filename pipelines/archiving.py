@@ -57,7 +57,8 @@ def _on_disk(place: Path) -> str | None:
 def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     """What ``runs/`` has of a replicate; None where it has no record of it.
 
-    Only a replicate all of whose runs are there gets an identity.
+    Only a replicate all of whose runs are there gets an identity. Pairs that train the same share
+    their searches, whose artefacts name the pair that came first; here each has its own name.
 
     Raises:
         SafsError: a record or trace is damaged.
@@ -77,7 +78,7 @@ def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
         searches=[s for ratio in ratios for s in _searches(study, pair, ratio, replicate)],
         tunings=[t for ratio in ratios for t in _tunings(study, pair, ratio, replicate)],
         predictions=[
-            Predictions.read(place)
+            Predictions.read(place).model_copy(update={"pair": pair})
             for ratio in ratios
             if (place := _artefact(study, "fast", pair, ratio, "predictors", replicate)).exists()
         ],
@@ -110,8 +111,8 @@ def _searches(study: Study, pair: str, ratio: float, replicate: int) -> Iterator
     for (stage, name), compared in names.items():
         file = _artefact(study, stage, pair, ratio, name, replicate)
         if file.exists():
-            found = artefacts.trace(file, SearchTrace)
-            yield Search(name=name, compared=compared, trace=found)
+            trace = artefacts.trace(file, SearchTrace).model_copy(update={"pair": pair})
+            yield Search(name=name, compared=compared, trace=trace)
 
 
 def _tunings(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[TuneTrace]:
@@ -120,7 +121,7 @@ def _tunings(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[
             stage, name = place
             file = _artefact(study, stage, pair, ratio, name, replicate)
             if file.exists():
-                yield artefacts.trace(file, TuneTrace)
+                yield artefacts.trace(file, TuneTrace).model_copy(update={"pair": pair})
 
 
 def _artefact(study: Study, stage: str, pair: str, ratio: float, name: str, replicate: int) -> Path:

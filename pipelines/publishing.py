@@ -56,7 +56,6 @@ class Published:
     collection: Collection
     traces: Traces
     predictions: Sequence[Predictions]
-    replicates: Sequence[Replicate]
     readings: Mapping[str, Published]
 
     @property
@@ -90,7 +89,6 @@ def published(study: Study) -> Published:
         collect(expected(study), records),
         _traces(study, found),
         [prediction for each in found for prediction in each.predictions],
-        found,
         {name: published(reading) for name, reading in study.readings.items()},
     )
 

@@ -29,10 +29,10 @@ class Rebuilt:
 
     @property
     def words(self) -> str:
-        """What became of it."""
+        """What became of one that is not the same."""
         if self.before is None:
             return "was not there"
-        return "as it was" if self.same else "gone" if self.now is None else "not what it was"
+        return "gone" if self.now is None else "not what it was"
 
     def row(self) -> dict[str, Any]:
         """Plain data."""

@@ -273,40 +273,32 @@ class Work:
         Where there is nothing to train (no checkpoint, or no recipe because every trial failed)
         the artefacts say so, and they count as failed.
         """
-        count = finals(arm, self.study.profile.protocol)
-        units = [(arm, replicate, start, operators, recipe, number) for number in range(count)]
-        self.each(self._final, units)
-
-    def _final(
-        self,
-        arm: str,
-        replicate: int,
-        start: PrunedStart,
-        operators: Sequence[str],
-        recipe: Recipe | None,
-        number: int,
-    ) -> None:
-        job = self.job(
-            replicate,
-            "final",
-            recipe or self.pair.recipe,
-            self.pair.finetune.epochs,
-            validate_every=True,
-            keep=self.study.profile.protocol.reported_epoch,
-            chromosome=tuple(operators),
-            final=number,
-            **self.learned(arm),
-            **start.inputs,
-        )
+        protocol = self.study.profile.protocol
         failure = start.failure or ("every trial failed" if recipe is None else None)
-        name = layout.final_name(arm, number, replicate)
-        if failure is None:
-            self.train(name, job, start.files())
-            return
-        result = self._untrained(failure).to_plain()
-        content = {"job": job.model_dump(mode="json"), "result": result}
-        identity = digest([job.identity, failure])
-        self.keep(name, identity, lambda place: content, job.epochs)
+
+        def one(number: int) -> None:
+            job = self.job(
+                replicate,
+                "final",
+                recipe or self.pair.recipe,
+                self.pair.finetune.epochs,
+                validate_every=True,
+                keep=protocol.reported_epoch,
+                chromosome=tuple(operators),
+                final=number,
+                **self.learned(arm),
+                **start.inputs,
+            )
+            name = layout.final_name(arm, number, replicate)
+            if failure is None:
+                self.train(name, job, start.files())
+                return
+            result = self._untrained(failure).to_plain()
+            content = {"job": job.model_dump(mode="json"), "result": result}
+            identity = digest([job.identity, failure])
+            self.keep(name, identity, lambda place: content, job.epochs)
+
+        self.each(one, [(number,) for number in range(finals(arm, protocol))])
 
     def learned(self, arm: str) -> dict[str, bool]:
         """Which activation parameters an arm learns, as fields of a job."""

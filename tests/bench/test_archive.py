@@ -95,7 +95,8 @@ def test_a_damaged_file_is_refused_with_its_name(
 
 
 def test_a_run_of_another_replicate_is_refused(tmp_path: Path) -> None:
-    strange = replicate().model_copy(update={"records": replicate(2).records})
-    path = strange.write(tmp_path / "r1.json")
-    with pytest.raises(SafsError, match=f"has a run of {PAIR}, replicate 2"):
-        Replicate.read(path)
+    for part in ("records", "searches", "tunings"):
+        strange = replicate().model_copy(update={part: getattr(replicate(2), part)})
+        path = strange.write(tmp_path / "r1.json")
+        with pytest.raises(SafsError, match=f"has a run of {PAIR}, replicate 2"):
+            Replicate.read(path)

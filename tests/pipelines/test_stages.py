@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from bench.archive import Replicate
 from bench.record import Protocol, Record
-from pipelines import checking
+from pipelines import archiving, checking
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
@@ -432,6 +432,17 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
             shutil.move("records", "results/smoke/records")
     finally:
         shutil.move("elsewhere", "runs")
+
+
+def test_a_search_that_pairs_share_has_the_name_of_each_in_its_records(published):
+    path = Path(f"runs/smoke/search/{PAIR}/{RATIO}/search-r0.json")
+    whole, content = path.read_bytes(), sealed.read(path)
+    content["trace"]["pair"] = "the_pair_that_came_first"
+    sealed.write(path, content)
+    packed = archiving.pack(published, PAIR, 0)
+    path.write_bytes(whole)
+    assert {search.trace.pair for search in packed.searches} == {PAIR}
+    assert packed == archiving.pack(published, PAIR, 0)
 
 
 def test_a_run_goes_on_from_published_records(published, monkeypatch):
