@@ -159,11 +159,25 @@ class Acceleration(Spec):
 
     ``tf32`` rounds the factors of products to 10 bits on CUDA devices that can; ``bf16`` runs the
     forward pass under bfloat16 autocast; ``channels_last`` changes the layout of images;
-    ``compile`` is torch.compile, with CUDA graphs if so asked. The sparse kernels know none of it,
-    nor does PyTorch where it trains together with them.
+    ``compile`` is torch.compile, with CUDA graphs if so asked. ``graphs`` captures the whole
+    uncompiled step in a CUDA graph, with optimisers that count and scale on the device; on a CPU it
+    does nothing, like ``tf32``. The sparse kernels know none of it, nor does PyTorch where it
+    trains together with them.
     """
 
     tf32: bool = False
     bf16: bool = False
     channels_last: bool = False
     compile: Literal["off", "on", "cuda_graphs"] = "off"
+    graphs: bool = False
+
+    @model_validator(mode="after")
+    def _captured_once(self) -> Acceleration:
+        if self.graphs and self.compile != "off":
+            raise ValueError(f"graphs is for compile: off only, got compile: {self.compile}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without graphs where they are off: older files and identities do not have them."""
+        return {k: v for k, v in plain(self).items() if k != "graphs" or v}

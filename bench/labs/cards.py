@@ -56,7 +56,7 @@ class Speed(Spec):
     Attributes:
         option: ``plain`` or the acceleration's keys.
         seconds: of an epoch of ``images`` images, wall time.
-        launches: of kernels per step; None where the profiler tells none.
+        launches: of kernels per step, those in a graph too; None where the profiler tells none.
         busy: share of the time in which the GPU computes.
         bytes: most memory of torch's allocator.
     """

@@ -23,7 +23,9 @@ from pipelines.acceptance.speed import profiled
 from pipelines.acceptance.subjects import CPU, NETWORKS, ORDER, Subject
 from safs import slots
 from safs.backends import precision
+from safs.backends.base import EpochSums
 from safs.backends.dense import DenseBackend
+from safs.backends.graphs import WARM_UP
 from safs.networks import build, prunable
 from safs.operators import OPERATORS
 from safs.pruning.prune import prune, scoring_batch
@@ -64,6 +66,11 @@ def checks(networks: Sequence[Subject] = NETWORKS) -> Iterator[Requirement]:
             yield Requirement(title, network.name, partial(function, network))
     for optimizer in OPTIMIZERS:
         yield Requirement("optimisers", optimizer, partial(repeats, small, optimizer=optimizer))
+    for network in networks:
+        yield Requirement("graphs", network.name, partial(replays, network))
+    for optimizer in OPTIMIZERS:
+        title = f"{small.name}, {optimizer}"
+        yield Requirement("graphs", title, partial(replays, small, optimizer=optimizer))
     yield Requirement("method", "masks are the CPU's", same_masks)
     yield Requirement("method", "predictors are the CPU's", same_predictors)
     yield Requirement("method", "SReLU's thresholds are the CPU's", same_thresholds)
@@ -185,15 +192,16 @@ def as_on_the_cpu(network: Subject, device: torch.device) -> str:
 
 def launches(network: Subject, device: torch.device) -> str:
     """No synchronisation inside a step, and no more launches than the budget."""
-    backend = step_of(network, device)
+    backend = step_of(network, device, 2 * subjects.BATCH)
     backend.train_epoch(0, 1e-4)
-    totals = backend.begin(1, 1e-4)
+    backend.begin(1, 1e-4)
     batches = ORDER.batches(backend.fold, 1, subjects.BATCH)
     first = next(batches)  # with it the epoch's order goes to the device
     with _no_waiting():
-        backend.step(*first, 1e-4, totals)
+        backend.advance(*first)
         for batch in batches:
-            backend.step(*batch, 1e-4, totals)
+            backend.advance(*batch)
+    totals = backend.totals
     _must(totals.sums().failed_step is None, "the loss was not finite")
     kernels = profiled(backend)
     _must(kernels is not None, "torch's profiler tells no kernels")
@@ -204,11 +212,39 @@ def launches(network: Subject, device: torch.device) -> str:
     return f"{count:.0f} launches per step of at most {most}"
 
 
-def step_of(network: Subject, device: torch.device) -> DenseBackend:
-    """A network on a device, and two full batches to train it on."""
+def step_of(
+    network: Subject,
+    device: torch.device,
+    images: int,
+    how: Acceleration | None = None,
+    optimizer: str = "sgd",
+) -> DenseBackend:
+    """A network on a device, and images to train it on."""
     made, mask = subjects.pruned(network)
-    images = subjects.fold(network, device, 2 * subjects.BATCH)
-    return DenseBackend(made.to(device), images, subjects.recipe(), ORDER, mask)
+    fold = subjects.fold(network, device, images)
+    return DenseBackend(made.to(device), fold, subjects.recipe(optimizer), ORDER, mask, how)
+
+
+def replays(network: Subject, device: torch.device, optimizer: str = "sgd") -> str:
+    """Steps from a graph are the steps themselves, bit for bit; plain ones differ by rounding."""
+    images = (WARM_UP + 2) * subjects.BATCH + subjects.BATCH // 2  # the last batch is not full
+    graphs = Acceleration(graphs=True)
+    replayed, eager, plain = (
+        step_of(network, device, images, how, optimizer) for how in (graphs, graphs, None)
+    )
+    eager.captured = None
+    ours, theirs, others = (_two_epochs(backend) for backend in (replayed, eager, plain))
+    _must(ours == theirs, f"a replayed epoch has the sums {ours[-1]}, its steps {theirs[-1]}")
+    expected = eager.network.state_dict()
+    for name, value in replayed.network.state_dict().items():
+        _must(torch.equal(value, expected[name]), f"replays end with another {name}")
+    difference = abs(ours[-1].loss - others[-1].loss) / others[-1].loss
+    _must(difference < 1e-3, f"the plain steps' loss differs by {difference:.1e}")
+    return f"the same bits; the plain steps' loss differs by {difference:.1e}"
+
+
+def _two_epochs(backend: DenseBackend) -> list[EpochSums]:
+    return [backend.train_epoch(epoch, lr) for epoch, lr in enumerate((1e-3, 5e-4))]
 
 
 @contextmanager

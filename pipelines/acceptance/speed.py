@@ -22,6 +22,7 @@ from safs.training.data import BatchOrder
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "graphs": {"graphs": True},
     "tf32": {"tf32": True},
     "bf16, channels_last": {"bf16": True, "channels_last": True},
     "compile: cuda_graphs": {"compile": "cuda_graphs"},
@@ -71,7 +72,7 @@ def backend_of(pair: Pair, device: torch.device, how: Acceleration) -> DenseBack
 def _measured(pair: Pair, device: torch.device, how: Acceleration) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats(device)
     backend = backend_of(pair, device, how)
-    backend.train_epoch(0, _LR)  # compiles, chooses algorithms
+    backend.train_epoch(0, _LR)  # compiles, captures, chooses algorithms
     torch.cuda.synchronize()
     started = time.perf_counter()
     backend.train_epoch(1, _LR)  # ends with a copy to the host

@@ -1,9 +1,10 @@
 """Faster arithmetic for the steps of PyTorch, one small function for each way.
 
 Every way changes rounding, so each is off by default and, where it is on, part of a training's
-identity. ``channels_last``, ``bf16`` and ``compile`` are tested on the CPU; what they do on CUDA
-devices, TF32 and CUDA graphs are written from torch's documentation and checked by
-``make check-gpu`` alone.
+identity. ``channels_last``, ``bf16`` and ``compile`` are tested on the CPU, ``graphs``
+(:mod:`safs.backends.graphs`) on a simulated device; what they do on CUDA devices, TF32, and the
+CUDA graphs of ``compile`` are written from torch's documentation and checked by ``make check-gpu``
+alone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Faster:
         if options.channels_last:
             network.to(memory_format=torch.channels_last)
         self.forward: Callable[[Tensor], Tensor] = compiled(network, options)
+
+    @property
+    def graphs(self) -> bool:
+        """Whether steps are replayed from a graph, which CUDA devices alone have."""
+        return self.options.graphs and self.device.type == "cuda"
 
     def round(self, tf32: bool) -> None:
         """Let a CUDA device round factors to TF32, or not; other settings stay untouched."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from safs import seeds, slots
 from safs.backends.accelerate import Faster
 from safs.backends.base import EpochSums, State
 from safs.backends.device import seed_generators
+from safs.backends.graphs import Captured
 from safs.masks import Mask
 from safs.networks import prunable
 from safs.spec import Acceleration, Recipe
@@ -47,28 +49,45 @@ class DenseBackend:
         self.weights = [p for p in network.parameters() if id(p) not in own]
         survivors = {weight: int(kept.sum()) for weight, kept in keep.items()}
         self.free = sum(survivors.get(p, p.numel()) for p in self.weights)
+        self.captured = Captured(device, recipe.batch_size) if self.faster.graphs else None
+        # A graph would keep a number that it was captured with.
+        self.lr: float | Tensor = torch.zeros((), device=device) if self.captured else recipe.lr
         self.optimizer = optimizers.build(
-            recipe, self.weights, slots.activation_parameters(network), survivors
-        )
+            recipe, self.weights, slots.activation_parameters(network), survivors,
+            self.lr if isinstance(self.lr, Tensor) else None,
+        )  # fmt: skip
+        self.totals = Totals(device)
 
     def train_epoch(self, epoch: int, lr: float) -> EpochSums:
         """One pass over the training images."""
-        totals = self.begin(epoch, lr)
-        for images, labels in self.order.batches(self.fold, epoch, self.recipe.batch_size):
-            self.step(images, labels, lr, totals)
-        return totals.sums()
+        with self.captured.side_stream() if self.captured else nullcontext():
+            self.begin(epoch, lr)
+            for images, labels in self.order.batches(self.fold, epoch, self.recipe.batch_size):
+                self.advance(images, labels)
+            return self.totals.sums()
 
-    def begin(self, epoch: int, lr: float) -> Totals:
+    def begin(self, epoch: int, lr: float) -> None:
         """Get ready for the steps of an epoch, whose sums are yet 0."""
+        if isinstance(self.lr, Tensor):
+            self.lr.fill_(lr)
+        else:
+            self.lr = lr
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        device = self.fold.train.labels.device
+            group["lr"] = self.lr
         self.network.train()
-        seed_generators(device, self._dropout_seed(epoch))
-        return Totals(device)
+        seed_generators(self.fold.train.labels.device, self._dropout_seed(epoch))
+        self.totals.clear()
 
-    def step(self, images: Tensor, labels: Tensor, lr: float, totals: Totals) -> None:
-        """One step, which copies nothing from a device and waits for none."""
+    def advance(self, images: Tensor, labels: Tensor) -> None:
+        """One step, as it is or from a graph."""
+        if self.captured:
+            self.captured.run(self.step, images, labels)
+        else:
+            self.step(images, labels)
+        self.totals.count(len(labels))
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """What a step does on the device; it copies nothing from there and waits for nothing."""
         self.optimizer.zero_grad(set_to_none=True)
         with self.faster.autocast():
             output = self.faster.forward(self.faster.images(images))
@@ -83,8 +102,8 @@ class DenseBackend:
         self.optimizer.step()
         # Weight decay enters inside the optimiser, out of place: `grad` is still the loss's own.
         gradient = _vector([p.grad for p in trained if p.grad is not None])
-        totals.add_flow(gradient, before - _vector(trained), lr, self.free)
-        totals.add(loss.detach(), output.detach(), labels)
+        self.totals.add_flow(gradient, before - _vector(trained), self.lr, self.free)
+        self.totals.add(loss.detach(), output.detach(), labels)
 
     def _dropout_seed(self, epoch: int) -> int:
         path = (self.order.replicate, seeds.phase_key(self.order.phase), epoch)
@@ -108,6 +127,8 @@ class DenseBackend:
         """Go back to a :meth:`state`."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.captured:
+            self.captured.forget()
 
 
 @torch.no_grad()
@@ -117,34 +138,46 @@ def _vector(tensors: Sequence[Tensor]) -> Tensor:
 
 
 class Totals:
-    """Sums kept on the device until the end of the epoch, so that steps need not wait for it."""
+    """Sums kept on the device until the end of the epoch, so that steps need not wait for it.
+
+    They stay in the same memory, and only :meth:`count` keeps numbers on the host.
+    """
+
+    _NAMES = ("loss", "correct", "flow", "flow_step", "flow_released", "sound")
 
     def __init__(self, device: torch.device) -> None:
-        zero = torch.zeros((), device=device, dtype=torch.float64)
-        self.loss, self.correct = zero, zero.clone()
-        self.flow, self.flow_step, self.flow_released = zero.clone(), zero.clone(), zero.clone()
-        self.sound = zero.clone()  # steps before the first loss that is not finite
+        self.values = torch.zeros(len(self._NAMES), device=device, dtype=torch.float64)
+        self.finite = torch.ones((), device=device, dtype=torch.bool)
         self.steps = self.images = 0
 
-    def add_flow(self, gradient: Tensor, moved: Tensor, lr: float, free: int) -> None:
+    def clear(self) -> None:
+        """Begin an epoch."""
+        self.values.zero_()
+        self.finite.fill_(True)
+        self.steps = self.images = 0
+
+    def add_flow(self, gradient: Tensor, moved: Tensor, lr: float | Tensor, free: int) -> None:
         """Add a step's gradient flow: ``moved`` is what it took off the weights."""
-        self.flow += lr * torch.dot(gradient, gradient)
-        self.flow_step += torch.dot(gradient, moved)
-        self.flow_released = gradient.abs().sum().double() / free
+        _, _, flow, flow_step, flow_released, _ = self.values.unbind()
+        flow += lr * torch.dot(gradient, gradient)
+        flow_step += torch.dot(gradient, moved)
+        flow_released.copy_(gradient.abs().sum().double() / free)
 
     def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
         """Add a step's mean loss and what it got right."""
-        self.loss += loss * len(labels)
-        self.sound += (self.sound == self.steps) & loss.isfinite()
-        self.correct += (output.argmax(1) == labels).sum()
+        total, correct, _, _, _, sound = self.values.unbind()
+        total += loss * len(labels)
+        correct += (output.argmax(1) == labels).sum()
+        self.finite &= loss.isfinite()
+        sound += self.finite  # steps before the first loss that is not finite
+
+    def count(self, images: int) -> None:
+        """Count a step and its images."""
         self.steps += 1
-        self.images += len(labels)
+        self.images += images
 
     def sums(self) -> EpochSums:
-        names = ("loss", "correct", "flow", "flow_step", "flow_released", "sound")
-        found = dict(
-            zip(names, torch.stack([getattr(self, n) for n in names]).tolist(), strict=True)
-        )
+        found = dict(zip(self._NAMES, self.values.tolist(), strict=True))
         sound, correct = int(found.pop("sound")), int(found.pop("correct"))
         return EpochSums(
             **found,

@@ -7,6 +7,9 @@ count is TAdam's dimension; :func:`build` passes the number of survivors instead
 
 Fromage and TAdam are written from their papers: the packages that have them come with licences that
 rule out a dependency.
+
+In a CUDA graph the learning rate and the number of steps are tensors on the device, as a graph
+keeps the numbers that it was captured with. Groups are then ``capturable``, by torch's name for it.
 """
 
 from __future__ import annotations
@@ -58,13 +61,69 @@ class Fromage(Optimizer):
         return loss
 
 
-def _fromage_step(parameters: list[Tensor], gradients: list[Tensor], lr: float) -> None:
+def _fromage_step(parameters: list[Tensor], gradients: list[Tensor], lr: float | Tensor) -> None:
     size, slope = (torch.stack(torch._foreach_norm(x)) for x in (parameters, gradients))
     # A tensor comparison: asking on the host would make the device wait.
     ratio = torch.where((size > 0) & (slope > 0), size / slope, torch.ones_like(size))
     moves = torch._foreach_mul(gradients, (lr * ratio).unbind())
     torch._foreach_sub_(parameters, moves)
-    torch._foreach_div_(parameters, math.sqrt(1 + lr * lr))
+    torch._foreach_div_(parameters, _growth(lr))
+
+
+def _growth(lr: float | Tensor) -> float | Tensor:
+    if isinstance(lr, Tensor):
+        return (1 + lr.double().square()).sqrt().to(lr.dtype)
+    return math.sqrt(1 + lr * lr)
+
+
+class CapturableSGD(Optimizer):
+    """torch's SGD, which reads a learning rate that is a tensor back to the host.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: learning rate, a tensor on the device of the parameters.
+        momentum: decay of the sum of gradients.
+        weight_decay: L2 term added to the gradient.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[Group],
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"capturable": True})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Closure) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> float | None:
+        """Do one step; ``closure`` re-evaluates the loss and returns it."""
+        loss = _evaluate(closure)
+        for group in self.param_groups:
+            if parameters := _with_gradient(group):
+                moves = torch._foreach_mul(self._directions(parameters, group), group["lr"])
+                torch._foreach_sub_(parameters, moves)
+        return loss
+
+    def _directions(self, parameters: list[Tensor], group: Group) -> list[Tensor]:
+        """Gradients with what decays added, and summed up under momentum."""
+        found = _gradients(parameters)
+        if group["weight_decay"]:
+            found = list(torch._foreach_add(found, parameters, alpha=group["weight_decay"]))
+        if not group["momentum"]:
+            return found
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        sums: list[Tensor] = [self.state[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_mul_(sums, group["momentum"])
+        torch._foreach_add_(sums, found)
+        return sums
 
 
 class TAdam(Optimizer):
@@ -94,7 +153,8 @@ class TAdam(Optimizer):
         rule: OptimizerRule = "published",
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "rule": rule, "dimensions": None})
+        more = {"rule": rule, "dimensions": None, "capturable": False}
+        super().__init__(params, defaults | more)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -120,11 +180,13 @@ class TAdam(Optimizer):
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
+                captured = group["capturable"]
                 if not state:
-                    state.update(_tadam_start(parameter, group["betas"][0]))
+                    state.update(_tadam_start(parameter, group["betas"][0], captured))
                 state["step"] += 1
+                step = None if captured else state["step"]
                 sums = tadam_sum(group["betas"][0], group["rule"])
-                rule = _Rule(state["step"], group["lr"], group["betas"], group["eps"], sums)
+                rule = _Rule(step, group["lr"], group["betas"], group["eps"], sums)
                 found.setdefault(rule, _Members()).add(
                     parameter, size, group["weight_decay"], state
                 )
@@ -132,13 +194,13 @@ class TAdam(Optimizer):
 
 
 class _Rule(NamedTuple):
-    """What a step does, ``step`` being its number.
+    """What a step does, ``step`` being its number; None where each state has its own on the device.
 
     ``sums`` are the factors of the sum of weights and of a new weight.
     """
 
-    step: int
-    lr: float
+    step: int | None
+    lr: float | Tensor
     betas: tuple[float, float]
     eps: float
     sums: tuple[float, float]
@@ -181,9 +243,9 @@ def _on_device(numbers: tuple[int, ...], dtype: torch.dtype, device: torch.devic
     return torch.tensor(numbers, dtype=dtype).to(device)
 
 
-def _tadam_start(parameter: Tensor, beta1: float) -> dict[str, Any]:
+def _tadam_start(parameter: Tensor, beta1: float, capturable: bool) -> dict[str, Any]:
     return {
-        "step": 0,
+        "step": parameter.new_zeros((), dtype=torch.float32) if capturable else 0,
         "exp_avg": torch.zeros_like(parameter),
         "exp_avg_sq": torch.zeros_like(parameter),
         # The sum of weights at which Adam's own averaging would stand.
@@ -192,7 +254,7 @@ def _tadam_start(parameter: Tensor, beta1: float) -> dict[str, Any]:
 
 
 def _tadam_step(members: _Members, rule: _Rule) -> None:
-    (beta1, beta2), (kept, added) = rule.betas, rule.sums
+    beta2, (kept, added) = rule.betas[1], rule.sums
     gradients, parameters = members.gradients(), members.parameters
     means, squares, sums = map(members.of_state, ("exp_avg", "exp_avg_sq", "weight_sum"))
     like = parameters[0]
@@ -204,11 +266,27 @@ def _tadam_step(members: _Members, rule: _Rule) -> None:
     torch._foreach_add_(sums, weight.unbind(), alpha=added)
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
-    first, second = 1 - beta1**rule.step, 1 - beta2**rule.step
-    denominators = torch._foreach_div(squares, second)
+    _tadam_move(members, rule, means, squares)
+
+
+def _tadam_move(members: _Members, rule: _Rule, means: list[Tensor], squares: list[Tensor]) -> None:
+    """Move along the means, over the roots of the squares, of both of which the start is taken out.
+
+    A number of steps on the device takes two passes more, as only a number of the host can be the
+    factor of the last one.
+    """
+    beta1, beta2 = rule.betas
+    if rule.step is not None:
+        factor = -cast(float, rule.lr) / (1 - beta1**rule.step)
+        denominators = torch._foreach_div(squares, 1 - beta2**rule.step)
+    else:
+        steps, factor = torch.stack(members.of_state("step")).double(), 1.0
+        first, second = ((1 - beta**steps).to(means[0].dtype) for beta in rule.betas)
+        means = list(torch._foreach_mul(means, (-rule.lr / first).unbind()))
+        denominators = torch._foreach_div(squares, second.unbind())
     torch._foreach_sqrt_(denominators)
     torch._foreach_add_(denominators, rule.eps)
-    torch._foreach_addcdiv_(parameters, means, denominators, value=-rule.lr / first)
+    torch._foreach_addcdiv_(members.parameters, means, denominators, value=factor)
 
 
 def _distance(
@@ -243,7 +321,8 @@ OPTIMIZERS: Registry[OptimizerBuilder] = Registry("optimizer")
 @OPTIMIZERS.register("sgd")
 def sgd(recipe: Recipe, groups: list[Group]) -> Optimizer:
     """torch's SGD with the recipe's momentum."""
-    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum)
+    kind = CapturableSGD if groups[0].get("capturable") else SGD
+    return kind(groups, lr=recipe.lr, momentum=recipe.momentum)
 
 
 @OPTIMIZERS.register("adam")
@@ -269,6 +348,7 @@ def build(
     weights: list[Parameter],
     activations: list[Parameter],
     survivors: Mapping[Parameter, int],
+    lr: Tensor | None = None,
 ) -> Optimizer:
     """The optimiser of ``recipe``, at the start of a phase.
 
@@ -277,9 +357,18 @@ def build(
         weights: weights, biases and batch norm; these decay.
         activations: alpha, beta and own parameters of the slots; these never decay.
         survivors: number of surviving entries of each pruned parameter; others count whole.
+        lr: float32 without dimensions, on the parameters' device: the learning rate, in place of
+            the recipe's, of an optimiser whose steps a CUDA graph may hold.
     """
-    groups = [_group(weights, recipe.weight_decay, survivors), _group(activations, 0.0, survivors)]
-    return OPTIMIZERS[recipe.optimizer](recipe, [group for group in groups if group["params"]])
+    more = {} if lr is None else {"lr": lr, "capturable": True}
+    groups = [
+        _group(weights, recipe.weight_decay, survivors) | more,
+        _group(activations, 0.0, survivors) | more,
+    ]
+    made = OPTIMIZERS[recipe.optimizer](recipe, [group for group in groups if group["params"]])
+    if lr is not None:  # torch's Adam would warn of the steps that are not captured
+        setattr(made, "_warned_capturable_if_run_uncaptured", True)  # noqa: B010
+    return made
 
 
 def _group(params: list[Parameter], decay: float, survivors: Mapping[Parameter, int]) -> Group:

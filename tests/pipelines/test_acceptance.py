@@ -19,6 +19,7 @@ from pipelines.acceptance.checks import Requirement
 from pipelines.config.study import named
 from safs.backends import precision
 from safs.backends.device import prepare
+from safs.backends.graphs import Captured
 
 NETWORKS = [dataclasses.replace(n, options=NARROW[n.name]) for n in subjects.NETWORKS]
 # Neither compiling nor layouts are simulated. Steps of deep networks take a second there, and other
@@ -70,6 +71,10 @@ def test_what_is_wrong_fails_its_check(device, monkeypatch) -> None:
     monkeypatch.setattr(acceptance, "profiled", lambda backend: many)
     with pytest.raises(acceptance.NotMet, match="5000 launches per step, at most 82"):
         by_name["launches", "lenet5"].run(device)
+    with monkeypatch.context() as patch:
+        patch.setattr(Captured, "_replay", lambda self, step, images, labels: None)
+        with pytest.raises(acceptance.NotMet, match="a replayed epoch has the sums"):
+            by_name["graphs", "lenet5"].run(device)
     real, calls = subjects.trained, []
 
     def drifting(*arguments, **options):

@@ -10,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _CODE = tuple(f"{ROOT / package}/" for package in ("safs", "pipelines"))
 _TESTS = f"{ROOT / 'tests'}/"
-_OURS = {str(Path(__file__).with_name(f"{name}.py")) for name in ("counts", "tensor", "cuda")}
+_OURS = {
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("counts", "tensor", "cuda", "graphs")
+}
 
 
 @dataclass

@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from torch.optim import optimizer
 
-from simulated import tensor
+from simulated import graphs, tensor
 from simulated.counts import Counts, line
 from simulated.tensor import Dispatch, Ledger, SimulatedTensor
 
@@ -82,10 +82,12 @@ def _forget() -> None:
 
 def _replacements(simulated: Simulated) -> list[tuple[Any, str, Any]]:
     """Owner, name and stand-in of all that torch would ask a driver for."""
+    ledger = simulated.ledger
     foreach = [*optimizer._foreach_supported_types, SimulatedTensor]
     return [
         *((torch.cuda, name, value) for name, value in _about_devices(simulated).items()),
         *((torch.cuda, name, value) for name, value in _random(simulated).items()),
+        *((torch.cuda, name, value) for name, value in graphs.replacements(ledger).items()),
         (torch.accelerator, "is_available", lambda: False),  # it has no streams
         (torch, "autocast", _Autocast),
         (torch.Tensor, "to", tensor.host_to),
@@ -104,6 +106,8 @@ def _about_devices(simulated: Simulated) -> dict[str, Callable[..., Any]]:
         memory(device).peak = memory(device).now
 
     def synchronize(device: Any = None) -> None:
+        if ledger.capture is not None:
+            ledger.capture.refuse("a synchronisation")
         ledger.counts.waits[line()] += 1
 
     def set_device(device: Any) -> None:

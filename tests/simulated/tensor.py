@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 
 from simulated import rules
 from simulated.counts import Counts, line
+from simulated.graphs import Graph
 
 _MODE_KEY = torch._C._TorchDispatchModeKey.FAKE
 _CPU = torch.device("cpu")
@@ -69,10 +71,15 @@ class Memory:
 
 
 class Ledger:
-    """What the devices have done and hold, as long as one is installed."""
+    """What the devices have done and hold, as long as one is installed.
+
+    Attributes:
+        capture: the graph that records what is done, instead of doing it; None for none.
+    """
 
     def __init__(self, devices: int) -> None:
         self.counts = Counts()
+        self.capture: Graph | None = None
         self.memory = [Memory() for _ in range(devices)]
         self.generators = tuple(DeviceGenerator() for _ in range(devices))
         for index, generator in enumerate(self.generators):
@@ -328,13 +335,11 @@ def dispatch(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     _check(op, args, found)
     _count(op, args, asked)
     place = asked if asked is not None and on_device else found.ours[0].place
-    if on_device and op.draws and not found.generators:
-        with _drawing(place):
-            result = _computed(func, args, kwargs)
-    else:
-        result = _computed(func, args, kwargs)
+    draws = on_device and op.draws and not found.generators
+    run = partial(_run, func, _numbers(args), _named(kwargs), place if draws else None)
     if not on_device:
-        return result
+        return run()
+    result = run() if ledger().capture is None else _recorded(run, found, op)
     if op.in_place:
         return args[0]
     wrapped = _wrapped(result, place)
@@ -357,13 +362,33 @@ def _sort(arguments: Iterable[Any], found: Operands) -> None:
             found.generators.append(argument)
 
 
-def _computed(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The operation on the CPU."""
+def _run(
+    func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], drawing: torch.device | None
+) -> Any:
+    """The operation on the CPU, with the random numbers of a device where one is named."""
+    if drawing is None:
+        return func(*args, **kwargs)
+    with _drawing(drawing):
+        return func(*args, **kwargs)
+
+
+def _recorded(run: Callable[[], Any], found: Operands, op: rules.Operation) -> Any:
+    """The result of an operation, which the capture that goes on repeats in every replay."""
+    capture = ledger().capture
+    assert capture is not None
+    capture.reads([tensor.numbers for tensor in found.ours])
+    result = run()
+    capture.add(run, result, op.launches)
+    return result
+
+
+def _named(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments for the CPU."""
     named = {name: _numbers(value) for name, value in kwargs.items()}
     device = named.get("device")
     if device is not None and device.type != "meta":
         named["device"] = _CPU
-    return func(*_numbers(args), **named)
+    return named
 
 
 def _check(op: rules.Operation, args: tuple[Any, ...], found: Operands) -> None:
@@ -389,16 +414,19 @@ def _check_generators(given: list[torch.Generator], wanted: str) -> None:
 
 
 def _count(op: rules.Operation, args: tuple[Any, ...], asked: torch.device | None) -> None:
-    counts = ledger().counts
-    moved = _moved(op.name, args, asked)
+    """Count it; while a graph is captured, which launches nothing, refuse what cannot be in one."""
+    counts, capture = ledger().counts, ledger().capture
+    moved, waits = _moved(op.name, args, asked), rules.waits(op.name, args)
+    if capture is not None:
+        if moved is not None or waits:
+            capture.refuse(op.name)
+        return
     if moved is not None:
         moved[line()] += 1
-    elif op.launches:
+    if op.launches and (moved is None or op.name not in rules.TRANSFERS):
         counts.operators[op.name] += rules.launches(op, args)
-    if rules.waits(op.name, args):
+    if waits:
         counts.waits[line()] += 1
-    if op.name in rules.INDEXING and any(_on_host(index) for index in args[1]):
-        counts.to_device[line()] += 1
 
 
 def _moved(name: str, args: tuple[Any, ...], asked: torch.device | None) -> Counter[str] | None:
@@ -408,6 +436,8 @@ def _moved(name: str, args: tuple[Any, ...], asked: torch.device | None) -> Coun
     elif name in rules.TRANSFERS:
         to, from_ = (given if isinstance(given, Tensor) else given[0] for given in args[:2])
         source, target = not _on_host(from_), not _on_host(to)
+    elif name in rules.INDEXING:
+        source, target = False, any(_on_host(index) for index in args[1])
     else:
         return None
     if source == target:
@@ -427,12 +457,17 @@ def _wrapped(x: Any, place: torch.device) -> Any:
 
 
 def _numbers(x: Any) -> Any:
-    """Arguments with CPU tensors in the place of the device's."""
+    """Arguments with CPU tensors in the place of the device's.
+
+    A capture keeps the host's as they are now.
+    """
     kind = type(x)
     if kind is SimulatedTensor:
         return x.numbers
     if kind is list or kind is tuple:
         return kind(map(_numbers, x))
+    if isinstance(x, Tensor) and ledger().capture is not None:
+        return x.clone()
     return x
 
 

@@ -414,6 +414,102 @@ def test_optimisers_take_its_tensors_by_the_list(simulated):
     assert set(counts.operators) == {"_foreach_add_"}
 
 
+# -- graphs --
+
+
+def captured(work):
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+        work()
+    return graph
+
+
+def test_a_capture_runs_nothing_and_a_replay_everything(simulated):
+    layer, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).to("cuda"), on_cuda(3, 4)
+    out, before = torch.zeros(3, 4, device="cuda"), copy.deepcopy(layer.state_dict())
+    with simulated.counting() as counts:
+        graph = captured(lambda: out.copy_(layer(x).detach().t().reshape(3, 4)))
+    assert not counts.launches and not out.cpu().any()
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
+    for value in (2.0, 3.0):
+        x.fill_(value)
+        with simulated.counting() as counts:
+            graph.replay()
+        assert counts.operators == {"graph": 1}
+        twin = copy.deepcopy(layer)
+        twin.load_state_dict(before)
+        assert torch.equal(out, twin(x).detach().t().reshape(3, 4))
+    assert layer[1].num_batches_tracked.item() == 2
+
+
+def test_a_graph_trains_as_its_steps_do(simulated):
+    ends = []
+    for replays in (0, 4):
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1)).to("cuda")
+        adam = torch.optim.Adam(layers.parameters(), lr=0.01, capturable=True)
+        x = on_cuda(5, 4)
+
+        def step(layers=layers, adam=adam, x=x):
+            adam.zero_grad()
+            layers(x).square().sum().backward()
+            adam.step()
+
+        step()
+        graph = captured(step)
+        for _ in range(replays):
+            graph.replay()
+        for _ in range(4 - replays):
+            step()
+        ends.append([value.cpu() for value in layers.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_numbers_of_the_host_are_those_of_the_capture(simulated):
+    x, scale = on_cuda(2), torch.tensor(2.0)
+    graph = captured(lambda: x.mul_(scale))
+    scale.fill_(5.0)
+    graph.replay()
+    assert x.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: float(x.sum()),
+        lambda x: x[x > 0],
+        lambda x: x.cpu(),
+        lambda x: x.add_(torch.ones(3).to("cuda")),
+        lambda x: x.copy_(torch.zeros(3)),
+        lambda x: x[torch.tensor([0])],
+        lambda x: torch.cuda.synchronize(),
+    ],
+)
+def test_a_capture_refuses_copies_and_waits(simulated, work):
+    x = on_cuda(3)
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+        captured(lambda: work(x))
+    assert not torch.cuda.is_current_stream_capturing()
+    assert x.tolist() == [1.0] * 3
+
+
+def test_the_default_stream_cannot_be_captured(simulated):
+    with (
+        pytest.raises(RuntimeError, match="non-default stream"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        pass
+
+
+def test_a_graph_is_not_replayed_on_freed_memory(simulated):
+    x, others = on_cuda(2), [on_cuda(2)]
+    graph = captured(lambda: x.add_(others[0]))
+    graph.replay()
+    others.clear()
+    with pytest.raises(RuntimeError, match="memory that was freed"):
+        graph.replay()
+
+
 def test_the_module_that_dispatches_has_no_ledger_without_a_device():
     with pytest.raises(RuntimeError, match="no simulated CUDA device"):
         tensor.ledger()
