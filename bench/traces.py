@@ -78,8 +78,14 @@ def trial_frame(traces: Iterable[TuneTrace]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-ALGORITHMS = {"lahc": "LAHC", "annealing": "SA", "random": "RS", "bayesian": "BO"}
-"""Labels of the search algorithms, as the paper's Figure 6 names them."""
+ALGORITHMS = {
+    "lahc": "LAHC", "annealing": "SA", "random": "RS", "bayesian": "BO",
+    "evolution": "Regularised evolution",
+}  # fmt: skip
+"""Labels of the search algorithms: the paper's as its Figure 6 names them, then this suite's own.
+
+Any other has the name under which it is registered.
+"""
 
 
 def final_losses(traces: Iterable[SearchTrace]) -> pd.DataFrame:

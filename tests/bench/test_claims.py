@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from synthetic import PAIR, SHOWN_ARMS
 from bench import stats
 from bench.collection import Collection, collect
 from bench.tables import claims
-from bench.traces import Traces, curve_frame
+from bench.traces import ALGORITHMS, Traces, curve_frame
 from safs.arms import ARMS
 from safs.rows import SearchTrace
 
@@ -148,6 +149,25 @@ def test_better_algorithms_and_flow(found: pd.DataFrame) -> None:
     assert found.loc["flow", "mean"] == pytest.approx(1.0)
     assert found.loc["flow_step", "mean"] == pytest.approx(2.0)
     assert found.loc["flow", "verdict"] == "holds", "without spread the exact interval is a point"
+
+
+def test_searches_that_the_paper_does_not_have_change_no_claim(
+    found: pd.DataFrame, runs: Collection
+) -> None:
+    """Ours and a user's own, which end far below LAHC and run in more replicates than it."""
+    further = [*sorted(set(ALGORITHMS) - {"lahc", *claims.OTHER_SEARCHES}), "somebodys_own"]
+    assert "evolution" in further
+    traces = synthetic.traces(N)
+    added = tuple(
+        synthetic.search_trace(0.99, replicate, algorithm=name, start=0.7)
+        for name in further
+        for replicate in range(N + 2)
+    )
+    more = dataclasses.replace(traces, search=(*traces.search, *added))
+    pd.testing.assert_frame_equal(rows(runs, more), found)
+    alone = dataclasses.replace(traces, search=added)
+    compared = rows(runs, alone).loc[[f"lahc_{name}" for name in claims.OTHER_SEARCHES]]
+    assert set(compared["verdict"]) == {"undecided"} and set(compared["n"]) == {0}
 
 
 def _searches(share: Callable[[int], list[str]]) -> Traces:

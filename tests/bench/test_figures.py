@@ -205,6 +205,34 @@ def test_algorithms_are_tested_against_the_profiles_own(drawn: dict[str, Drawn])
     assert slopes == pytest.approx([slopes[0]] * len(slopes)), "a + b log(candidates)"
 
 
+def test_algorithms_of_ones_own_take_part_and_leave_the_others_as_they_are(
+    drawn: dict[str, Drawn], runs: Collection, context: Context
+) -> None:
+    traces = synthetic.traces()
+    added = tuple(
+        synthetic.search_trace(0.99, replicate, algorithm=name, start=1.0)
+        for name in ("somebodys_own", "evolution")
+        for replicate in range(3)
+    )
+    more = dataclasses.replace(traces, search=(*traces.search, *added))
+    made = draw(runs, more, context)["algorithms"]
+    shared = made.frame[~made.frame["algorithm"].isin(["somebodys_own", "evolution"])]
+    pd.testing.assert_frame_equal(
+        shared.reset_index(drop=True), drawn["algorithms"].frame.reset_index(drop=True)
+    )
+    labels = ["LAHC", "SA", "RS", "BO", "Regularised evolution", "somebodys_own"]
+    assert legend_of(made) == labels and legend_of(drawn["algorithms"]) == labels[:4]
+    assert "somebodys_own - LAHC: final loss differs by -" in made.words
+    for colour in style.PALETTE[:6]:
+        assert colour.lower() in made.svg
+
+
+def legend_of(figure: Drawn) -> list[str]:
+    """The labels of the legend, which is the last thing drawn, from top to bottom."""
+    legend = figure.svg[figure.svg.rindex('id="plot-algorithms-legend_') :]
+    return re.findall(r"<text[^>]*>([^<]+)</text>", legend)
+
+
 def test_flow_has_every_definition(drawn: dict[str, Drawn]) -> None:
     frame = drawn["flow"].frame.set_index(["definition", "ratio", "arm", "epoch"])
     assert set(frame.index.levels[0]) == {"flow", "flow_step", "flow_released"}

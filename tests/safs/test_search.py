@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safs.errors import SafsError, UnknownName
 from safs.search import SEARCHES, Chromosome, Evaluation, Searcher, make, run
 from safs.search.annealing import Annealing
+from safs.search.evolution import Evolution
 from safs.search.lahc import LateAcceptance
 from safs.search.moves import move
 
@@ -136,6 +137,71 @@ def test_annealing_survives_infinite_and_zero_energies() -> None:
     energies = [math.inf, math.nan, 0.0, 1.0, math.inf, 0.0]
     search = Annealing(2, OPERATORS, 5, seed=0)
     assert tell_in_turn(search, energies) == [True, True, True, False, False, True]
+
+
+# Regularised evolution
+
+
+def one_gene_apart(a: Chromosome, b: Chromosome) -> bool:
+    return sum(x != y for x, y in zip(a, b, strict=True)) == 1
+
+
+@pytest.mark.parametrize("population, tournament", [(1, 1), (5, 3), (4, 4)])
+def test_a_child_is_one_gene_from_one_of_the_latest_and_the_oldest_dies_though_it_is_best(
+    population: int, tournament: int
+) -> None:
+    for seed in range(20):
+        search = Evolution(12, OPERATORS, 20, seed, population=population, tournament=tournament)
+        asked = [e.chromosome for e in run(search, lambda index, _: float(index), 21)]
+        for index in range(population, 21):
+            latest = asked[index - population : index]
+            assert any(one_gene_apart(asked[index], parent) for parent in latest)
+        assert population == 1 or not one_gene_apart(asked[0], asked[population + 1])
+
+
+def test_the_best_contestant_becomes_the_parent_and_a_failure_the_last() -> None:
+    """Three of five contestants, with replacement: the best is among them in 1 - 0.8^3."""
+    energies, children = [math.inf, 2.0, 1.0, math.nan, math.inf], 2000
+    parents = np.zeros(5)
+    for seed in range(children):
+        search = Evolution(12, OPERATORS, 5, seed)
+        *members, child = (e.chromosome for e in run(search, lambda i, _: [*energies, 0.0][i], 6))
+        parents += [one_gene_apart(child, member) for member in members]
+    shares = parents / children
+    assert shares.sum() == pytest.approx(1, abs=0.01)
+    assert shares[2] == pytest.approx(1 - 0.8**3, abs=0.04)
+    assert shares[1] == pytest.approx(0.8**3 - 0.6**3, abs=0.04)
+    assert shares[[0, 3, 4]].sum() == pytest.approx(0.6**3, abs=0.04)
+
+
+def test_evolution_goes_on_where_everything_fails() -> None:
+    history = run(Evolution(4, OPERATORS, 20, seed=0), lambda *_: math.inf, 21)
+    assert len({e.chromosome for e in history}) > 10
+
+
+def test_evolution_begins_as_random_search_and_ends_so_where_the_budget_is_smaller() -> None:
+    evolved, drawn = (
+        [e.chromosome for e in run(make(name, 6, OPERATORS, 20, seed=2), energy, 21)]
+        for name in ("evolution", "random")
+    )
+    assert evolved[:5] == drawn[:5]
+    assert evolved[5] != drawn[5]
+    small = Evolution(6, OPERATORS, 3, seed=2, population=30, tournament=30)
+    assert [e.chromosome for e in run(small, energy, 4)] == drawn[:4]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"population": 0}, "population must be at least 1, got 0"),
+        ({"tournament": 0}, "tournament must be from 1 to the population of 5, got 0"),
+        ({"tournament": 6}, "tournament must be from 1 to the population of 5, got 6"),
+        ({"population": 2}, "tournament must be from 1 to the population of 2, got 3"),
+    ],
+)
+def test_population_and_tournament_are_checked(options: dict[str, int], message: str) -> None:
+    with pytest.raises(SafsError, match=f"^{message}$"):
+        make("evolution", 2, OPERATORS, 3, 0, **options)
 
 
 # The contract of every registered search
