@@ -80,7 +80,7 @@ def trial_frame(traces: Iterable[TuneTrace]) -> pd.DataFrame:
 
 ALGORITHMS = {
     "lahc": "LAHC", "annealing": "SA", "random": "RS", "bayesian": "BO",
-    "evolution": "Regularised evolution",
+    "evolution": "Regularised evolution", "bayesian_refit": "BO, refitted",
 }  # fmt: skip
 """Labels of the search algorithms: the paper's as its Figure 6 names them, then this suite's own.
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 SOBOL_POINTS = 4
+RETRAIN_AFTER = 8
+"""How many proposals SMAC takes from one fit of its surrogate unless told otherwise."""
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -28,22 +30,34 @@ class SmacSession:
     """A Bayesian optimisation of one space within a number of trials.
 
     The initial design is ``first``, then four Sobol points (fewer if ``trials`` is less than five);
-    it depends on the space and the seed alone. Then SMAC proposes.
+    it depends on the space and the seed alone. Then SMAC proposes: it fits its surrogate to all
+    that was told, takes the next ``retrain_after`` proposals in the order of their expected
+    improvement, and only then fits it again. One in five is drawn at random instead.
 
     Args:
         space: a ConfigSpace space; it is seeded here.
         first: configurations that open the initial design.
         trials: number of trials, the initial design included.
         seed: any non-negative integer.
+        retrain_after: proposals from one fit, at least 1.
     """
 
-    def __init__(self, space: Any, first: Iterable[Any], trials: int, seed: int) -> None:
+    def __init__(
+        self,
+        space: Any,
+        first: Iterable[Any],
+        trials: int,
+        seed: int,
+        *,
+        retrain_after: int = RETRAIN_AFTER,
+    ) -> None:
         logging.getLogger("smac").setLevel(logging.ERROR)
         # SMAC takes 32 bits.
         folded = int(np.random.SeedSequence(seed).generate_state(1)[0])
         # It wants an output folder although nothing is ever saved.
         with _quietly(), TemporaryDirectory(prefix="smac-") as folder:
-            self._smac = _facade(space, list(first), trials, folded, Path(folder))
+            scenario = _scenario(space, trials, folded, Path(folder))
+            self._smac = _facade(scenario, list(first), retrain_after)
         self._trial: Any = None
 
     def ask(self) -> Any | None:
@@ -78,7 +92,7 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _forest(scenario: Any, trials: int) -> Any:
+def _forest(scenario: Any) -> Any:
     """The facade's random forest, in an eighth of its time.
 
     SMAC's own allows 2^20 leaves per tree, and allocates them, in as many threads as there are
@@ -94,16 +108,15 @@ def _forest(scenario: Any, trials: int) -> Any:
         seed=scenario.seed,
         min_samples_split=2,
         min_samples_leaf=1,
-        max_leaf_nodes=max(2, trials),
+        max_leaf_nodes=max(2, scenario.n_trials),
         n_jobs=1,
     )
 
 
-def _facade(space: Any, first: list[Any], trials: int, seed: int, folder: Path) -> Any:
-    from smac import HyperparameterOptimizationFacade, Scenario
-    from smac.initial_design import SobolInitialDesign
+def _scenario(space: Any, trials: int, seed: int, folder: Path) -> Any:
+    from smac import Scenario
 
-    scenario = Scenario(
+    return Scenario(
         space,
         deterministic=True,
         n_trials=trials,
@@ -112,13 +125,20 @@ def _facade(space: Any, first: list[Any], trials: int, seed: int, folder: Path) 
         use_default_config=False,
         crash_cost=1.0,
     )
+
+
+def _facade(scenario: Any, first: list[Any], retrain_after: int) -> Any:
+    from smac import HyperparameterOptimizationFacade as Facade
+    from smac.initial_design import SobolInitialDesign
+
     # A quarter of the trials is the default limit of a design; ours has its own.
     sobol = SobolInitialDesign(scenario, n_configs=SOBOL_POINTS, max_ratio=1.0)
-    design = [*first, *sobol.select_configurations()][:trials]
-    return HyperparameterOptimizationFacade(
+    design = [*first, *sobol.select_configurations()][: scenario.n_trials]
+    return Facade(
         scenario,
-        model=_forest(scenario, trials),
+        model=_forest(scenario),
         initial_design=SobolInitialDesign(scenario, n_configs=0, additional_configs=design),
+        config_selector=Facade.get_config_selector(scenario, retrain_after=retrain_after),
         logging_level=False,
         overwrite=True,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -202,6 +204,78 @@ def test_evolution_begins_as_random_search_and_ends_so_where_the_budget_is_small
 def test_population_and_tournament_are_checked(options: dict[str, int], message: str) -> None:
     with pytest.raises(SafsError, match=f"^{message}$"):
         make("evolution", 2, OPERATORS, 3, 0, **options)
+
+
+# Bayesian optimisation
+
+
+@pytest.mark.parametrize(
+    "name, evaluations, fits", [("bayesian", 21, [5, 13]), ("bayesian_refit", 9, [5, 6, 7, 8])]
+)
+def test_the_surrogate_is_fitted_to_all_that_was_told(
+    name: str, evaluations: int, fits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smac.model.random_forest.random_forest import RandomForest
+
+    told, train = [], RandomForest.train
+
+    def noted(self: RandomForest, x: np.ndarray, y: np.ndarray) -> RandomForest:
+        told.append(len(y))
+        return train(self, x, y)
+
+    monkeypatch.setattr(RandomForest, "train", noted)
+    energies = [math.inf if index == 6 else 1.0 + index % 3 for index in range(21)]
+    run(make(name, 3, OPERATORS, 20, seed=0), lambda index, _: energies[index], evaluations)
+    assert told == fits
+
+
+PROPOSALS = """
+import pipelines  # pins the arithmetic of libraries
+import hashlib, json
+import safs.search as search
+OPERATORS = ("relu6", "swish", "tanh", "elu", "srs")
+
+def energy(index, chromosome):
+    far = [(k * OPERATORS.index(gene)) % 7 for k, gene in enumerate(chromosome, 1)]
+    return float("nan") if index == 6 else 1.0 + sum(far)
+
+def asked(name, seed, evaluations):
+    made = search.make(name, 5, OPERATORS, 20, seed)
+    return [e.chromosome for e in search.run(made, energy, evaluations)]
+
+whole = {seed: asked("bayesian", seed, 21) for seed in (0, 1, 2)}
+refitted = asked("bayesian_refit", 0, 8)
+same = [a == b for a, b in zip(refitted, whole[0])]
+digests = {s: hashlib.sha256(json.dumps(c).encode()).hexdigest()[:16] for s, c in whole.items()}
+print(json.dumps([same, digests]))
+"""
+
+
+@pytest.fixture(scope="module")
+def proposals() -> tuple[list[bool], dict[str, str]]:
+    """Where the refitted search asks the same, and digests of what the other asks, by seed."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROPOSALS], env=os.environ | {"PYTHONHASHSEED": "0"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    same, digests = json.loads(done.stdout)
+    return same, digests
+
+
+@pytest.mark.skipif(metadata.version("smac") != "2.4.1", reason="not the SMAC that is locked")
+def test_bayesian_asks_what_it_asked_in_published_searches(
+    proposals: tuple[list[bool], dict[str, str]],
+) -> None:
+    assert proposals[1] == {
+        "0": "354e4d0e64bd1a9e", "1": "fd7e67480492cd4c", "2": "c56bf849f0065691",
+    }  # fmt: skip
+
+
+def test_the_refitted_search_leaves_the_other_after_the_first_proposal(
+    proposals: tuple[list[bool], dict[str, str]],
+) -> None:
+    """That is the sixth evaluation; the five before it are the initial design."""
+    assert proposals[0][:6] == [True] * 6 and not any(proposals[0][6:])
 
 
 # The contract of every registered search

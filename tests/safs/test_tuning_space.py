@@ -160,11 +160,7 @@ def test_the_small_forest_proposes_what_the_facade_s_own_does(
     from smac import HyperparameterOptimizationFacade
 
     small = drive(Tuner(DENSE["vgg16"], 8, seed=5), 8)
-    monkeypatch.setattr(
-        smac_session,
-        "_forest",
-        lambda scenario, _: HyperparameterOptimizationFacade.get_model(scenario),
-    )
+    monkeypatch.setattr(smac_session, "_forest", HyperparameterOptimizationFacade.get_model)
     assert drive(Tuner(DENSE["vgg16"], 8, seed=5), 8) == small
 
 
