@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from bench.landscape.race import Raced
+from bench.landscape.table import Landscape
 from bench.record import HISTORY, Record
 from safs.arms import ARMS
 from safs.rows import SearchTrace, TuneTrace
@@ -22,13 +24,16 @@ class Traces:
     """All traces of a profile; ``curves`` is a :func:`curve_frame`.
 
     ``search`` are the searches of stage 1 that are compared at equal budget, ``others`` those
-    behind control arms: one operator everywhere, the cheap search.
+    behind control arms: one operator everywhere, the cheap search. ``races`` are run on the
+    ``landscapes``.
     """
 
     search: tuple[SearchTrace, ...] = ()
     tune: tuple[TuneTrace, ...] = ()
     curves: pd.DataFrame = field(default_factory=lambda: curve_frame(()))
     others: tuple[SearchTrace, ...] = ()
+    landscapes: tuple[Landscape, ...] = ()
+    races: tuple[Raced, ...] = ()
 
 
 def best_so_far(values: Sequence[float | None]) -> list[float]:

@@ -19,7 +19,9 @@ from pipelines import signals
 if TYPE_CHECKING:
     from pipelines.config.study import Study
 
-PER_PAIR = ("pretrain", "activations", "algorithms", "fast", "readings", "evaluate")
+PER_PAIR = (
+    "pretrain", "activations", "algorithms", "landscape", "fast", "readings", "evaluate",
+)  # fmt: skip
 PER_CELL = ("prune", "baselines", "search", "tune")
 PER_PROFILE = ("records", "tables", "compare", "report", "sums")
 

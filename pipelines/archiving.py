@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.archive import Replicate, Search
 from bench.record import Record
 from bench.tables.predictors import Predictions
+from pipelines import landscapes
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, layout, recorded
 from safs.checked import MAX_BYTES
@@ -68,7 +69,8 @@ def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     if not records:
         return None
     runs = 1 + sum(len(study.profile.every_arm(pair, ratio)) for ratio in ratios)
-    complete = len(records) == runs and not any(map(_died, records))
+    whole = all(landscapes.complete(study, pair, ratio, replicate) for ratio in ratios)
+    complete = whole and len(records) == runs and not any(map(_died, records))
     return Replicate(
         profile=study.profile.profile,
         pair=pair,

@@ -12,8 +12,8 @@ from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import layout
 from pipelines.engine.behind import Behind
-from pipelines.plan import spending
 from pipelines.publishing import collection, context
+from pipelines.spending import spending
 from safs.errors import SafsError
 from safs.sealed import digest, file_digest
 

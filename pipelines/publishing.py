@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +13,16 @@ from bench.archive import Replicate
 from bench.collection import Collection, Expected, collect
 from bench.collection import published as from_table
 from bench.context import Context
+from bench.landscape.race import Raced
+from bench.landscape.table import Landscape
 from bench.record import Protocol as ProtocolName
 from bench.render import Table
+from bench.tables.landscape import tables as landscape
 from bench.tables.predictors import Predictions
 from bench.tables.predictors import table as predictors
 from bench.tables.readings import Runs, readings
 from bench.traces import Traces, curve_frame
-from pipelines import archiving
+from pipelines import archiving, landscapes, racing
 from pipelines.config.study import Study
 from pipelines.engine import layout
 from safs.arms import everywhere
@@ -60,9 +63,10 @@ class Published:
 
     @property
     def tables(self) -> list[Table]:
-        """Tables beside those that every profile has: of the predictors and the readings."""
+        """Tables beside those that every profile has: predictors, landscapes, readings."""
         about = context(self.study)
         found = [predictors(self.predictions, about)] if self.predictions else []
+        found += landscape(self.traces.landscapes, self.traces.races, about)
         others = {
             name: Runs(of.study.profile.pairs[0], of.study.profile.title, of.collection)
             for name, of in self.readings.items()
@@ -123,7 +127,10 @@ def _stands_for_more(study: Study) -> bool:
 def _traces(study: Study, found: Sequence[Replicate]) -> Traces:
     """What searches and tunings left behind, by pair and ratio, and the arms' curves."""
     searches = [search for each in found for search in each.searches]
+    tables = list(_landscapes(study))
     return Traces(
+        landscapes=tuple(table for table, _ in tables),
+        races=tuple(raced for _, races in tables for raced in races),
         search=tuple(_in_order(s.trace for s in searches if s.compared)),
         others=tuple(_in_order(s.trace for s in searches if not s.compared)),
         tune=tuple(_in_order(tuning for each in found for tuning in each.tunings)),
@@ -131,6 +138,16 @@ def _traces(study: Study, found: Sequence[Replicate]) -> Traces:
             r for each in found for r in each.records if r.arm in study.profile.arms
         ),
     )
+
+
+def _landscapes(study: Study) -> Iterator[tuple[Landscape, list[Raced]]]:
+    """The published landscapes of a study, each with the races on it."""
+    for pair in study.profile.pairs:
+        for ratio in study.profile.ratios(pair):
+            wanted = study.profile.landscape(pair, ratio)
+            table = landscapes.published(study, pair, ratio) if wanted else None
+            if table is not None:
+                yield table, racing.read(study, pair, ratio, table)
 
 
 def _in_order(traces: Iterable[T]) -> list[T]:

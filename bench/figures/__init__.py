@@ -15,6 +15,7 @@ from bench.figures import (
     compression,
     differences,
     flow,
+    landscape,
     learned,
     operators,
     recipes,
@@ -37,6 +38,9 @@ PLOTS: tuple[Plot, ...] = (
     operators.PLOT,
     search_trace.PLOT,
     algorithms.PLOT,
+    landscape.RANKS,
+    landscape.MEANS,
+    landscape.CURVES,
     flow.PLOT,
     compression.PLOT,
 )

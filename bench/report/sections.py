@@ -40,6 +40,15 @@ HOW_TO_READ = {
     "nothing.",
     "predictors": "How well each score ranks candidates as training does, and how good its own "
     "choice would have been. The loss is no predictor but a control: it needs no theory.",
+    "landscape": "All chromosomes of the operators that are trained: what a search could find.",
+    "landscape_race": "Regret at 21 evaluations is what stage 1 leaves on the table. Each mask is "
+    "one landscape; the runs on it are no replicates, so there is no verdict here.",
+    "landscape_transfer": "Look at the regret: near 0, one mask's best serves another too.",
+    "landscape_agreement": "The first line says whether choosing by training loss is right, the "
+    "last column whether it is among good chromosomes.",
+    "landscape_fidelity": "Whether a search could stop candidates early: over all, and among the "
+    "best, where it matters.",
+    "landscape_variance": "Main effects near 100 % would mean that slots can be chosen one by one.",
     **labs_view.HOW_TO_READ,
 }
 
@@ -48,6 +57,7 @@ SHORT = {
     "table1": "Accuracy",
     "comparisons": "Comparisons",
     "figure-operators": "Search",
+    "figure-landscape": "Landscape",
     "cost": "Cost",
 }
 """What the bar links to beside the answers and the contents, and what it calls that."""
@@ -95,6 +105,15 @@ ORDER = (
     "figure-operators",
     "figure-search_trace",
     "figure-algorithms",
+    "figure-landscape",
+    "landscape",
+    "figure-landscape_race",
+    "landscape_race",
+    "figure-landscape_operators",
+    "landscape_variance",
+    "landscape_transfer",
+    "landscape_agreement",
+    "landscape_fidelity",
     "figure-flow",
     "compression",
     "figure-compression",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from pipelines.cli import cost, files, labs, machine, project, runs
+from pipelines.cli import cost, files, labs, landscape, machine, project, runs
 from safs.errors import SafsError, one_line
 
 INTERRUPTED = 130
@@ -38,7 +38,8 @@ def program() -> None:
 for command in (
     machine.doctor, machine.check_gpu, project.init, runs.profiles, runs.networks, runs.plan,
     runs.run, runs.show, runs.open_report, runs.check, runs.verify, runs.rebuild, files.validate,
-    files.export, labs.export_lab, labs.compare, cost.cost, machine.completion, runs.clean,
+    files.export, labs.export_lab, labs.compare, landscape.landscape, cost.cost,
+    machine.completion, runs.clean,
 ):  # fmt: skip
     program.add_command(command)
 

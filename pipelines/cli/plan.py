@@ -16,7 +16,8 @@ from bench.paper import hours as published_hours
 from pipelines.config.study import Study
 from pipelines.engine import compute
 from pipelines.engine.work import place_of
-from pipelines.plan import PlanStep, run_epochs, steps, training_images
+from pipelines.plan import PlanStep, steps, training_images
+from pipelines.spending import run_epochs
 from pipelines.tasks import pruning, timing
 
 EpochSeconds = dict[tuple[str, float | None], float]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from bench.contrasts import Preregistration
+from bench.landscape.space import BUDGETS
 from pipelines.config.reading import Sections, known, read_yaml
 from safs.arms import ARMS, everywhere
 from safs.errors import SafsError, did_you_mean, shown
@@ -37,7 +38,8 @@ class InCells(Spec):
 
     @model_validator(mode="after")
     def _something_somewhere(self) -> Self:
-        for name in set(type(self).model_fields) - {"cells"}:
+        fields = type(self).model_fields
+        for name in (n for n in fields if n != "cells" and fields[n].default == ()):
             if bool(getattr(self, name)) != bool(self.cells):
                 raise ValueError(f"{name} and cells go together; one of them is empty")
         return self
@@ -73,15 +75,39 @@ class AlgorithmStudy(InCells):
         return algorithms
 
 
+class LandscapeStudy(InCells):
+    """Every chromosome of some of the candidates, trained as stage 1 trains it.
+
+    ``operators`` are in the order in which they are added: one more leaves all that is trained
+    valid (:meth:`bench.landscape.space.Space.shells`). On the table the searches are raced, so
+    many ``runs`` of each at each of :data:`bench.landscape.space.BUDGETS`; ``surrogate_runs`` are
+    those of a search that fits a surrogate, budget by budget.
+    """
+
+    operators: Names = ()
+    runs: Annotated[int, Field(ge=2, le=100_000)] = 1000
+    surrogate_runs: tuple[Annotated[int, Field(ge=2, le=100_000)], ...] = (1000, 50)
+
+    @field_validator("surrogate_runs")
+    @classmethod
+    def _one_per_budget(cls, runs: tuple[int, ...]) -> tuple[int, ...]:
+        if len(runs) != len(BUDGETS):
+            listed = ", ".join(map(str, BUDGETS))
+            raise ValueError(f"a number for each budget ({listed} evaluations), got {list(runs)}")
+        return runs
+
+
 class Studies(Spec):
     """Which studies beside the main comparison run, and in which cells."""
 
     activations: ActivationStudy = ActivationStudy()
     algorithms: AlgorithmStudy = AlgorithmStudy()
+    landscape: LandscapeStudy = LandscapeStudy()
 
 
 PROFILE_KEYS = (
-    "backend", "acceleration", "protocol", "studies.activations", "studies.algorithms", "readings",
+    "backend", "acceleration", "protocol", "studies.activations", "studies.algorithms",
+    "studies.landscape", "readings",
     "budget.pretrain", "budget.finetune", "budget.search", "budget.tune",
 )  # fmt: skip
 """Keys that must stand in a file, though a default or an override would do: DVC follows them."""
@@ -154,7 +180,8 @@ class Profile(Spec):
             known(f"pair of reading {name}", reading.pair, self.pairs)
             for arm in reading.arms:
                 known(f"arm of reading {name}", arm, self.arms)
-        for study in (self.studies.activations, self.studies.algorithms):
+        s = self.studies
+        for study in (s.activations, s.algorithms, s.landscape):
             for name in study.cells:
                 known("cell of a study", name, self.cells)
         return self
@@ -196,6 +223,11 @@ class Profile(Spec):
         """The further algorithms of stage 1 in a cell."""
         study = self.studies.algorithms
         return study.algorithms if self._studied(study.cells, pair, ratio) else ()
+
+    def landscape(self, pair: str, ratio: float) -> tuple[str, ...]:
+        """The operators of which every chromosome is trained in a cell; none elsewhere."""
+        study = self.studies.landscape
+        return study.operators if self._studied(study.cells, pair, ratio) else ()
 
     def _studied(self, cells: tuple[str, ...], pair: str, ratio: float) -> bool:
         return any((self.cells[c].pair, self.cells[c].ratio) == (pair, ratio) for c in cells)

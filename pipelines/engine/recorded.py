@@ -40,6 +40,7 @@ def identity(study: Study, pair: str, replicate: int) -> str:
         load_part(of.dataset.name, part, compute.data_directory()).checksum()
         for part in ("train", "test")
     ]
+    landscape = [found for x in ratios if (found := profile.landscape(pair, x))]
     return digest(
         [
             PROTOCOL_VERSION,
@@ -49,6 +50,7 @@ def identity(study: Study, pair: str, replicate: int) -> str:
             [[x, profile.every_arm(pair, x), profile.algorithms(pair, x)] for x in ratios],
             data,
             sources.of(*CODE, entries=_entries(study, pair)),
+            *landscape,
         ]
     )
 

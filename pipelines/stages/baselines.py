@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines import plan
+from pipelines import spending
 from pipelines.config.study import Study
 from pipelines.engine.layout import trained_in
 from pipelines.engine.work import Work
@@ -11,6 +11,6 @@ from pipelines.engine.work import Work
 def run(study: Study, pair: str, ratio: float) -> None:
     """Final training of the baseline arms of the profile: ``<arm>-r<replicate>``."""
     arms = [arm for arm in study.profile.arms if trained_in(arm) == "baselines"]
-    epochs = plan.stage_epochs(study, study.pairs[pair], "baselines")
+    epochs = spending.stage_epochs(study, study.pairs[pair], "baselines")
     with Work(study, "baselines", pair, ratio, epochs=epochs) as work:
         work.retrain(arms)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines import plan
+from pipelines import spending
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, layout, sources
 from pipelines.engine.jobs import Job
@@ -48,7 +48,7 @@ def cell(study: Study, pair: str, ratio: float, below: float | None) -> None:
         study, pair, ratio: the cell.
         below: the ratio to start from, or None.
     """
-    epochs = plan.stage_epochs(study, study.pairs[pair], "fast")
+    epochs = spending.stage_epochs(study, study.pairs[pair], "fast")
     with Work(study, "fast", pair, ratio, epochs=epochs) as work:
 
         def one(replicate: int) -> None:
@@ -100,7 +100,7 @@ def search(work: Work, replicate: int, start: PrunedStart, warm: Chromosome | No
     code = sources.of("safs/method/cheap.py", entries=entries)
     settings = [spec.model_dump(mode="json"), fast.model_dump(mode="json"), warm]
     identity = digest([settings, first.identity, code])
-    planned = plan.epochs(plan.halvings(work.pair, "search"))
+    planned = spending.epochs(spending.halvings(work.pair, "search"))
     content = work.keep(f"{ARM}-search-r{replicate}", identity, make, planned)
     return tuple(content["chromosome"])
 
@@ -137,7 +137,7 @@ def tune(
     code = sources.of("safs/method/cheap.py", entries=stage2.ENTRIES)
     settings = [part and part.model_dump(mode="json") for part in (spec, fast, warm)]
     basis = job(work.pair.recipe, fast.epochs(spec.epochs)[0]).identity
-    planned = plan.epochs(plan.halvings(work.pair, "tune"))
+    planned = spending.epochs(spending.halvings(work.pair, "tune"))
     content = work.keep(f"{ARM}-tune-r{replicate}", digest([settings, basis, code]), make, planned)
     return Recipe(**content["recipe"]) if content["recipe"] else None
 

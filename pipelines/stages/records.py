@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines import archiving
+from bench.landscape.card import card
+from bench.landscape.table import times_of
+from pipelines import archiving, landscapes, racing
 from pipelines.config.study import Study
 from pipelines.engine import recorded
+from safs.files import write_text
 
 
 def run(study: Study) -> None:
@@ -20,6 +24,19 @@ def run(study: Study) -> None:
                 found = None if replicate in known else archiving.pack(each, pair, replicate)
                 if found is not None:
                     written.add(found.write(archiving.path(each, pair, replicate)))
-    for path in archiving.folder(study).rglob("*.json"):
+            written.update(_landscapes(each, pair))
+    for path in archiving.folder(study).rglob("*.*"):
         if path not in written:
             path.unlink()
+
+
+def _landscapes(study: Study, pair: str) -> Iterator[Path]:
+    """Write the tables of a pair's landscapes; their files."""
+    for ratio in study.profile.ratios(pair):
+        table = (
+            landscapes.pack(study, pair, ratio) if study.profile.landscape(pair, ratio) else None
+        )
+        if table is not None:
+            path = table.write(landscapes.path(study, pair, ratio))
+            yield from (path, times_of(path), write_text(path.with_suffix(".md"), card(table)))
+            yield from racing.keep(study, pair, ratio, table)

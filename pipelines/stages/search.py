@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import plan
+from pipelines import spending
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import sources
@@ -26,7 +26,7 @@ ARM = "stage1_only"
 def run(study: Study, pair: str, ratio: float) -> None:
     """The searches that the profile's arms need, and ``stage1_only-r<replicate>``."""
     spec = study.pairs[pair]
-    epochs = plan.stage_epochs(study, spec, "search")
+    epochs = spending.stage_epochs(study, spec, "search")
     with Work(study, "search", pair, ratio, epochs=epochs) as work:
 
         def one(name: str, replicate: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import plan
+from pipelines import spending
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, layout, sources
 from pipelines.engine.jobs import Job
@@ -30,7 +30,7 @@ ENTRIES = (
 def run(study: Study, pair: str, ratio: float) -> None:
     """Tune and train every tuned arm: ``<arm>-tune-r<replicate>`` and ``<arm>-r<replicate>``."""
     arms = [arm for arm in study.profile.arms if layout.trained_in(arm) == "tune"]
-    epochs = plan.stage_epochs(study, study.pairs[pair], "tune")
+    epochs = spending.stage_epochs(study, study.pairs[pair], "tune")
     with Work(study, "tune", pair, ratio, epochs=epochs) as work:
 
         def one(arm: str, replicate: int) -> None:
@@ -51,7 +51,7 @@ def tune(
     """The best recipe of an arm, or None if every trial failed."""
     if start.failure is not None:
         return None
-    count = plan.trials(work.pair, arm)
+    count = spending.trials(work.pair, arm)
     spec = work.pair.tune.model_copy(update={"trials": count})
     seed = seeds.integer(work.study.profile.seed, "tune", replicate)
 

@@ -69,6 +69,13 @@ def multiply_adds(network: NetworkSpec, dataset: str) -> int:
     return compression.account(model, whole, DATASETS[dataset].shape).macs
 
 
+def slot_names(network: NetworkSpec, dataset: str) -> tuple[str, ...]:
+    """The activation slots of a network, in the order of use."""
+    from safs.slots import slots
+
+    return tuple(slots(empty(network, dataset)))
+
+
 def load_dense(network: NetworkSpec, dataset: str, path: Path) -> nn.Module:
     """A trained dense network with its default operators, on the CPU."""
     model = empty(network, dataset)

@@ -16,8 +16,10 @@ from safs.rows import Trained
 from safs.spec import BackendName, NetworkSpec
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from safs.slots import Slot
-    from safs.training.loop import Snapshot
+    from safs.training.loop import Outcome, Snapshot
 
 _CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 20.0
@@ -64,7 +66,6 @@ def train(job: Job, files: Files, topic: str) -> Trained:
         topic: where finished epochs are announced.
     """
     from safs.backends.device import bit_identity, peak_memory, reset_peak, whereabouts
-    from safs.slots import slots
     from safs.training.data import BatchOrder
     from safs.training.loop import train as run
 
@@ -91,15 +92,25 @@ def train(job: Job, files: Files, topic: str) -> Trained:
     if files.keep_weights and outcome.failure is None:
         save(network.state_dict(), files.folder / WEIGHTS)
     checkpoint.done()
-    return outcome.told().model_copy(
+    return told(outcome, network).model_copy(
         update={
             "memory": peak_memory(device, foreign),
+            "bits": bit_identity(device, outcome.backend),
+            "where": whereabouts(device, outcome.backend),
+        }
+    )
+
+
+def told(outcome: Outcome, network: nn.Module) -> Trained:
+    """What a training came to, and what its slots have become."""
+    from safs.slots import slots
+
+    return outcome.told().model_copy(
+        update={
             "slots": tuple(
                 {"name": name, **_described(slot, outcome.failure)}
                 for name, slot in slots(network).items()
-            ),
-            "bits": bit_identity(device, outcome.backend),
-            "where": whereabouts(device, outcome.backend),
+            )
         }
     )
 

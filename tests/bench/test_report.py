@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import synthetic
 from rich.console import Console
 from synthetic import PAIR
+from synthetic_landscape import synthetic_landscape, synthetic_races
 
 from bench import figures, report, tables
 from bench.collection import Collection, collect
@@ -20,6 +22,8 @@ from bench.report import terminal
 from bench.report.sections import LEAD, ORDER
 from bench.tables import claims
 from bench.tables import comparisons as compare
+from bench.tables.landscape import tables as landscape_tables
+from bench.traces import Traces
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 VOID = {"meta", "link", "br", "path", "use", "rect", "input"}
@@ -72,16 +76,27 @@ def damaged(folder: Path) -> Collection:
 def drawn(damaged: Collection) -> dict[str, Drawn]:
     context = synthetic.context()
     made = compare.compare(damaged, context)
-    return figures.draw_all(damaged, made, synthetic.traces(), context)
+    return figures.draw_all(damaged, made, traces(), context)
 
 
 @pytest.fixture(scope="module")
 def html(damaged: Collection, drawn: dict[str, Drawn], folder: Path) -> str:
+    return rendered(damaged, drawn, folder / "report.html")
+
+
+def rendered(damaged: Collection, drawn: dict[str, Drawn], path: Path) -> str:
+    """The page with everything on it that needs neither labs nor readings."""
     context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
-    made = compare.compare(damaged, context)
-    path = folder / "report.html"
-    report.render(damaged, made, synthetic.traces(), context, drawn, path)
-    return path.read_text()
+    made, found = compare.compare(damaged, context), traces()
+    more = landscape_tables(found.landscapes, found.races, context)
+    return report.render(damaged, made, found, context, drawn, path, more=more).read_text()
+
+
+def traces() -> Traces:
+    """Those of the synthetic searches, and a landscape with races on it."""
+    table = synthetic_landscape()
+    races = tuple(synthetic_races(table))
+    return replace(synthetic.traces(), landscapes=(table,), races=races)
 
 
 def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
@@ -192,11 +207,7 @@ def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
 def test_the_page_is_the_same_twice(
     html: str, damaged: Collection, drawn: dict[str, Drawn], tmp_path: Path
 ) -> None:
-    context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
-    made = compare.compare(damaged, context)
-    path = tmp_path / "again.html"
-    report.render(damaged, made, synthetic.traces(), context, drawn, path)
-    assert path.read_text() == html
+    assert rendered(damaged, drawn, tmp_path / "again.html") == html
 
 
 def test_the_terminal_table(damaged: Collection) -> None:

@@ -13,7 +13,8 @@ from pipelines.cli.plan import beside_table3, on_cards, warnings
 from pipelines.config.pair import Prune, load_pair
 from pipelines.config.study import load
 from pipelines.engine.layout import trained_in
-from pipelines.plan import run_epochs, steps, training_images
+from pipelines.plan import steps, training_images
+from pipelines.spending import run_epochs
 from pipelines.tasks import pruning, timing
 from safs.errors import SafsError
 from safs.spec import Acceleration, Recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import plan
+from pipelines import plan, spending
 from pipelines.cli.runs import narrowed
 from pipelines.config.study import named
 from pipelines.dvc import launch, narrow
@@ -86,7 +86,7 @@ def test_a_part_of_a_run_counts_what_it_trains():
     (pair,) = whole.pairs
     dense = whole.profile.replicates * whole.pairs[pair].pretrain.epochs
     expected = dense + sum(
-        plan.stage_epochs(whole, whole.pairs[pair], stage)
+        spending.stage_epochs(whole, whole.pairs[pair], stage)
         for stage in ("baselines", "search", "tune")
     )
     assert launch.epochs(part, narrow.stages(part)) == expected

@@ -1,0 +1,121 @@
+"""The commands of a landscape: retrain rows of it, race searches on it, export it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.cli.common import FILE, data_option, json_option, study_of, tell
+from safs.errors import SafsError, UnknownName
+
+if TYPE_CHECKING:
+    from bench.landscape.table import Landscape
+    from pipelines.config.study import Study
+
+PROFILE = "landscape"
+profile_option = click.option(
+    "--profile", default=PROFILE, show_default=True, help="Whose landscape."
+)
+
+
+@click.group()
+def landscape() -> None:
+    """Every activation chromosome, trained: retrain, race, export."""
+
+
+@landscape.command()
+@profile_option
+@data_option
+@click.option("--sample", type=click.IntRange(1), default=20, show_default=True, metavar="N",
+              help="How many rows, drawn at random.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), help="Of the draw (default: another each time).")
+@json_option
+def retrain(profile: str, sample: int, seed: int | None, as_json: bool) -> int:
+    """Train rows of the published table here, and compare every bit.
+
+    The dense networks and masks that they start from are trained too, where they are not in runs/.
+    Exit code 0 if all rows come out as published, 1 if one does not.
+    """
+    from pipelines.retraining import drawn
+
+    study = study_of(profile)
+    found = [each for pair, ratio, _ in published(study) for each in
+             drawn(study, pair, ratio, sample, seed)]  # fmt: skip
+    for each in (each for each in found if not each.same):
+        click.echo(each.words, err=True)
+    same = sum(each.same for each in found)
+    head = f"{same} of {len(found)} rows identical to the published table"
+    tell((each.row() for each in found), as_json, lambda: head)
+    return 0 if same == len(found) else 1
+
+
+@landscape.command()
+@profile_option
+@click.option("--algorithms", metavar="A,B,...", help="Searches (default: every registered one).")
+@click.option("--runs", type=click.IntRange(2), default=1000, show_default=True, metavar="N")
+@click.option("--surrogate-runs", type=click.IntRange(2), default=20, show_default=True,
+              metavar="N", help="Runs of a search that fits a surrogate.")  # fmt: skip
+@click.option("--evaluations", type=click.IntRange(1), default=21, show_default=True, metavar="N",
+              help="Of a run; the paper has 21.")  # fmt: skip
+@json_option
+def race(
+    profile: str,
+    algorithms: str | None,
+    runs: int,
+    surrogate_runs: int,
+    evaluations: int,
+    as_json: bool,
+) -> None:
+    """Race searches on the published table, and print what they find.
+
+    Trains nothing. What is printed is not kept; the races of the report are run with the records.
+    """
+    from bench.landscape import race as races
+    from bench.tables.landscape import race_rows, race_table, where_of
+    from pipelines import landscapes, racing
+    from pipelines.cli.common import tell_tables
+    from pipelines.publishing import context
+
+    study = study_of(profile)
+    names = algorithms.split(",") if algorithms else races.algorithms()
+    for name in names:
+        if name not in races.algorithms():
+            raise UnknownName("search algorithm", name, races.algorithms())
+    rows: list[dict[str, Any]] = []
+    for pair, ratio, table in published(study):
+        counts = {n: surrogate_runs if n in races.SURROGATE else runs for n in names}
+        heats = [racing.Heat(n, r, evaluations, counts[n]) for n in names for r in table.replicates]
+        place = landscapes.path(study, pair, ratio)
+        with racing.processes() as pool:
+            found = [racing.run(heat, place, table, pool) for heat in heats]
+        rows += race_rows(table, found)
+    tell_tables([race_table(rows, where_of(context(study)))], as_json)
+
+
+@landscape.command()
+@profile_option
+@click.option("--to", "folder", type=FILE, required=True, metavar="FOLDER", help="Where to write.")
+def export(profile: str, folder: Path) -> None:
+    """Write the published table as a blackbox of Syne Tune."""
+    from bench.landscape.adapters import syne_tune
+
+    for _, _, table in published(study_of(profile)):
+        click.echo(syne_tune(table, folder))
+
+
+def published(study: Study) -> list[tuple[str, float, Landscape]]:
+    """The landscapes of a study, with pair and ratio. Raises SafsError where there is none."""
+    from pipelines import landscapes
+
+    found = []
+    for pair in study.profile.pairs:
+        for ratio in study.profile.ratios(pair):
+            table = landscapes.published(study, pair, ratio)
+            if table is not None:
+                found.append((pair, ratio, table))
+    if not found:
+        raise SafsError(f"{study.profile.profile}: no landscape is published; `safs-bench run` "
+                        "makes that of a profile with studies.landscape")  # fmt: skip
+    return found

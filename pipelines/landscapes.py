@@ -1,0 +1,195 @@
+"""The landscapes of a profile: what belongs to one, and its table in the open.
+
+The table of a cell is ``results/<profile>/records/<pair>/landscape-<ratio>.parquet``
+(:mod:`bench.landscape.table`), made of the parts in ``runs/`` and, in a run that goes on from
+records, of the rows that were in it already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.landscape.space import Space
+from bench.landscape.table import KEYS, Begun, Landscape, Meta, load, loss_at, name_of
+from pipelines.config.study import Study
+from pipelines.engine import artefacts, compute, layout, recorded
+from safs.datasets import DATASETS, load_part
+from safs.errors import SafsError
+from safs.sealed import Json
+from safs.settings import PROTOCOL_VERSION
+
+LARGEST = 1_000_000
+"""Chromosomes of a space, of which every one is to be trained."""
+
+
+def space(study: Study, pair: str, slots: Sequence[str]) -> Space:
+    """The space of stage 1 of a pair whose network has these slots.
+
+    Raises:
+        SafsError: it is too large, own parameters are learned (so that Acon is not Swish), or the
+            study names an operator that stage 1 does not search.
+    """
+    profile, of = study.profile, study.pairs[pair]
+    where = f"{profile.params_file}: studies.landscape"
+    if profile.protocol.own_parameters == "both":
+        raise SafsError(f"{where}: candidates learn own parameters under own_parameters: both; "
+                        "expected frozen or stage2")  # fmt: skip
+    found = Space(of.search.operators, tuple(slots))
+    unknown = sorted({*profile.studies.landscape.operators} - {*of.search.operators})
+    if unknown:
+        raise SafsError(f"{where}.operators: {unknown[0]!r} is no candidate of {pair}; candidates: "
+                        f"{', '.join(of.search.operators)}")  # fmt: skip
+    if len(found) > LARGEST:
+        raise SafsError(f"{where}.cells: {pair} has {len(found.distinct)}^{len(found.slots)} "
+                        f"chromosomes; expected at most {LARGEST:,}")  # fmt: skip
+    return found
+
+
+def marks(epochs: int) -> tuple[int, ...]:
+    """The epochs after which losses are noted: an eighth, a quarter, half and all of them."""
+    return tuple(sorted({max(1, epochs // part) for part in (8, 4, 2, 1)}))
+
+
+def again(study: Study, of: Space, replicate: int) -> frozenset[int]:
+    """The chromosomes of a replicate that are trained under a second batch order too."""
+    return of.sample(study.profile.seed, replicate)
+
+
+def trainings(study: Study, of: Space, pair: str, ratio: float) -> int:
+    """All trainings of a cell."""
+    wanted = {i for shell in of.shells(study.profile.landscape(pair, ratio)) for i in shell}
+    seconds = (len(wanted & again(study, of, r)) for r in range(study.profile.replicates))
+    return len(wanted) * study.profile.replicates + sum(seconds)
+
+
+def path(study: Study, pair: str, ratio: float) -> Path:
+    """The table of a cell."""
+    return layout.records(study.profile.profile) / pair / name_of(ratio)
+
+
+def published(study: Study, pair: str, ratio: float) -> Landscape | None:
+    """The table of a cell as it stands in the open; None where there is none.
+
+    Raises:
+        SafsError: it is damaged, or of another pair or ratio.
+    """
+    place = path(study, pair, ratio)
+    if not place.is_file():
+        return None
+    found = load(place)
+    if (found.meta.pair, found.meta.ratio) != (pair, ratio):
+        raise SafsError(f"{place}: a landscape of {found.meta.pair} at {found.meta.ratio}")
+    return found
+
+
+def going_on(study: Study, pair: str, ratio: float) -> Landscape | None:
+    """The published table where a run goes on from records; None in any other run."""
+    return published(study, pair, ratio) if os.environ.get(recorded.ASKED) else None
+
+
+def parts(study: Study, pair: str, ratio: float) -> Iterator[tuple[int, Json]]:
+    """Replicate and content of every part in ``runs/``. Raises SafsError for a damaged one."""
+    folder = layout.folder(study.profile.profile, "landscape", pair, ratio)
+    for place in sorted(folder.glob("rows-*-r*.json")):
+        yield int(place.stem.rpartition("-r")[2]), artefacts.read(place)
+
+
+def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
+    """The table of a cell; None where nothing of it is trained.
+
+    Raises:
+        SafsError: a part is damaged, or trainings of one replicate start from different networks.
+    """
+    found, before = list(parts(study, pair, ratio)), going_on(study, pair, ratio)
+    if not found:
+        return before
+    slots, frames = found[0][1]["slots"], [_frame(r, part) for r, part in found]
+    starts = {str(r): Begun(**part["inputs"]) for r, part in found}
+    for replicate, part in found:
+        if Begun(**part["inputs"]) != starts[str(replicate)]:
+            raise SafsError(f"runs/{study.profile.profile}/landscape: replicate {replicate} was "
+                            "trained from two masks; run `safs-bench run` to its end")  # fmt: skip
+    code = {part["code"] for _, part in found}
+    if before is not None:
+        times = before.frame.assign(seconds=before.seconds)
+        frames.append(times)
+        starts = before.meta.starts | starts
+        code |= set(before.meta.code)
+    of = study.pairs[pair]
+    meta = Meta(
+        profile=study.profile.profile,
+        pair=pair,
+        ratio=ratio,
+        classes=DATASETS[of.dataset.name].classes,
+        seed=study.profile.seed,
+        protocol=PROTOCOL_VERSION,
+        operators=of.search.operators,
+        slots=slots,
+        trained=tuple(dict.fromkeys(study.profile.landscape(pair, ratio))),
+        epochs=marks(of.search.epochs),
+        recipe=of.recipe,
+        data=_checksum(of.dataset.name, "train"),
+        test_data=_checksum(of.dataset.name, "test"),
+        starts=dict(sorted(starts.items())),
+        code=tuple(sorted(code)),
+        bits=found[0][1]["bits"],
+    )
+    whole = pd.concat(frames).drop_duplicates(KEYS).sort_values(KEYS, ignore_index=True)
+    return Landscape(meta, whole[list(meta.types)].astype(meta.types), whole["seconds"].to_numpy())
+
+
+def complete(study: Study, pair: str, ratio: float, replicate: int) -> bool:
+    """Whether everything that the profile asks for of a replicate is in the packed table."""
+    wanted = study.profile.landscape(pair, ratio)
+    if not wanted:
+        return True
+    table = pack(study, pair, ratio)
+    if table is None or replicate not in table.replicates:
+        return False
+    every = {i for shell in table.space.shells(wanted) for i in shell}
+    seconds = every & again(study, table.space, replicate)
+    return every <= table.trained(replicate, 0) and seconds <= table.trained(replicate, 1)
+
+
+def _checksum(dataset: str, part: str) -> str:
+    return load_part(dataset, part, compute.data_directory()).checksum()
+
+
+def _frame(replicate: int, part: Json) -> pd.DataFrame:
+    """The rows of a part."""
+    told = [columns(row, part["marks"]) | {"seconds": row["seconds"]} for row in part["rows"]]
+    keys = pd.DataFrame({"replicate": replicate, "order": part["order"], "index": part["indices"]})
+    # Unsigned from the start: pandas joins them with signed numbers as floats, which round.
+    return pd.concat([keys, pd.DataFrame(told).astype({"outcome": "uint64"})], axis=1)
+
+
+def columns(row: Mapping[str, Any], epochs: Iterable[int]) -> dict[str, float]:
+    """What a worker tells of a training, as the columns of a table have it."""
+    losses = {loss_at(e): _single(loss) for e, loss in zip(epochs, row["losses"], strict=True)}
+    return losses | {
+        "validation_accuracy": _single(row["validation"]),
+        "test_accuracy": _single(row["test"]),
+        "failed_epoch": row["failed_epoch"],
+        "failed_step": row["failed_step"],
+        "outcome": int(row["outcome"][:16], 16),
+    }
+
+
+def _single(value: float | None) -> float:
+    return float("nan") if value is None else float(np.float32(value))
+
+
+def fits(study: Study, pair: str, table: Landscape, replicate: int, inputs: Json) -> bool:
+    """Whether a table's rows of a replicate are trainings of this profile, from this start."""
+    meta, of = table.meta, study.pairs[pair]
+    said = (meta.protocol, meta.operators, meta.epochs, meta.recipe, meta.data, meta.test_data)
+    now = (PROTOCOL_VERSION, of.search.operators, marks(of.search.epochs), of.recipe,
+           _checksum(of.dataset.name, "train"), _checksum(of.dataset.name, "test"))  # fmt: skip
+    seeds = (meta.profile, meta.seed) == (study.profile.profile, study.profile.seed)
+    return seeds and said == now and meta.starts.get(str(replicate)) == Begun(**inputs)

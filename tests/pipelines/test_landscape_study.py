@@ -1,0 +1,275 @@
+"""A landscape in this process: what is trained, kept, gone on with, and trained once more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.landscape.space import Space
+from bench.landscape.table import load, times_of
+from pipelines import archiving, landscapes, racing, retraining
+from pipelines.cli import landscape as cli
+from pipelines.config.profile import LandscapeStudy, Studies
+from pipelines.config.study import Study
+from pipelines.config.study import load as load_study
+from pipelines.engine import recorded
+from pipelines.stages import compare, landscape, pretrain, prune, records, report, search, tables
+from safs import sealed
+from safs.errors import SafsError
+
+ROOT = Path(__file__).parents[2]
+PAIR, RATIO = "lenet5_generated", 0.95
+PLACE = Path(f"results/smoke/records/{PAIR}/landscape-{RATIO}.parquet")
+
+
+def study(*operators: str) -> Study:
+    """Two replicates of the smoke profile at one ratio, with a landscape of some operators."""
+    whole = load_study(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
+    cell = whole.profile.cells[f"{PAIR}-0.90"].model_copy(update={"ratio": RATIO})
+    part = {"cells": ("only",), "operators": operators, "runs": 20, "surrogate_runs": (2, 2)}
+    update = {
+        "arms": ("stage1_only",), "pairs": (PAIR,), "cells": {"only": cell},
+        "studies": Studies(landscape=LandscapeStudy(**part)), "replicates": 2,
+    }  # fmt: skip
+    pair = whole.pairs[PAIR]
+    names = ("relu6", "acon", "srs", "swish", "symexp")
+    search = pair.search.model_copy(update={"operators": names, "epochs": 4})
+    pair = pair.model_copy(update={"search": search})
+    return Study(profile=whole.profile.model_copy(update=update), pairs={PAIR: pair})
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory):
+    """An empty working folder in which stages train in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFS_WORKERS", "0")
+        patch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+        patch.chdir(tmp_path_factory.mktemp("landscape"))
+        patch.setattr("bench.landscape.space.SAMPLE", 100)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(inline):
+    """The landscape of two operators, published."""
+    of = study("srs", "swish")
+    pretrain.run(of, PAIR)
+    prune.run(of, PAIR, RATIO)
+    landscape.run(of, PAIR)
+    table = landscapes.pack(of, PAIR, RATIO)
+    table.write(PLACE)
+    return of
+
+
+def parts() -> dict[str, int]:
+    found = Path(f"runs/smoke/landscape/{PAIR}/{RATIO}").glob("rows-*.json")
+    return {path.name: path.stat().st_mtime_ns for path in found}
+
+
+def test_every_chromosome_has_a_row_on_every_replicate(done):
+    table = load(PLACE)
+    assert table.replicates == (0, 1)
+    assert table.distinct == ("srs", "swish")
+    assert table.operators == ("acon", "srs", "swish")
+    assert len(table.indices) == 16
+    rows = table.frame
+    assert (rows.groupby(["replicate", "order"]).size()[:, 0] == 16).all()
+    assert set(rows["order"]) == {0, 1}, "some are trained under a second order"
+    assert (table.seconds > 0).all()
+
+
+def test_a_second_order_is_of_the_same_start(done):
+    table = load(PLACE)
+    other = table.values("train_loss_4", 0, order=1)
+    first = table.values("train_loss_4", 0)
+    both = ~np.isnan(other)
+    assert both.any()
+    assert (other[both] != first[both]).all()
+    assert np.abs(other[both] - first[both]).max() < 1.0
+
+
+def test_rows_are_what_stage_1_trains(done):
+    """Each candidate of a search that the table has came out the same there, to the last bit."""
+    table, met = load(PLACE), 0
+    of = study("srs", "swish")
+    search.run(of, PAIR, RATIO)
+    for replicate in range(2):
+        trace = json.loads(
+            Path(f"runs/smoke/search/{PAIR}/{RATIO}/search-r{replicate}.json").read_text()
+        )["trace"]
+        for row in trace["evaluations"]:
+            if set(row["chromosome"]) <= {"srs", "swish"}:
+                place = table.row(row["chromosome"], replicate)
+                assert int(table.frame["outcome"][place]) == int(row["outcome"][:16], 16)
+                met += 1
+    start = landscapes.parts(of, PAIR, RATIO)
+    assert met or list(start), "a search of so few evaluations may meet none"
+
+
+def test_acon_is_swish_at_its_published_parameters(done):
+    """The two names are one training: losses, accuracies and failures are the same bits."""
+    of, table = study("srs", "swish"), load(PLACE)
+    with landscape.Work(of, "landscape", PAIR, RATIO) as work:
+        start = work.start(0)
+        named = [("acon",) * 4, ("srs", "acon", "swish", "acon")]
+        from pipelines.recomputed import trained
+
+        for chromosome, told in zip(named, trained(work, start, table, 0, 0, named), strict=True):
+            row = table.row(chromosome)
+            for name, value in told.items():
+                if name != "outcome":  # which names the operators
+                    assert np.array_equal(table.frame[name][row], np.float32(value), equal_nan=True)
+        for path in work.out.glob("rows-*.json"):
+            work.named(path.name)
+
+
+def test_a_finished_landscape_trains_nothing(done):
+    before = parts()
+    landscape.run(done, PAIR)
+    assert parts() == before
+
+
+def test_a_lost_part_alone_is_trained_again(done):
+    before = parts()
+    lost = Path(f"runs/smoke/landscape/{PAIR}/{RATIO}", sorted(before)[0])
+    told = sealed.read(lost)["rows"]
+    lost.unlink()
+    shutil.rmtree("scratch/landscape")
+    landscape.run(done, PAIR)
+    after = parts()
+    assert {name for name in after if after[name] != before.get(name)} == {lost.name}
+    again = sealed.read(lost)["rows"]
+    assert [{**r, "seconds": 0} for r in again] == [{**r, "seconds": 0} for r in told]
+
+
+def test_another_operator_leaves_what_is_trained(done):
+    before = parts()
+    landscape.run(study("srs", "swish", "relu6"), PAIR)
+    after = parts()
+    assert {name: after[name] for name in before} == before
+    assert len(after) > len(before)
+
+
+def test_a_run_goes_on_from_the_published_table(done, monkeypatch):
+    """In a clone without runs/ the published rows stand, after some of them were trained."""
+    monkeypatch.setenv(recorded.ASKED, "1")
+    shutil.rmtree("runs/smoke/landscape")
+    shutil.rmtree("scratch/landscape", ignore_errors=True)
+    more = study("srs", "swish", "relu6")
+    landscape.run(more, PAIR)
+    assert all(sealed.read(path)["indices"] for path in Path("runs/smoke/landscape").rglob("rows*"))
+    table = landscapes.pack(more, PAIR, RATIO)
+    assert table.distinct == ("srs", "swish", "relu6")
+    trained = {tuple(k) for _, p in landscapes.parts(more, PAIR, RATIO) for k in p["indices"][:0]}
+    assert not trained
+    new = {i for _, part in landscapes.parts(more, PAIR, RATIO) for i in part["indices"]}
+    assert not new & load(PLACE).trained(0), "what is published is not trained again"
+
+
+def test_a_published_row_that_does_not_come_out_is_refused(done, monkeypatch):
+    monkeypatch.setenv(recorded.ASKED, "1")
+    monkeypatch.setattr(landscape, "CHECKED", 1000)
+    table = load(PLACE)
+    kept, times = PLACE.read_bytes(), times_of(PLACE).read_bytes()
+    table.frame.loc[3, "train_loss_4"] += np.float32(1e-6)
+    table.write(PLACE)
+    with pytest.raises(
+        SafsError, match=r"train_loss_4 is .* here, .* in the table; move the table"
+    ):
+        landscape.run(study("srs", "swish", "symexp"), PAIR)
+    PLACE.write_bytes(kept)
+    times_of(PLACE).write_bytes(times)
+
+
+def test_rows_are_trained_once_more_by_command(done, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "study_of", lambda name: study("srs", "swish"))
+    assert cli.retrain.callback("smoke", 5, 0, False) == 0
+    assert "5 of 5 rows identical to the published table" in capsys.readouterr().out
+    found = retraining.drawn(study("srs", "swish"), PAIR, RATIO, 3, seed=1)
+    assert all(each.same for each in found)
+
+
+def test_another_start_is_refused(done, monkeypatch):
+    table = load(PLACE)
+    start = table.meta.starts["0"].model_copy(update={"mask": "0" * 64})
+    starts = {**table.meta.starts, "0": start}
+    table.meta = table.meta.model_copy(update={"starts": starts})
+    monkeypatch.setattr(landscapes, "published", lambda *_: table)
+    with pytest.raises(SafsError, match=r"replicate 0 does not start from .*: mask differs"):
+        retraining.drawn(study("srs", "swish"), PAIR, RATIO, 3, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"own_parameters": "both"}, "own_parameters: both"),
+        ({}, "'tanh' is no candidate of lenet5_generated"),
+    ],
+)
+def test_what_is_no_landscape_is_one_line(change, line):
+    of = study("srs", "tanh")
+    protocol = of.profile.protocol.model_copy(update=change)
+    of = of.model_copy(update={"profile": of.profile.model_copy(update={"protocol": protocol})})
+    with pytest.raises(SafsError, match=line):
+        landscapes.space(of, PAIR, ("a", "b"))
+
+
+def test_a_space_too_large_is_one_line():
+    with pytest.raises(SafsError, match=r"4\^30 chromosomes; expected at most 1,000,000"):
+        landscapes.space(study("srs"), PAIR, tuple(map(str, range(30))))
+
+
+def test_the_records_stage_publishes_table_and_races(done, monkeypatch):
+    """Table, races, tables, figures and page come out of the stages; a race done is kept."""
+    monkeypatch.setattr(racing, "BUDGETS", (3, 4))  # a surrogate is fitted from five on
+    of = study("srs", "swish")
+    landscape.run(of, PAIR)
+    search.run(of, PAIR, RATIO)
+    records.run(of)
+    races = {p: p.stat().st_mtime_ns for p in PLACE.parent.glob("race-*.json")}
+    assert len(races) >= 6
+    records.run(of)
+    again = {p: sealed.read(p) for p in races}
+    assert all(len(content["runs"]) == 4 for content in again.values())
+    for stage in (tables, compare, report):
+        stage.run(of)
+    page = Path("results/smoke/report.html").read_text()
+    assert "Searches raced on the landscape" in page
+    assert Path("results/smoke/tables/landscape_race.csv").is_file()
+
+
+def test_searches_are_raced_by_command(done, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "study_of", lambda name: study("srs", "swish"))
+    cli.race.callback("smoke", "lahc,random", 4, 2, 5, True)
+    rows = json.loads(capsys.readouterr().out)["landscape_race"]
+    assert {(row["algorithm"], row["replicate"], row["runs"]) for row in rows} == {
+        (name, replicate, 4) for name in ("lahc", "random") for replicate in range(2)
+    }
+    assert all(row["regret"] >= 0 and row["budget"] == 5 for row in rows)
+    with pytest.raises(SafsError, match="unknown search algorithm 'lach'; did you mean 'lahc'"):
+        cli.race.callback("smoke", "lach", 4, 2, 5, False)
+
+
+def test_a_profile_without_a_landscape_is_one_line(inline, monkeypatch):
+    monkeypatch.setattr(cli, "study_of", lambda name: load_study(Path("params.yaml"), ROOT))
+    with pytest.raises(SafsError, match="quick: no landscape is published"):
+        cli.race.callback("quick", None, 4, 2, 5, False)
+
+
+def test_a_replicate_is_whole_with_its_landscape_alone(done):
+    of = study("srs", "swish")
+    assert landscapes.complete(of, PAIR, RATIO, 0)
+    assert not landscapes.complete(study("srs", "swish", "symexp"), PAIR, RATIO, 0)
+    assert archiving.folder(of).is_dir()
+
+
+def test_the_space_of_a_profile_is_its_candidates(done):
+    of = study("srs", "swish")
+    space = landscapes.space(of, PAIR, load(PLACE).meta.slots)
+    assert space == Space(of.pairs[PAIR].search.operators, load(PLACE).meta.slots)
+    assert landscapes.marks(80) == (10, 20, 40, 80)
+    assert landscapes.marks(4) == (1, 2, 4)
