@@ -8,17 +8,19 @@ from typing import Literal
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import layout
-from safs.arms import ARMS, finals
+from safs.arms import ARMS, finals, reports_trial
 from safs.search.halving import planned
+from safs.settings import Protocol
 
 Spending = dict[str, list[tuple[int, int]]]
 """(trainings, epochs of each) by purpose: ``search``, ``tune`` and ``final``."""
 
 
-def spending(pair: Pair, arm: str, count: int = 1) -> Spending:
+def spending(pair: Pair, arm: str, protocol: Protocol | None = None) -> Spending:
     """What one replicate of an arm at one ratio trains; searches count though arms share them.
 
-    ``count`` is its number of final trainings, of which Table 3 counts one.
+    ``protocol`` says how many finals there are and whether a selected trial stands for them;
+    without one there is one final training, as Table 3 counts.
     """
     entry = ARMS[arm]
     searches = {
@@ -29,7 +31,10 @@ def spending(pair: Pair, arm: str, count: int = 1) -> Spending:
     tunings = [(trials(pair, arm), pair.tune.epochs)]
     if entry.operators == "found_fast":
         tunings = halvings(pair, "tune")
-    length = pair.pretrain.epochs if arm == "dense" else pair.finetune.epochs
+    count, length = 1, pair.pretrain.epochs if arm == "dense" else pair.finetune.epochs
+    if protocol is not None:
+        count = finals(arm, protocol)
+        length = pair.tune.epochs if reports_trial(arm, protocol) else length
     return {
         "search": searches.get(entry.operators, []),
         "tune": tunings if entry.tuned else [],
@@ -54,8 +59,7 @@ def stage_epochs(study: Study, pair: Pair, stage: str) -> int:
 
 def trained(study: Study, pair: Pair, stage: str) -> list[tuple[int, int]]:
     """What one replicate of a stage trains in a cell: a search that arms share counts once."""
-    protocol = study.profile.protocol
-    found = {arm: spending(pair, arm, finals(arm, protocol)) for arm in study.profile.arms}
+    found = {arm: spending(pair, arm, study.profile.protocol) for arm in study.profile.arms}
     here = [arm for arm in found if layout.trained_in(arm) == stage]
     every = [run for arm in here for run in (*found[arm]["tune"], *found[arm]["final"])]
     if stage == "fast":

@@ -14,9 +14,10 @@ from pipelines.config.pair import Prune, load_pair
 from pipelines.config.study import load
 from pipelines.engine.layout import trained_in
 from pipelines.plan import steps, training_images
-from pipelines.spending import run_epochs
+from pipelines.spending import run_epochs, spending
 from pipelines.tasks import pruning, timing
 from safs.errors import SafsError
+from safs.settings import Protocol
 from safs.spec import Acceleration, Recipe
 from safs.training.data import load_fold
 
@@ -44,6 +45,17 @@ def test_epochs_of_one_replicate_by_hand():
     assert run_epochs(pair, "best_single_hpo") == 13 * 80 + 20 * 80 + 100
     assert run_epochs(pair, "srelu_layer") == 100
     assert run_epochs(pair, "srelu_layer_hpo") == 20 * 80 + 100
+
+
+def test_finals_count_as_often_as_they_are_trained():
+    """Five finals of 100 epochs; a selected trial that stands for them has its own 80."""
+    pair = load_pair("lenet5_mnist", (), ROOT)
+    five, selected = Protocol(finals=5), Protocol(finals=5, reported="selected")
+    assert spending(pair, "safs", five)["final"] == [(5, 100)]
+    assert spending(pair, "safs", selected)["final"] == [(1, 80)]
+    assert spending(pair, "safs_fast", selected)["final"] == [(5, 100)]
+    assert spending(pair, "vanilla", selected)["final"] == [(5, 100)]
+    assert spending(pair, "dense", five)["final"] == [(1, 100)]
 
 
 def test_srelu_per_layer_is_trained_beside_srelu():
