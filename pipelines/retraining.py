@@ -14,7 +14,8 @@ from safs.errors import SafsError
 def drawn(study: Study, pair: str, ratio: float, sample: int, seed: int | None) -> list[Retrained]:
     """Train a random sample of a published table's rows once more.
 
-    Dense networks and masks are trained first, where they are not in ``runs/``.
+    Dense networks and masks are trained first, where they are not in ``runs/``. Rows are drawn of
+    those replicates that the study has.
 
     Raises:
         SafsError: nothing is published, or the networks are not those that the table starts from.
@@ -24,10 +25,11 @@ def drawn(study: Study, pair: str, ratio: float, sample: int, seed: int | None) 
         raise SafsError(f"{landscapes.path(study, pair, ratio)}: no such file")
     pretrain.run(study, pair)
     prune.run(study, pair, ratio)
-    rows = table.frame.sample(min(sample, len(table.frame)), random_state=seed).index
+    frame = table.frame[table.frame["replicate"] < study.profile.replicates]
+    rows = frame.sample(min(sample, len(frame)), random_state=seed).index
     work = Work(study, "landscape", pair, ratio, epochs=len(rows) * table.meta.epochs[-1])
     with work.pool:
-        starts = {replicate: work.start(replicate) for replicate in table.replicates}
+        starts = {int(r): work.start(int(r)) for r in sorted(set(frame["replicate"]))}
         for replicate, start in starts.items():
             if not landscapes.fits(study, pair, table, replicate, start.inputs):
                 raise SafsError(

@@ -1,0 +1,63 @@
+"""The published landscape: whole, as its card says, and what its trainings come to here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.landscape import load
+from bench.landscape.card import card
+from bench.landscape.table import times_of
+from pipelines import landscapes, retraining
+from pipelines.config.study import load as load_study
+from safs.settings import PROTOCOL_VERSION
+
+ROOT = Path(__file__).parents[2]
+PAIR, RATIO = "lenet5_mnist5k", 0.99
+STUDY = load_study(Path("pipelines/profiles/landscape/params.yaml"), ROOT)
+PLACE = landscapes.path(STUDY, PAIR, RATIO)
+BYTES = 5_000_000
+"""That all files of the table may have together."""
+
+
+@pytest.fixture(scope="module")
+def table():
+    return load(ROOT / PLACE)
+
+
+def test_it_has_all_that_the_profile_asks_for(table):
+    asked = STUDY.profile.landscape(PAIR, RATIO)
+    assert table.distinct[: len(asked)] == asked
+    assert table.replicates == tuple(range(STUDY.profile.replicates))
+    assert len(table.indices) == len(table.distinct) ** len(table.meta.slots)
+    assert table.meta.protocol == PROTOCOL_VERSION
+    wanted = {i for shell in table.space.shells(asked) for i in shell}
+    for replicate in table.replicates:
+        again = landscapes.again(STUDY, table.space, replicate) & wanted
+        assert again <= table.trained(replicate, order=1)
+
+
+def test_its_card_is_about_it(table):
+    assert (ROOT / PLACE).with_suffix(".md").read_text() == card(table)
+
+
+def test_it_is_small_and_timed(table):
+    sizes = [path.stat().st_size for path in (ROOT / PLACE).parent.glob("*.parquet")]
+    assert sum(sizes) < BYTES
+    assert times_of(ROOT / PLACE).is_file()
+    assert (table.seconds > 0).all()
+
+
+def test_rows_come_out_here_as_published(tmp_path, monkeypatch):
+    """A random sample of replicate 0, from the training of its dense network on: every bit."""
+    monkeypatch.setenv("SAFS_WORKERS", "0")
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / PLACE.parent, tmp_path / PLACE.parent)
+    profile = STUDY.profile.model_copy(update={"replicates": 1})
+    of = STUDY.model_copy(update={"profile": profile})
+    found = retraining.drawn(of, PAIR, RATIO, 5, seed=None)
+    assert len(found) == 5
+    assert all(each.same for each in found), [each.words for each in found]
