@@ -14,7 +14,7 @@ from bench.figures.plot import FigureSource, Frame, Plot, draw_band, grid, legen
 from bench.landscape.analysis import everywhere, finite, losses, operator_means
 from bench.landscape.table import Landscape
 from bench.render import ratio_text
-from bench.traces import ALGORITHMS
+from bench.tables.landscape import SEARCHES
 from safs.operators import label
 
 if TYPE_CHECKING:
@@ -133,12 +133,12 @@ def draw_curves(frame: Frame, context: Context) -> Figure:
     labels = {"xlabel": "Evaluations", "ylabel": "Regret in training loss"}
     figure, _, cells = grid(frame, ["pair", "ratio"], 3.6, 3.2, across="replicate", **labels)
     found = set(frame["algorithm"])
-    names = [name for name in ALGORITHMS if name in found]
+    names = [name for name in SEARCHES if name in found]
     names += sorted(found - set(names))
     for cell in cells:
         for place, name in enumerate(names):
             own = cell.rows[cell.rows["algorithm"] == name]
-            draw_band(cell.ax, own, "evaluation", ALGORITHMS.get(name, name), place)
+            draw_band(cell.ax, own, "evaluation", SEARCHES.get(name, name), place)
         cell.ax.set_xscale("log")
         where = f"{context.label(cell.key[0])}, {ratio_text(cell.key[1])}"
         cell.ax.set_title(f"{where}, mask {cell.column}", fontsize=9)

@@ -73,6 +73,17 @@ LEAD = {
         "Contrast", "Ratio", "n", "Difference", "Exact 95% interval", "What it shows",
     ),
     "overall": ("Contrast", "Pairs", "n", "Difference", "Exact 95% interval", "What it shows"),
+    "landscape": (
+        "Mask", "Chromosomes", "Failed", "Did not learn", "Best chromosome", "Lowest loss",
+        "Median", "Its test %", "Highest test %",
+    ),
+    "landscape_race": (
+        "Mask", "Evaluations", "Search", "Runs", "Regret", "At the optimum %", "Test %",
+        "To random search", "95% interval", "Pairs for 80% power",
+    ),
+    "landscape_transfer": (
+        "On mask", "Chromosome", "Operators", "Regret", "Better ones %", "Test %",
+    ),
     "cost": (
         "Ratio", "Arm", "Epochs", "Epochs / vanilla", "Hours", "Hours / vanilla",
         "Paper hours / vanilla",

@@ -22,6 +22,8 @@ MEASURES = {
     "noise": "Training loss under two batch orders",
 }
 REPLICATE = words("Mask", "replicate")
+SEARCHES = {**ALGORITHMS, "halving": "Halving", "singles": "Single operators"}
+"""Labels of what is raced; another search has its registered name."""
 
 
 def percent(heading: str, key: str, digits: int = 1) -> Column:
@@ -174,7 +176,7 @@ def race_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
     """Who finds what."""
     columns = (
         *where, REPLICATE, words("Evaluations", "budget"),
-        Column("Search", lambda row: str(ALGORITHMS.get(row["algorithm"], row["algorithm"]))),
+        Column("Search", lambda row: str(SEARCHES.get(row["algorithm"], row["algorithm"]))),
         words("Runs", "runs"), figure("Regret", "regret", 4), figure("SD", "regret_sd", 4),
         Column("By arithmetic", lambda row: number(row["exact"], 4)),
         percent("At the optimum %", "optimum"), percent("Test %", "test"),
