@@ -181,8 +181,9 @@ def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html
 
 
 def test_columns_shown_at_first_exist(damaged: Collection) -> None:
-    context = synthetic.context()
+    context, laid = synthetic.context(), traces()
     tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context).tables]
+    tables_ += landscape_tables(laid.landscapes, laid.races, context)
     found = {table.name: set(table.view) for table in tables_}
     assert all(set(columns) <= found[name] for name, columns in LEAD.items())
 
