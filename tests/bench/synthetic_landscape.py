@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
-from synthetic import PAIR, SLOTS
+from synthetic import PAIR, SLOTS, traces
 
 from bench.landscape.analysis import finite, losses
 from bench.landscape.race import Raced, lines, race
 from bench.landscape.space import SAME, Space
 from bench.landscape.table import KEYS, Begun, Landscape, Meta, loss_at
+from bench.traces import Traces
 from safs.spec import Recipe
 
 EPOCHS = (10, 20, 40, 80)
@@ -69,6 +71,13 @@ def synthetic_races(
                 )
             )  # fmt: skip
     return found
+
+
+def traces_with_landscape() -> Traces:
+    """Those of the synthetic searches, and a landscape with races on it."""
+    table = synthetic_landscape()
+    races = tuple(synthetic_races(table))
+    return replace(traces(), landscapes=(table,), races=races)
 
 
 def _meta(operators: tuple[str, ...], replicates: int, seed: int) -> Meta:

@@ -15,6 +15,7 @@ import synthetic
 from matplotlib import colormaps, colors
 from matplotlib.figure import Figure
 from synthetic import PAIR, RATIOS, SHOWN_ARMS
+from synthetic_landscape import traces_with_landscape
 
 from bench import figures, stats
 from bench.collection import Collection, collect
@@ -50,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 @pytest.fixture(scope="module")
 def drawn(runs: Collection, context: Context) -> dict[str, Drawn]:
-    return draw(runs, synthetic.traces(), context)
+    return draw(runs, traces_with_landscape(), context)
 
 
 def test_every_figure_is_drawn_and_has_its_data_beside_it(
@@ -69,7 +70,7 @@ def test_every_figure_is_drawn_and_has_its_data_beside_it(
 def test_figures_are_the_same_bytes_twice(
     drawn: dict[str, Drawn], runs: Collection, context: Context
 ) -> None:
-    again = draw(runs, synthetic.traces(), context)
+    again = draw(runs, traces_with_landscape(), context)
     assert all(figure.svg == again[name].svg for name, figure in drawn.items())
 
 

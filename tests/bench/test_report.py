@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64decode
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import synthetic
 from rich.console import Console
 from synthetic import PAIR
-from synthetic_landscape import synthetic_landscape, synthetic_races
+from synthetic_landscape import traces_with_landscape
 
 from bench import figures, report, tables
 from bench.collection import Collection, collect
@@ -23,7 +22,6 @@ from bench.report.sections import LEAD, ORDER
 from bench.tables import claims
 from bench.tables import comparisons as compare
 from bench.tables.landscape import tables as landscape_tables
-from bench.traces import Traces
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 VOID = {"meta", "link", "br", "path", "use", "rect", "input"}
@@ -76,7 +74,7 @@ def damaged(folder: Path) -> Collection:
 def drawn(damaged: Collection) -> dict[str, Drawn]:
     context = synthetic.context()
     made = compare.compare(damaged, context)
-    return figures.draw_all(damaged, made, traces(), context)
+    return figures.draw_all(damaged, made, traces_with_landscape(), context)
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +85,9 @@ def html(damaged: Collection, drawn: dict[str, Drawn], folder: Path) -> str:
 def rendered(damaged: Collection, drawn: dict[str, Drawn], path: Path) -> str:
     """The page with everything on it that needs neither labs nor readings."""
     context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
-    made, found = compare.compare(damaged, context), traces()
+    made, found = compare.compare(damaged, context), traces_with_landscape()
     more = landscape_tables(found.landscapes, found.races, context)
     return report.render(damaged, made, found, context, drawn, path, more=more).read_text()
-
-
-def traces() -> Traces:
-    """Those of the synthetic searches, and a landscape with races on it."""
-    table = synthetic_landscape()
-    races = tuple(synthetic_races(table))
-    return replace(synthetic.traces(), landscapes=(table,), races=races)
 
 
 def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
@@ -181,7 +172,7 @@ def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html
 
 
 def test_columns_shown_at_first_exist(damaged: Collection) -> None:
-    context, laid = synthetic.context(), traces()
+    context, laid = synthetic.context(), traces_with_landscape()
     tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context).tables]
     tables_ += landscape_tables(laid.landscapes, laid.races, context)
     found = {table.name: set(table.view) for table in tables_}
