@@ -50,7 +50,7 @@ PROFILE = {
     "pairs": ["lenet5_generated"],
     "cells": {"lenet5_generated-0.90": {"pair": "lenet5_generated", "ratio": 0.9}},
     "arms": ["vanilla", "srelu", "stage1_only", "stage2_only", "safs", "safs_fast"],
-    "studies": {"activations": {}, "algorithms": {}},
+    "studies": {"activations": {}, "algorithms": {}, "landscape": {}},
     "readings": {},
     "budget": {
         "pretrain": {"epochs": 3},

@@ -34,7 +34,7 @@ TINY = {
     "pairs": ["lenet5_generated"],
     "cells": {"lenet5_generated-0.90": CELL},
     "arms": ["vanilla", "safs"],
-    "studies": {"activations": {}, "algorithms": {}},
+    "studies": {"activations": {}, "algorithms": {}, "landscape": {}},
     "readings": {},
     "budget": {"pretrain": {}, "finetune": {}, "search": {}, "tune": {}},
 }
