@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.landscape.space import Space
+from bench.landscape.space import Space, each_once
 from bench.landscape.table import KEYS, Begun, Landscape, Meta, load, loss_at, name_of
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, compute, layout, recorded
@@ -88,6 +88,15 @@ def published(study: Study, pair: str, ratio: float) -> Landscape | None:
     return found
 
 
+def every(study: Study) -> Iterator[Landscape]:
+    """The published tables of a study, cell by cell. Raises SafsError for a damaged one."""
+    for pair in study.profile.pairs:
+        for ratio in study.profile.ratios(pair):
+            wanted = study.profile.landscape(pair, ratio)
+            if wanted and (table := published(study, pair, ratio)) is not None:
+                yield table
+
+
 def going_on(study: Study, pair: str, ratio: float) -> Landscape | None:
     """The published table where a run goes on from records; None in any other run."""
     return published(study, pair, ratio) if os.environ.get(recorded.ASKED) else None
@@ -116,10 +125,13 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
             raise SafsError(f"runs/{study.profile.profile}/landscape: replicate {replicate} was "
                             "trained from two masks; run `safs-bench run` to its end")  # fmt: skip
     code = {part["code"] for _, part in found}
-    if before is not None:
-        times = before.frame.assign(seconds=before.seconds)
-        frames.append(times)
-        starts = before.meta.starts | starts
+    if before is not None and alike(study, pair, before):
+        stand = {
+            r: start for r, start in before.meta.starts.items() if starts.get(r, start) == start
+        }
+        rows = before.frame.assign(seconds=before.seconds)
+        frames.append(rows[rows["replicate"].isin([int(r) for r in stand])])
+        starts |= stand
         code |= set(before.meta.code)
     of = study.pairs[pair]
     meta = Meta(
@@ -131,7 +143,7 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
         protocol=PROTOCOL_VERSION,
         operators=of.search.operators,
         slots=slots,
-        trained=tuple(dict.fromkeys(study.profile.landscape(pair, ratio))),
+        trained=each_once(study.profile.landscape(pair, ratio)),
         epochs=marks(of.search.epochs),
         recipe=of.recipe,
         data=_checksum(of.dataset.name, "train"),
@@ -185,11 +197,17 @@ def _single(value: float | None) -> float:
     return float("nan") if value is None else float(np.float32(value))
 
 
+def alike(study: Study, pair: str, table: Landscape) -> bool:
+    """Whether a table's rows are trainings as this profile's are, whatever they start from."""
+    meta, of = table.meta, study.pairs[pair]
+    said = (meta.profile, meta.seed, meta.protocol, meta.operators, meta.epochs, meta.recipe)
+    now = (study.profile.profile, study.profile.seed, PROTOCOL_VERSION, of.search.operators,
+           marks(of.search.epochs), of.recipe)  # fmt: skip
+    images = [_checksum(of.dataset.name, part) for part in ("train", "test")]
+    return said == now and [meta.data, meta.test_data] == images
+
+
 def fits(study: Study, pair: str, table: Landscape, replicate: int, inputs: Json) -> bool:
     """Whether a table's rows of a replicate are trainings of this profile, from this start."""
-    meta, of = table.meta, study.pairs[pair]
-    said = (meta.protocol, meta.operators, meta.epochs, meta.recipe, meta.data, meta.test_data)
-    now = (PROTOCOL_VERSION, of.search.operators, marks(of.search.epochs), of.recipe,
-           _checksum(of.dataset.name, "train"), _checksum(of.dataset.name, "test"))  # fmt: skip
-    seeds = (meta.profile, meta.seed) == (study.profile.profile, study.profile.seed)
-    return seeds and said == now and meta.starts.get(str(replicate)) == Begun(**inputs)
+    start = table.meta.starts.get(str(replicate))
+    return start == Begun(**inputs) and alike(study, pair, table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +13,6 @@ from bench.archive import Replicate
 from bench.collection import Collection, Expected, collect
 from bench.collection import published as from_table
 from bench.context import Context
-from bench.landscape.race import Raced
-from bench.landscape.table import Landscape
 from bench.record import Protocol as ProtocolName
 from bench.render import Table
 from bench.tables.landscape import tables as landscape
@@ -127,10 +125,10 @@ def _stands_for_more(study: Study) -> bool:
 def _traces(study: Study, found: Sequence[Replicate]) -> Traces:
     """What searches and tunings left behind, by pair and ratio, and the arms' curves."""
     searches = [search for each in found for search in each.searches]
-    tables = list(_landscapes(study))
+    tables = tuple(landscapes.every(study))
     return Traces(
-        landscapes=tuple(table for table, _ in tables),
-        races=tuple(raced for _, races in tables for raced in races),
+        landscapes=tables,
+        races=tuple(raced for table in tables for raced in racing.read(study, table)),
         search=tuple(_in_order(s.trace for s in searches if s.compared)),
         others=tuple(_in_order(s.trace for s in searches if not s.compared)),
         tune=tuple(_in_order(tuning for each in found for tuning in each.tunings)),
@@ -138,16 +136,6 @@ def _traces(study: Study, found: Sequence[Replicate]) -> Traces:
             r for each in found for r in each.records if r.arm in study.profile.arms
         ),
     )
-
-
-def _landscapes(study: Study) -> Iterator[tuple[Landscape, list[Raced]]]:
-    """The published landscapes of a study, each with the races on it."""
-    for pair in study.profile.pairs:
-        for ratio in study.profile.ratios(pair):
-            wanted = study.profile.landscape(pair, ratio)
-            table = landscapes.published(study, pair, ratio) if wanted else None
-            if table is not None:
-                yield table, racing.read(study, pair, ratio, table)
 
 
 def _in_order(traces: Iterable[T]) -> list[T]:

@@ -117,10 +117,11 @@ def _part(place: Path, heat: Heat, runs: range) -> tuple[list[int], np.ndarray]:
     return race(_loaded(place), heat.algorithm, heat.replicate, heat.budget, runs)
 
 
-def read(study: Study, pair: str, ratio: float, table: Landscape) -> list[Raced]:
+def read(study: Study, table: Landscape) -> list[Raced]:
     """The races on a table that are published. Raises SafsError for a damaged file."""
-    folder = landscapes.path(study, pair, ratio).parent
-    found = [each for path in sorted(folder.glob(f"race-{ratio}-*.json")) for each in _read(path)]
+    folder = landscapes.path(study, table.meta.pair, table.meta.ratio).parent
+    files = sorted(folder.glob(f"race-{table.meta.ratio}-*.json"))
+    found = [each for path in files for each in _read(path)]
     return [each for each in found if each.table == table.digest]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.landscape.table import KEYS, Landscape
 from pipelines import landscapes
+from pipelines.engine.jobs import Job
 from pipelines.engine.work import PrunedStart, Work
 from pipelines.stages.search import candidate
 from pipelines.tasks.landscape import candidates
@@ -63,6 +64,14 @@ class Retrained:
         return f"{place}: {name} is {self.now[name]:.9g} here, {self.said[name]:.9g} in the table"
 
 
+def job(
+    work: Work, start: PrunedStart, replicate: int, order: int, chromosome: tuple[str, ...]
+) -> Job:
+    """The training of a candidate, under the batch order of stage 1 (0) or another."""
+    trained = candidate(work, replicate, start, work.pair.search, chromosome)
+    return trained.model_copy(update={"final": order})
+
+
 def retrain(
     work: Work, starts: Mapping[int, PrunedStart], table: Landscape, rows: Iterable[int]
 ) -> list[Retrained]:
@@ -104,10 +113,8 @@ def trained(
     chromosomes: list[tuple[str, ...]],
 ) -> list[dict[str, float]]:
     """What chromosomes come to, as columns of the table."""
-    job = candidate(work, replicate, start, work.pair.search, chromosomes[0])
-    job = job.model_copy(update={"final": order})
-    epochs = table.meta.epochs
-    arguments = (job, start.files(), chromosomes, epochs, work.pool.topic, job.identity)
+    first, epochs = job(work, start, replicate, order, chromosomes[0]), table.meta.epochs
+    arguments = (first, start.files(), chromosomes, epochs, work.pool.topic, first.identity)
     return [landscapes.columns(row, epochs) for row in work.run(candidates, *arguments)]
 
 

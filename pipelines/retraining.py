@@ -11,18 +11,16 @@ from pipelines.stages import pretrain, prune
 from safs.errors import SafsError
 
 
-def drawn(study: Study, pair: str, ratio: float, sample: int, seed: int | None) -> list[Retrained]:
+def drawn(study: Study, table: Landscape, sample: int, seed: int | None) -> list[Retrained]:
     """Train a random sample of a published table's rows once more.
 
     Dense networks and masks are trained first, where they are not in ``runs/``. Rows are drawn of
     those replicates that the study has.
 
     Raises:
-        SafsError: nothing is published, or the networks are not those that the table starts from.
+        SafsError: the networks are not those that the table starts from.
     """
-    table = landscapes.published(study, pair, ratio)
-    if table is None:
-        raise SafsError(f"{landscapes.path(study, pair, ratio)}: no such file")
+    pair, ratio = table.meta.pair, table.meta.ratio
     pretrain.run(study, pair)
     prune.run(study, pair, ratio)
     frame = table.frame[table.frame["replicate"] < study.profile.replicates]

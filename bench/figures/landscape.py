@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def ranks(source: FigureSource) -> Frame:
     return _joined([_placed(t, list(_ranks(t))) for t in source.traces.landscapes])
 
 
-def _ranks(table: Landscape) -> Any:
+def _ranks(table: Landscape) -> Iterator[dict[str, Any]]:
     for replicate in table.replicates:
         loss = finite(losses(table, replicate))
         ordered = np.sort(loss)

@@ -9,7 +9,7 @@ needed, its accuracy as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -124,15 +124,12 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(stats.spearmanr(a, b).statistic)
 
 
-def transfer(table: Landscape, chosen: Mapping[str, Chromosome] | None = None) -> Iterator[Row]:
-    """Per pair of replicates: what the best chromosome of one is worth on the other.
-
-    ``chosen`` are further chromosomes by name, which come from no replicate.
-    """
+def transfer(table: Landscape) -> Iterator[Row]:
+    """What each replicate's best chromosome, and each operator everywhere, is worth on each."""
+    best = {f"best of replicate {r}": table.optimum(r)[0] for r in table.replicates}
     for target in table.replicates:
         loss, test = losses(table, target), accuracies(table, target)
-        known = {f"best of replicate {r}": table.optimum(r)[0] for r in table.replicates}
-        for name, chromosome in (known | dict(chosen or {})).items():
+        for name, chromosome in (best | everywhere(table)).items():
             place = int(np.searchsorted(table.indices, table.space.index(chromosome)))
             yield {
                 "on": target,
@@ -154,13 +151,9 @@ def effects(table: Landscape, values: np.ndarray) -> dict[str, float]:
     """
     slots, size = table.meta.slots, len(table.distinct)
     grid = np.empty((size,) * len(slots))
-    digit = {table.space.distinct.index(name): k for k, name in enumerate(table.distinct)}
-    for place, index in enumerate(table.indices):
-        digits = []
-        for _ in slots:
-            index, last = divmod(int(index), len(table.space.distinct))
-            digits.append(digit[last])
-        grid[tuple(reversed(digits))] = values[place]
+    place = {name: k for k, name in enumerate(table.distinct)}
+    for index, value in zip(table.indices, values, strict=True):
+        grid[tuple(place[name] for name in table.space.chromosome(int(index)))] = value
     total = float(grid.var())
     axes = tuple(range(len(slots)))
     parts: dict[tuple[int, ...], np.ndarray] = {(): np.full_like(grid, grid.mean())}
@@ -184,15 +177,8 @@ def between(table: Landscape) -> dict[str, float]:
     total = float(grid.var())
     chromosome = float(grid.mean(0).var() / total)
     replicate = float(grid.mean(1).var() / total)
-    again = [losses(table, r, order=1) for r in table.replicates]
-    changes = np.concatenate(
-        [
-            (finite(b) - a)[~np.isnan(b)]
-            for a, b in zip(grid, again, strict=True)
-            if np.isfinite(b).any()
-        ]
-        or [np.array([])]
-    )
+    again = np.array([finite(losses(table, r, order=1)) for r in table.replicates])
+    changes = (again - grid)[~np.isnan(again)]
     noise = float((changes**2).mean() / 2 / total) if len(changes) else math.nan
     both = 1 - chromosome - replicate
     return {"chromosome": chromosome, "replicate": replicate, "interaction": both, "noise": noise}
@@ -231,7 +217,6 @@ def random_search(table: Landscape, values: np.ndarray, evaluations: int) -> dic
     return {"mean": float((ranked * lowest).sum()), **told}
 
 
-def everywhere(table: Landscape, names: Sequence[str] | None = None) -> dict[str, Chromosome]:
+def everywhere(table: Landscape) -> dict[str, Chromosome]:
     """One operator in every slot, for each of the operators."""
-    slots = len(table.meta.slots)
-    return {f"{name} everywhere": (name,) * slots for name in names or table.distinct}
+    return {f"{name} everywhere": (name,) * len(table.meta.slots) for name in table.distinct}

@@ -38,7 +38,7 @@ class Space:
     @cached_property
     def distinct(self) -> tuple[str, ...]:
         """The operators without those that are another one (:data:`SAME`)."""
-        return tuple(dict.fromkeys(SAME.get(name, name) for name in self.operators))
+        return each_once(self.operators)
 
     @cached_property
     def _digit(self) -> dict[str, int]:
@@ -80,7 +80,7 @@ class Space:
         The first ``k`` lists together are the whole space of the first ``k`` operators: a table
         that is filled in this order is complete for ever more operators.
         """
-        chosen = tuple(dict.fromkeys(SAME.get(name, name) for name in operators))
+        chosen = each_once(operators)
         for last in range(len(chosen)):
             yield [
                 self.index(chromosome)
@@ -99,3 +99,8 @@ class Space:
             return hashlib.sha256(text.encode()).digest()
 
         return frozenset(sorted(range(len(self)), key=drawn)[:count])
+
+
+def each_once(operators: Sequence[str]) -> tuple[str, ...]:
+    """Operators in their order, those that are another one under its name."""
+    return tuple(dict.fromkeys(SAME.get(name, name) for name in operators))

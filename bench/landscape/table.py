@@ -52,7 +52,8 @@ class Meta(Spec):
         protocol: version of the protocol.
         operators: candidates of stage 1.
         slots: of the network, in the order of use.
-        trained: the operators whose chromosomes are trained, in the order in which they were.
+        trained: the operators whose chromosomes are trained, in the order in which they were, each
+            once.
         epochs: those after which losses are noted; the last is the end of a training.
         recipe: of every training.
         data, test_data: checksums of the training and the test images.
@@ -163,15 +164,19 @@ class Landscape:
         rows = self._rows.get((replicate, order))
         return frozenset() if rows is None else frozenset(np.flatnonzero(rows >= 0).tolist())
 
-    def row(self, chromosome: Sequence[str], replicate: int = 0, order: int = 0) -> int:
-        """The number of a training's row in ``frame``. Raises SafsError if it has none."""
+    def _of(self, replicate: int, order: int = 0) -> np.ndarray:
+        """The row of each chromosome. Raises SafsError where the table has no such replicate."""
         if (replicate, order) not in self._rows:
             known = ", ".join(map(str, self.replicates))
             raise SafsError(
                 f"replicate {shown(replicate)}, order {shown(order)}: not in this table; "
                 f"replicates: {known}"
             )
-        row = int(self._rows[replicate, order][self.space.index(chromosome)])
+        return self._rows[replicate, order]
+
+    def row(self, chromosome: Sequence[str], replicate: int = 0, order: int = 0) -> int:
+        """The number of a training's row in ``frame``. Raises SafsError if it has none."""
+        row = int(self._of(replicate, order)[self.space.index(chromosome)])
         if row < 0:
             raise SafsError(f"{' '.join(chromosome)}: not in this table, which has every "
                             f"chromosome of {', '.join(self.operators)}")  # fmt: skip
@@ -210,12 +215,16 @@ class Landscape:
         return _or_0(self._test[self.row(chromosome, replicate)])
 
     def optimum(self, replicate: int = 0) -> tuple[Chromosome, float]:
-        """The chromosome of the lowest loss at the end, and that loss."""
-        rows = self._rows[replicate, 0][self.indices]
-        best = int(np.nanargmin(self._losses[self.meta.epochs[-1]][rows]))
-        return self.space.chromosome(int(self.indices[best])), float(
-            self._losses[self.meta.epochs[-1]][rows[best]]
-        )
+        """The chromosome of the lowest loss at the end, and that loss.
+
+        Raises:
+            SafsError: the table has no such replicate, or all of its trainings failed.
+        """
+        loss = self._losses[self.meta.epochs[-1]][self._of(replicate)[self.indices]]
+        if np.isnan(loss).all():
+            raise SafsError(f"replicate {replicate}: every training failed")
+        best = int(np.nanargmin(loss))
+        return self.space.chromosome(int(self.indices[best])), float(loss[best])
 
     def values(self, column: str, replicate: int = 0, order: int = 0) -> np.ndarray:
         """A column for each of :attr:`indices`; NaN where there is no such training."""
@@ -282,10 +291,15 @@ def load(path: str | Path) -> Landscape:
     meta = typed(Meta, json.dumps(about), path)
     if list(frame.columns) != list(meta.types):
         raise SafsError(f"{path}: expected the columns {', '.join(meta.types)}")
-    found_table = Landscape(meta, frame, _times(times_of(path), frame))
-    if found_table.digest != told:
+    table = Landscape(meta, frame, _times(times_of(path), frame))
+    if table.digest != told:
         raise SafsError(f"{path}: its content does not fit its digest: damaged or edited")
-    return found_table
+    if len(frame) and frame["index"].max() >= len(table.space):
+        raise SafsError(f"{path}: index {frame['index'].max()}: expected less than "
+                        f"{len(table.space)}, the chromosomes of its operators")  # fmt: skip
+    if frame.duplicated(KEYS).any():
+        raise SafsError(f"{path}: a training stands twice; expected each once")
+    return table
 
 
 def _or_0(accuracy: float) -> float:

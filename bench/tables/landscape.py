@@ -11,7 +11,7 @@ from bench.context import Context
 from bench.landscape import analysis
 from bench.landscape.race import Raced, compared
 from bench.landscape.table import Landscape
-from bench.render import ABSENT, Column, Table, interval_text, number
+from bench.render import Column, Table, interval_text, number
 from bench.traces import ALGORITHMS
 from safs.operators import label
 
@@ -36,7 +36,7 @@ def tables(found: Sequence[Landscape], races: Sequence[Raced], context: Context)
     if not found:
         return []
     makers: tuple[Callable[[Landscape], Iterator[dict[str, Any]]], ...] = (
-        analysis.shape, analysis.agreement, analysis.fidelity, transfer_rows, variance_rows,
+        analysis.shape, analysis.agreement, analysis.fidelity, analysis.transfer, variance_rows,
     )  # fmt: skip
     rows = [[_placed(each, row) for each in found for row in make(each)] for make in makers]
     raced = [row for each in found for row in race_rows(each, races)]
@@ -109,11 +109,6 @@ def fidelity_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
     return Table.of("landscape_fidelity", title, caption, rows, columns)
 
 
-def transfer_rows(table: Landscape) -> Iterator[dict[str, Any]]:
-    """The rows of :func:`transfer_table`."""
-    yield from analysis.transfer(table, analysis.everywhere(table))
-
-
 def transfer_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
     """What a chromosome is worth on another mask."""
     columns = (
@@ -163,13 +158,14 @@ def race_rows(table: Landscape, races: Sequence[Raced]) -> Iterator[dict[str, An
     """The rows of :func:`race_table`, and random search by arithmetic beside its runs."""
     own = [raced for raced in races if raced.table == table.digest]
     for row in compared(table, own):
-        exact = math.nan
+        exact = dict.fromkeys(("mean", "q10", "q50", "q90"), math.nan)
         if row["algorithm"] == "random":
             values = analysis.losses(table, row["replicate"])
             found = analysis.random_search(table, values, row["budget"])
-            exact = found["mean"] - float(values.min())
+            exact = {name: value - float(values.min()) for name, value in found.items()}
         absent = dict.fromkeys(("difference", "low", "high", "pairs"), math.nan)
-        yield _placed(table, absent | row | {"exact": exact})
+        told = {f"exact_{name}": value for name, value in exact.items()}
+        yield _placed(table, absent | row | told)
 
 
 def race_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
@@ -178,7 +174,7 @@ def race_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
         *where, REPLICATE, words("Evaluations", "budget"),
         Column("Search", lambda row: str(SEARCHES.get(row["algorithm"], row["algorithm"]))),
         words("Runs", "runs"), figure("Regret", "regret", 4), figure("SD", "regret_sd", 4),
-        Column("By arithmetic", lambda row: number(row["exact"], 4)),
+        Column("By arithmetic", lambda row: number(row["exact_mean"], 4)),
         percent("At the optimum %", "optimum"), percent("Test %", "test"),
         figure("To random search", "difference", 4, sign=True),
         Column("95% interval", lambda row: interval_text(row["low"], row["high"], 4)),
@@ -198,4 +194,4 @@ def race_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
 
 def labels(chromosome: str) -> str:
     """A chromosome's operators by their labels."""
-    return " · ".join(label(name) for name in chromosome.split()) or ABSENT
+    return " · ".join(label(name) for name in chromosome.split())

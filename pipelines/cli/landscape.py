@@ -41,8 +41,7 @@ def retrain(profile: str, sample: int, seed: int | None, as_json: bool) -> int:
     from pipelines.retraining import drawn
 
     study = study_of(profile)
-    found = [each for pair, ratio, _ in published(study) for each in
-             drawn(study, pair, ratio, sample, seed)]  # fmt: skip
+    found = [each for table in published(study) for each in drawn(study, table, sample, seed)]
     for each in (each for each in found if not each.same):
         click.echo(each.words, err=True)
     same = sum(each.same for each in found)
@@ -84,10 +83,10 @@ def race(
         if name not in races.algorithms():
             raise UnknownName("search algorithm", name, races.algorithms())
     rows: list[dict[str, Any]] = []
-    for pair, ratio, table in published(study):
+    for table in published(study):
         counts = {n: surrogate_runs if n in races.SURROGATE else runs for n in names}
         heats = [racing.Heat(n, r, evaluations, counts[n]) for n in names for r in table.replicates]
-        place = landscapes.path(study, pair, ratio)
+        place = landscapes.path(study, table.meta.pair, table.meta.ratio)
         with racing.processes() as pool:
             found = [racing.run(heat, place, table, pool) for heat in heats]
         rows += race_rows(table, found)
@@ -101,20 +100,15 @@ def export(profile: str, folder: Path) -> None:
     """Write the published table as a blackbox of Syne Tune."""
     from bench.landscape.adapters import syne_tune
 
-    for _, _, table in published(study_of(profile)):
+    for table in published(study_of(profile)):
         click.echo(syne_tune(table, folder))
 
 
-def published(study: Study) -> list[tuple[str, float, Landscape]]:
-    """The landscapes of a study, with pair and ratio. Raises SafsError where there is none."""
+def published(study: Study) -> list[Landscape]:
+    """The landscapes of a study. Raises SafsError where there is none."""
     from pipelines import landscapes
 
-    found = []
-    for pair in study.profile.pairs:
-        for ratio in study.profile.ratios(pair):
-            table = landscapes.published(study, pair, ratio)
-            if table is not None:
-                found.append((pair, ratio, table))
+    found = list(landscapes.every(study))
     if not found:
         raise SafsError(f"{study.profile.profile}: no landscape is published; `safs-bench run` "
                         "makes that of a profile with studies.landscape")  # fmt: skip

@@ -13,10 +13,8 @@ from bench.landscape.table import Landscape
 from pipelines import landscapes
 from pipelines.config.study import Study
 from pipelines.engine import layout
-from pipelines.engine.jobs import Job
 from pipelines.engine.work import PrunedStart, Work
-from pipelines.recomputed import retrain
-from pipelines.stages.search import candidate
+from pipelines.recomputed import job, retrain
 from pipelines.tasks.landscape import candidates
 from safs.errors import SafsError
 from safs.sealed import Json, digest
@@ -113,14 +111,6 @@ def train(work: Work, space: Space, start: PrunedStart, part: Part) -> None:
 
     name = f"rows-{identity[:16]}-r{part.replicate}"
     work.keep(name, identity, make, len(jobs) * spec.epochs)
-
-
-def job(
-    work: Work, start: PrunedStart, replicate: int, order: int, chromosome: tuple[str, ...]
-) -> Job:
-    """The training of a candidate, under the batch order of stage 1 (0) or another."""
-    trained = candidate(work, replicate, start, work.pair.search, chromosome)
-    return trained.model_copy(update={"final": order})
 
 
 def _parts(

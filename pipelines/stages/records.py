@@ -33,10 +33,8 @@ def run(study: Study) -> None:
 def _landscapes(study: Study, pair: str) -> Iterator[Path]:
     """Write the tables of a pair's landscapes; their files."""
     for ratio in study.profile.ratios(pair):
-        table = (
-            landscapes.pack(study, pair, ratio) if study.profile.landscape(pair, ratio) else None
-        )
-        if table is not None:
+        wanted = study.profile.landscape(pair, ratio)
+        if wanted and (table := landscapes.pack(study, pair, ratio)) is not None:
             path = table.write(landscapes.path(study, pair, ratio))
             yield from (path, times_of(path), write_text(path.with_suffix(".md"), card(table)))
             yield from racing.keep(study, pair, ratio, table)

@@ -115,8 +115,24 @@ def test_what_is_no_table_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
     with pytest.raises(SafsError, match="no such file"):
         load(tmp_path / "other.parquet")
-    with pytest.raises(SafsError, match="expected one table of a landscape"):
-        load(path.parent / ".." / tmp_path.name / ".") if path.unlink() else load(tmp_path)
+    path.unlink()
+    with pytest.raises(SafsError, match=r"expected one table of a landscape, .*; found none"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda frame: frame.assign(index=frame["index"] + 10_000), "expected less than 256"),
+        (lambda frame: frame.assign(index=frame["index"] * 0), "a training stands twice"),
+    ],
+)
+def test_rows_that_are_no_landscape_are_refused(table, tmp_path, change, line):
+    """Though their digest is right: whoever writes a table can write it wrong."""
+    wrong = type(table)(table.meta, change(table.frame).astype(table.meta.types))
+    path = wrong.write(tmp_path / "landscape-0.99.parquet")
+    with pytest.raises(SafsError, match=line):
+        load(path)
 
 
 # The reader
@@ -148,6 +164,7 @@ def test_the_optimum_is_the_lowest_of_all(table):
     ("ask", "line"),
     [
         (lambda t: t.evaluate(("srs",) * 4, replicate=7), "replicate 7, order 0: not in this"),
+        (lambda t: t.optimum(7), "replicate 7, order 0: not in this table"),
         (lambda t: t.evaluate(("srs",) * 4, epochs=30), "epochs 30: expected one of 10, 20, 40"),
         (lambda t: t.evaluate(("relu6",) * 4), "relu6 relu6 relu6 relu6: not in this table"),
         (lambda t: t.chromosome({"conv1_act": "srs"}), "configuration without"),

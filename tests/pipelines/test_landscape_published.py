@@ -58,6 +58,6 @@ def test_rows_come_out_here_as_published(tmp_path, monkeypatch):
     shutil.copytree(ROOT / PLACE.parent, tmp_path / PLACE.parent)
     profile = STUDY.profile.model_copy(update={"replicates": 1})
     of = STUDY.model_copy(update={"profile": profile})
-    found = retraining.drawn(of, PAIR, RATIO, 5, seed=None)
+    found = retraining.drawn(of, load(PLACE), 5, seed=None)
     assert len(found) == 5
     assert all(each.same for each in found), [each.words for each in found]
