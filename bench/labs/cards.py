@@ -125,7 +125,7 @@ def page(file: CardFile) -> str:
         f"{card.bytes / 2**30:.1f} GiB, {part}{service} the Multi-Process Service. "
         f"The acceptance run took {file.seconds:.0f} s.",
         f"**{len(file.checks)} checks: {', '.join(of)}.**",
-        *([_table([(c.name, c.told) for c in failed], _FAILED)] if failed else []),
+        *([_table([(c.group, c.name, c.told) for c in failed], _FAILED)] if failed else []),
         "## Speed",
         "A masked epoch (.90, SGD) by arithmetic: wall seconds, kernel launches per step, share of "
         "the time in which the GPU computes, peak memory.",
@@ -139,7 +139,7 @@ def page(file: CardFile) -> str:
     ]) + "\n"  # fmt: skip
 
 
-_FAILED = ("failed", "what was seen")
+_FAILED = ("group", "failed", "what was seen")
 _STATUSES: tuple[Status, ...] = ("passed", "failed", "left out")
 
 

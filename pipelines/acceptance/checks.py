@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -86,8 +87,13 @@ ACCELERATIONS: tuple[dict[str, Any], ...] = (
     {"tf32": True}, {"bf16": True}, {"channels_last": True},
     {"bf16": True, "channels_last": True}, {"compile": "on"}, {"compile": "cuda_graphs"},
 )  # fmt: skip
-BUDGETS = {"lenet5": 82, "vgg16": 216, "resnet18": 275, "efficientnet_b0": 834}
-"""Launches that a step with SGD may make."""
+BUDGETS = {"lenet5": 142, "vgg16": 411, "resnet18": 553, "efficientnet_b0": 1307}
+"""Kernels that a step with SGD may start: a tenth more than on an H200 (torch 2.11, cuDNN 9.19).
+
+The tests count torch's operations, which are fewer: cuDNN takes several kernels for a convolution.
+"""
+_COARSE = {"hardswish": 1e-7}
+"""Errors in float64 of what torch computes on CUDA with constants of float32."""
 
 
 # -- rounding ------------------------------------------------------------------------------------
@@ -109,13 +115,16 @@ def rounding(device: torch.device) -> str:
 
 
 def strict(device: torch.device) -> str:
-    """torch names kthvalue as one."""
+    """One of those of networks: the gradient of adaptive pooling."""
     _must(torch.are_deterministic_algorithms_enabled(), "deterministic algorithms are off")
+    pooled = functional.adaptive_avg_pool2d(
+        torch.ones(1, 1, 5, 5, device=device).requires_grad_(), 2
+    )
     try:
-        torch.ones(4, device=device).kthvalue(2)
+        pooled.sum().backward()
     except RuntimeError as error:
         return str(error).splitlines()[0][:200]
-    raise NotMet("kthvalue ran")
+    raise NotMet("the gradient of adaptive pooling ran")
 
 
 # -- operators -----------------------------------------------------------------------------------
@@ -124,7 +133,8 @@ def operator(name: str, device: torch.device) -> str:
     x = torch.linspace(-6, 6, 4 * 3 * 64).reshape(4, 3, 64)
     seen = []
     for kind, given, limit in (
-        ("float64", x.double(), 1e-10), ("float32", x, 1e-4), ("bfloat16", x.bfloat16(), 5e-2),
+        ("float64", x.double(), _COARSE.get(name, 1e-10)), ("float32", x, 1e-4),
+        ("bfloat16", x.bfloat16(), 5e-2),
     ):  # fmt: skip
         found, wanted = _pass(name, given, device), _pass(name, given.double(), CPU)
         _must(kind != "bfloat16" or found[0].dtype == torch.float32, "bfloat16: not in float32")
@@ -191,7 +201,7 @@ def as_on_the_cpu(network: Subject, device: torch.device) -> str:
 
 
 def launches(network: Subject, device: torch.device) -> str:
-    """No synchronisation inside a step, and no more launches than the budget."""
+    """No synchronisation inside a step, and no more kernels than the budget."""
     backend = step_of(network, device, 2 * subjects.BATCH)
     backend.train_epoch(0, 1e-4)
     backend.begin(1, 1e-4)
@@ -208,8 +218,8 @@ def launches(network: Subject, device: torch.device) -> str:
     assert kernels is not None
     count = kernels.number / totals.steps
     most = BUDGETS[network.name]
-    _must(count <= most, f"{count:.0f} launches per step, at most {most} are allowed")
-    return f"{count:.0f} launches per step of at most {most}"
+    _must(count <= most, f"{count:.0f} kernels per step, at most {most} are allowed")
+    return f"{count:.0f} kernels per step of at most {most}"
 
 
 def step_of(
@@ -249,7 +259,9 @@ def _two_epochs(backend: DenseBackend) -> list[EpochSums]:
 
 @contextmanager
 def _no_waiting() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

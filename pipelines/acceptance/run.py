@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from safs.files import write_text
 CHECK_SECONDS, ALL_SECONDS = 300.0, 540.0
 """When no further check begins, and no further timing: the run stays under ten minutes."""
 Tell = Callable[[str], None]
+Row = cards.Check | cards.Side | cards.Speed
 
 
 def run(
@@ -42,25 +44,27 @@ def run(
         tell: is given a line for each check and timing.
     """
     began = time.monotonic()
-    checked = [_checked(check, device, began + CHECK_SECONDS, tell) for check in checks]
-    ends = began + ALL_SECONDS
-    fast = [_told(row, tell) for row in speed.speeds(pairs, device, ends)]
     small = {name: pair for name, pair in pairs.items() if pair.network.name in _SMALL}
-    together = [_told(row, tell) for row in speed.side_by_side(small, ends)]
-    content = {
-        "card": describe(device).model_dump(),
-        "seconds": round(time.monotonic() - began, 1),
-        "checks": [row.model_dump() for row in checked],
-        "speeds": [row.model_dump() for row in fast],
-        "side_by_side": [row.model_dump() for row in together],
+    ends = began + ALL_SECONDS
+    parts: dict[str, Iterable[Row]] = {
+        "checks": (_checked(check, device, began + CHECK_SECONDS) for check in checks),
+        "side_by_side": speed.side_by_side(small, ends),
+        "speeds": speed.speeds(pairs, device, ends),
     }
-    return _written(content, folder)
+    content: dict[str, Any] = {"card": describe(device).model_dump(), **{key: [] for key in parts}}
+    for key, rows in parts.items():
+        for row in rows:
+            tell(_line(row))
+            content[key].append(row.model_dump())
+            content["seconds"] = round(time.monotonic() - began, 1)
+            file = _written(content, folder)  # of a run that is cut off this is left
+    return file
 
 
 _SMALL = ("lenet5", "efficientnet_b0")
 
 
-def _checked(check: Requirement, device: torch.device, ends: float, tell: Tell) -> cards.Check:
+def _checked(check: Requirement, device: torch.device, ends: float) -> cards.Check:
     started = time.monotonic()
     status: cards.Status = "left out" if started > ends else "passed"
     try:
@@ -70,14 +74,16 @@ def _checked(check: Requirement, device: torch.device, ends: float, tell: Tell) 
     except Exception as error:  # whatever a driver, a library or a fault of ours raises
         status, told = "failed", speed.in_a_line(error)
     seconds = time.monotonic() - started
-    tell(f"{status:9s}{check.group}: {check.name} ({seconds:.1f} s): {told}")
     row = {"group": check.group.replace(" ", "-"), "name": check.name, "status": status}
     return cards.Check(**row, seconds=round(seconds, 2), told=told[:900])
 
 
-def _told(row: Any, tell: Tell) -> Any:
-    tell(" ".join(f"{key}={value}" for key, value in row.model_dump().items() if value is not None))
-    return row
+def _line(row: Row) -> str:
+    if isinstance(row, cards.Check):
+        return f"{row.status:9s}{row.group}: {row.name} ({row.seconds:.1f} s): {row.told}"
+    return " ".join(
+        f"{key}={value}" for key, value in row.model_dump().items() if value is not None
+    )
 
 
 def describe(device: torch.device) -> cards.Card:
@@ -120,4 +126,5 @@ def prepared() -> torch.device:
         raise SafsError("check-gpu: torch sees no CUDA device here")
     from pipelines.tasks.shared import own_device
 
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # off on purpose
     return own_device()

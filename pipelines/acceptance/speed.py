@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from threading import Barrier
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "compile: cuda_graphs": {"compile": "cuda_graphs"},
 }
 WORKERS = (1, 2, 4, 8)
-_RATIO, _STEPS, _LR = 0.9, 10, 1e-6
-_TOGETHER_SECONDS = 4.0
+_RATIO, _STEPS, _LR = 0.9, 20, 1e-6
+_TOGETHER_SECONDS, _PATIENCE_SECONDS = 4.0, 60.0
 
 
 def speeds(pairs: Mapping[str, Pair], device: torch.device, ends: float) -> Iterator[Speed]:
@@ -97,7 +98,7 @@ def profiled(backend: DenseBackend) -> Kernels | None:
     """The kernels of an epoch, by torch's profiler; None where it tells none."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
         backend.train_epoch(2, _LR)
         torch.cuda.synchronize()
     events = [e for e in seen.events() or () if str(e.device_type).endswith("CUDA")]
@@ -114,23 +115,27 @@ def side_by_side(pairs: Mapping[str, Pair], ends: float) -> Iterator[Side]:
                 yield Side(**row, images_per_second=None, told="the time was up")
                 continue
             try:
-                with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                    until = time.time() + 12 + _TOGETHER_SECONDS  # all have started by then
-                    rates = list(pool.map(rate, [pair] * workers, [until] * workers))
-                yield Side(**row, images_per_second=sum(rates))
+                yield Side(**row, images_per_second=sum(_rates(pair, workers)))
             except Exception as error:
                 yield Side(**row, images_per_second=None, told=in_a_line(error))
 
 
-def rate(pair: Pair, until: float) -> float:
-    """Images per second of one training on this process's GPU in the last seconds before a time."""
+def _rates(pair: Pair, workers: int) -> list[float]:
+    start = get_context("spawn")
+    with start.Manager() as manager, ProcessPoolExecutor(workers, start) as pool:
+        warm = manager.Barrier(workers)
+        return list(pool.map(rate, [pair] * workers, [warm] * workers))
+
+
+def rate(pair: Pair, warm: Barrier) -> float:
+    """Images per second of one training on this process's GPU, from when all others are warm."""
     from pipelines.tasks.shared import own_device
 
     backend = backend_of(pair, own_device(), Acceleration())
-    epochs, started = 0, 0.0
-    while (now := time.time()) < until or not epochs:
-        if not started and now > until - _TOGETHER_SECONDS:
-            epochs, started = 0, now
+    backend.train_epoch(0, _LR)  # chooses algorithms
+    warm.wait(_PATIENCE_SECONDS)
+    epochs, started = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - started) < _TOGETHER_SECONDS:
         backend.train_epoch(0, _LR)
         epochs += 1
-    return epochs * len(backend.fold.train) / (time.time() - (started or now))
+    return epochs * len(backend.fold.train) / seconds
