@@ -1,6 +1,6 @@
 """Data sets, one file each; importing this package registers them all."""
 
-from safs.datasets import cifar10, generated, imagenet16, mnist, mnist5k
+from safs.datasets import cifar10, fashion_mnist_rgb, generated, imagenet16, mnist, mnist5k
 from safs.datasets.base import (
     DATASETS,
     Arrays,
@@ -21,6 +21,7 @@ __all__ = [
     "Part",
     "cifar10",
     "dataset",
+    "fashion_mnist_rgb",
     "fold_of",
     "generated",
     "imagenet16",

@@ -36,8 +36,10 @@ from safs.datasets import (
 from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
 from safs.datasets.cifar10 import cifar10
 from safs.datasets.downsample import downsample, main, shrink
+from safs.datasets.fashion_mnist_rgb import fashion_mnist_rgb16, fashion_mnist_rgb32
 from safs.datasets.imagenet16 import imagenet16
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist, mnist
+from safs.datasets.source import OfficialFiles
 from safs.errors import SafsError
 from safs.training.data import load_fold, load_test
 
@@ -104,6 +106,36 @@ def test_idx_files_in_torchvisions_layout(tmp_path, entry, official, folder, pac
     assert test.labels.tolist() == list(range(10))
 
 
+def test_fashion_mnist_for_colour_networks_is_padded_averaged_and_chosen(tmp_path):
+    """Every class as often as asked for, in its order; each pixel is that of the file or a mean."""
+    contents = mnist_contents(train=40)
+    source = replace(FASHION_MNIST_SOURCE, files=put(tmp_path / "FashionMNIST/raw", contents))
+    whole = fashion_mnist.load("train", tmp_path, source)
+    large, small = (
+        entry.load("train", tmp_path, source, per_class=3)
+        for entry in (fashion_mnist_rgb32, fashion_mnist_rgb16)
+    )
+    assert large.images.shape == (30, 3, 32, 32) and small.images.shape == (30, 3, 16, 16)
+    assert np.bincount(large.labels).tolist() == [3] * 10
+    assert (large.images == large.images[:, :1]).all() and (
+        small.images == small.images[:, :1]
+    ).all()
+    assert not large.images[:, :, :2].any() and not large.images[:, :, :, -2:].any()
+    inner = large.images[:, :1, 2:-2, 2:-2]
+    places = [next(i for i, x in enumerate(whole.images) if (x == image).all()) for image in inner]
+    assert places == sorted(places) and large.labels.tolist() == whole.labels[places].tolist()
+    boxes = large.images[:, 0].reshape(30, 16, 2, 16, 2).mean(axis=(2, 4))
+    assert (small.images[:, 0] == np.floor(boxes + 0.5)).all()
+    assert len(fashion_mnist_rgb32.load("test", tmp_path, source).labels) == 10
+
+
+def test_fashion_mnist_for_colour_networks_made_otherwise_is_refused(tmp_path, monkeypatch):
+    contents = mnist_contents()
+    monkeypatch.setattr(OfficialFiles, "read", lambda self, name, directory: contents[name])
+    with pytest.raises(SafsError, match="have the checksum"):
+        fashion_mnist_rgb16.load("test", tmp_path)
+
+
 def test_a_copy_compressed_anew_counts_by_its_content(tmp_path):
     contents = mnist_contents()
     put(tmp_path / "MNIST/raw", contents)
@@ -130,6 +162,7 @@ def assert_says_what_to_put_where(error, directory):
     [
         ("mnist", "MNIST/raw", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]),
         ("fashion_mnist", "FashionMNIST/raw", ["train-labels-idx1-ubyte.gz"]),
+        ("fashion_mnist_rgb16", "FashionMNIST/raw", ["t10k-labels-idx1-ubyte.gz"]),
         ("cifar10", "cifar-10-batches-py", ["data_batch_1", "test_batch", "cifar-10-python.tar"]),
         ("imagenet16", "imagenet16", ["train_data_batch_1,", "train_data_batch_10"]),
     ],
@@ -735,6 +768,8 @@ def test_every_data_set_loads_or_says_which_files_it_lacks(name, tmp_path):
     [
         ("mnist", (1, 28, 28), 10, 6, Augmentation()),
         ("fashion_mnist", (1, 28, 28), 10, 6, Augmentation()),
+        ("fashion_mnist_rgb32", (3, 32, 32), 10, 6, Augmentation()),
+        ("fashion_mnist_rgb16", (3, 16, 16), 10, 6, Augmentation()),
         ("cifar10", (3, 32, 32), 10, 3, Augmentation(pad=4, flip=True)),
         ("imagenet16", (3, 16, 16), 1000, 25, Augmentation(pad=2, flip=True)),
         ("generated_cifar", (3, 32, 32), 10, 3, Augmentation(pad=4, flip=True)),
