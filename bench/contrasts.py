@@ -77,13 +77,17 @@ alpha ReLU(beta x) = alpha beta ReLU(x): their difference is the noise of tuning
 class Preregistration(Spec):
     """What a study said before it ran: the contrasts that are confirmatory, at one pruning ratio.
 
-    ``margins`` (points) are of those that are asked for equivalence. Empty where a study said
-    nothing; then it confirms nothing, and all of its contrasts are exploratory.
+    Nothing is decided before as many ``replicates`` are there, whatever the profile runs so far.
+    ``margins`` (points) are of those that are asked for equivalence, and ``commit`` is the one that
+    says so in docs/PREREGISTRATION.md. Empty where a study said nothing; then it confirms nothing,
+    and all of its contrasts are exploratory.
     """
 
     ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     contrasts: Distinct[str] = ()
+    replicates: Annotated[int, Field(ge=1, le=1000)] | None = None
     margins: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{7,40}$")] | None = None
 
     @model_validator(mode="after")
     def _contrasts_exist(self) -> Preregistration:
@@ -95,13 +99,21 @@ class Preregistration(Spec):
             for name in names:
                 if name not in allowed:
                     raise ValueError(f"unknown {what} {shown(name)}{did_you_mean(name, allowed)}")
-        if bool(self.contrasts) != (self.ratio is not None):
-            raise ValueError("contrasts and ratio go together; one of them is missing")
+        said = {"contrasts": bool(self.contrasts), "ratio": self.ratio is not None,
+                "replicates": self.replicates is not None}  # fmt: skip
+        if len(set(said.values())) > 1 or (self.commit and not self.contrasts):
+            missing = ", ".join(name for name, there in said.items() if not there)
+            raise ValueError(f"contrasts, ratio and replicates go together; missing: {missing}")
         return self
 
     def lists(self, contrast: str, ratio: float) -> bool:
         """Whether a contrast at a ratio is confirmatory."""
         return ratio == self.ratio and contrast in self.contrasts
+
+    def unfinished(self, n: int, pairs: int = 1) -> str:
+        """Why nothing is decided with ``n`` replicates, of all pairs; empty if all are there."""
+        asked = pairs * (self.replicates or 0)
+        return f"{n} of the {asked} preregistered replicates are there" if n < asked else ""
 
     def margin(self, contrast: str, ratio: float) -> float:
         """The margin within which a contrast at a ratio is to be equivalent; NaN without one."""

@@ -1,7 +1,8 @@
 """The verdict rules, versioned. Every verdict is printed with the rule that gave it.
 
 Verdicts rest on the exact interval, which excludes 0 where the exact p is at most .05. Of what a
-study preregistered, Holm's p decides as well: where it and the interval disagree, nothing is.
+study preregistered, Holm's p decides as well: where it and the interval disagree, nothing is, and
+before its last replicate neither.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from bench.render import p_text
 from bench.stats import LEVEL, Interval, replicates_needed
 
-RULES_VERSION = 3
-"""2 adds the rules for claims; 3 rests gains, claims and equivalence on the exact interval."""
+RULES_VERSION = 4
+"""2 adds the rules for claims; 3 rests gains, claims and equivalence on the exact interval; 4
+decides nothing that was preregistered before its last replicate."""
 LEAST_REPLICATES = 3
 """Below this there is no prediction interval to judge a level by."""
 WIDEST = 5.0
@@ -126,6 +128,7 @@ UNDECIDED = "undecided"
 
 CLAIM_RULES: tuple[tuple[str, str], ...] = (
     (UNDECIDED, "the profile does not have what the claim is about"),
+    (UNDECIDED, "preregistered, and not all its replicates are there"),
     (UNDECIDED, UNBOUNDED),
     (UNDECIDED, "preregistered, and Holm's p is above .05 though the interval excludes 0"),
     (HOLDS, "the exact 95% interval lies on the claim's side of 0"),
@@ -149,7 +152,7 @@ def claim_verdict(ours: Interval, confirmed: float | None = None, missing: str =
         return Verdict(UNDECIDED, f"{UNBOUNDED} (n = {ours.n})")
     if disagreement := _disagreement(ours, confirmed):
         return Verdict(UNDECIDED, disagreement)
-    return Verdict(*CLAIM_RULES[{1: 3, -1: 4, 0: 5}[ours.side]])
+    return Verdict(*CLAIM_RULES[{1: 4, -1: 5, 0: 6}[ours.side]])
 
 
 def _disagreement(ours: Interval, confirmed: float | None) -> str:
@@ -159,18 +162,21 @@ def _disagreement(ours: Interval, confirmed: float | None) -> str:
     return f"the exact 95% interval excludes 0, but Holm's p over the study is {p_text(confirmed)}"
 
 
-def contrast_words(label: str, ours: Interval, confirmed: float | None = None) -> str:
+def contrast_words(
+    label: str, ours: Interval, confirmed: float | None = None, missing: str = ""
+) -> str:
     """What a paired comparison shows, in words that rest on the exact 95% interval.
 
-    ``confirmed`` is Holm's p over what the study preregistered, None where this was not.
+    ``confirmed`` is Holm's p over what the study preregistered, None where this was not;
+    ``missing`` is what it lacks to be decided, empty if it lacks nothing.
     """
     first, _, second = label.partition(" - ")
     if not ours.n:
         return "no replicate has both runs"
     if not ours.defined:
         return f"no statement: {ours.n} replicates exclude nothing, {replicates_needed()} can"
-    if disagreement := _disagreement(ours, confirmed):
-        return f"{UNDECIDED}: {disagreement}"
+    if undecided := missing or _disagreement(ours, confirmed):
+        return f"{UNDECIDED}: {undecided}"
     bounds = f"95% interval {ours.low:+.2f} to {ours.high:+.2f} points"
     if not ours.side:
         return f"no difference shown: {bounds} holds 0"

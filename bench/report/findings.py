@@ -196,7 +196,8 @@ def _scope_limits(context: Context) -> Iterator[str]:
         yield "Anything confirmatory: nothing was preregistered, so every comparison explores."
     else:
         listed = ", ".join(map(contrast_label, said.contrasts))
-        yield f"Anything confirmatory but {listed} at {ratio_text(said.ratio)}."
+        where = f", preregistered in commit {said.commit}" if said.commit else ""
+        yield f"Anything confirmatory but {listed} at {ratio_text(said.ratio)}{where}."
     if MAIN_RATIO not in context.ratios:
         yield f"The paper's main claim: {ratio_text(MAIN_RATIO)} pruning was not run."
     yield (

@@ -373,6 +373,8 @@ def _row(
     said, values, missing = measured
     ours, t = test.interval(), stats.mean_interval(values)
     preregistered = study.get((claim.contrast, here.pair, here.ratio))
+    if preregistered is not None:
+        missing = missing or here.context.preregistered.unfinished(ours.n)
     verdict = claim_verdict(ours, preregistered, missing)
     return {
         "claim": claim.key, "text": claim.text, "list": claim.made, "ref": claim.ref,

@@ -29,6 +29,7 @@ from bench.contrasts import (
     EXPLORATORY,
     SAME_FOR_RELU,
     Contrast,
+    Preregistration,
     contrast_label,
     contrasts_of,
 )
@@ -104,7 +105,7 @@ def contrast_rows(collection: Collection, context: Context) -> list[Comparison]:
         for row in family:
             key = row["contrast"], row["pair"], row["ratio"]
             row["p_holm"] = study[key] if key in study else next(adjusted)
-            row["verdict"] = _shown(collection, row)
+            row["verdict"] = _shown(collection, row, context.preregistered.unfinished(row["n"]))
         rows += family
     return rows
 
@@ -153,7 +154,9 @@ def _contrast_row(
         **cell.images(),
         **cell.failures(),
         **cell.without_failures(),
-        **_equivalence(test, context.preregistered.margin(contrast.name, ratio)),
+        **_equivalence(
+            test, context.preregistered.margin(contrast.name, ratio), context.preregistered
+        ),
         "dz": stats.hedges_dz(a - b),
         "relative_error_reduction": stats.relative_error_reduction(a, b),
         "superiority": stats.superiority(a - b),
@@ -225,22 +228,22 @@ class _Cell:
         return {"finite_n": found.n, **found.facts("finite_difference", "finite_")}
 
 
-def _equivalence(test: stats.SignFlip, margin: float) -> Comparison:
+def _equivalence(test: stats.SignFlip, margin: float, said: Preregistration) -> Comparison:
     """Whether the arms are shown to be within a preregistered margin; None without one."""
-    inside = test.interval(stats.EQUIVALENCE)
+    inside, whole = test.interval(stats.EQUIVALENCE), not said.unfinished(test.n)
     return {
         "margin": margin,
         "inner_low": inside.low,
         "inner_high": inside.high,
-        "equivalent": test.within(0.0, margin) if np.isfinite(margin) else None,
+        "equivalent": whole and test.within(0.0, margin) if np.isfinite(margin) else None,
     }
 
 
-def _shown(collection: Collection, row: Facts) -> str:
-    """What a comparison shows, in words."""
+def _shown(collection: Collection, row: Facts, missing: str) -> str:
+    """What a comparison shows, in words; ``missing`` is what a confirmatory one lacks."""
     ours = stats.Interval(row["difference"], row["low"], row["high"], row["n"])
-    holm = row["p_holm"] if row["kind"] == CONFIRMATORY else None
-    said = verdicts.contrast_words(contrast_label(row["contrast"]), ours, holm)
+    known = (row["p_holm"], missing) if row["kind"] == CONFIRMATORY else ()
+    said = verdicts.contrast_words(contrast_label(row["contrast"]), ours, *known)
     if row["contrast"] == SAME_FOR_RELU and _relu(collection, row["pair"]):
         return f"noise of tuning, as both are one class of functions: {said}"
     return said
@@ -313,10 +316,12 @@ def overall_rows(collection: Collection, context: Context) -> list[Comparison]:
     asked = [c for c in contrasts_of(context.arms) if c.name in names]
     rows = [_overall_row(collection, context, c, ratio) for c in asked]
     adjusted = stats.holm([row["p"] for row in rows])
-    return [
-        row | {"p_holm": p, "verdict": _shown(collection, row | {"p_holm": p, "pair": ""})}
-        for row, p in zip(rows, adjusted, strict=True)
-    ]
+    pairs = sum(ratio in collection.ratios(pair) for pair in context.pairs)
+    for row, p in zip(rows, adjusted, strict=True):
+        row["p_holm"] = p
+        missing = context.preregistered.unfinished(row["n"], pairs)
+        row["verdict"] = _shown(collection, row | {"pair": ""}, missing)
+    return rows
 
 
 def _overall_row(

@@ -193,6 +193,10 @@ class Profile(Spec):
         if said.ratio is not None and said.ratio not in ratios:
             listed = ", ".join(map(str, sorted(ratios)))
             raise ValueError(f"preregistered.ratio {said.ratio} has no cell; ratios: {listed}")
+        if said.replicates is not None and said.replicates < self.replicates:
+            raise ValueError(
+                f"replicates {self.replicates}: no more than the {said.replicates} preregistered"
+            )
         for name in said.contrasts:
             missing = [arm for arm in name.split("-") if arm not in self.arms]
             if missing:

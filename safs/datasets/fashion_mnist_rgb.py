@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from safs.datasets.base import Arrays, Part, dataset, stratified_holdout
-from safs.datasets.mnist import FASHION_MNIST_SOURCE, fashion_mnist
+from safs.datasets.mnist import FASHION_MNIST_SOURCE, images_of
 from safs.datasets.source import OfficialFiles
 from safs.errors import SafsError
 
@@ -82,7 +82,7 @@ def fashion_mnist_rgb16(
 
 def _chosen(part: Part, directory: Path | None, source: OfficialFiles, per_class: int) -> Arrays:
     """Images ``[N, 1, 32, 32]`` of a part; of the training part ``per_class`` of each class."""
-    images, labels = fashion_mnist.load(part, directory, source)
+    images, labels = images_of(part, directory, source)
     if part == "train":
         kept = stratified_holdout(labels, per_class, _CHOICE_SEED)
         images, labels = images[kept], labels[kept]

@@ -97,7 +97,7 @@ def mnist(part: Part, directory: Path | None, source: OfficialFiles = MNIST_SOUR
     Raises:
         SafsError: files are missing and cannot be downloaded, or are not the official ones.
     """
-    return _arrays(part, directory, source)
+    return images_of(part, directory, source)
 
 
 @dataset("fashion_mnist", label="Fashion-MNIST", shape=(1, 28, 28), classes=10, folds=6)
@@ -105,10 +105,11 @@ def fashion_mnist(
     part: Part, directory: Path | None, source: OfficialFiles = FASHION_MNIST_SOURCE
 ) -> Arrays:
     """As :func:`mnist`, from ``FashionMNIST/raw``; not in the paper."""
-    return _arrays(part, directory, source)
+    return images_of(part, directory, source)
 
 
-def _arrays(part: Part, directory: Path | None, source: OfficialFiles) -> Arrays:
+def images_of(part: Part, directory: Path | None, source: OfficialFiles) -> Arrays:
+    """A part from the files of a source of this format. Raises SafsError as :func:`mnist` does."""
     prefix = _PREFIX[part]
     images = _idx(source, f"{prefix}-images-idx3-ubyte", 3, directory)
     labels = _idx(source, f"{prefix}-labels-idx1-ubyte", 1, directory)

@@ -84,7 +84,7 @@ def test_a_preregistered_claim_is_held_to_the_study(runs: Collection) -> None:
     """At its ratio, by Holm over what it lists: seven contrasts need nine replicates."""
     names = [claim.contrast for claim in claims.CLAIMS if claim.contrast]
     names = [name for name in names if set(name.split("-")) <= set(MORE)][:7]
-    said = {"ratio": 0.95, "contrasts": names}
+    said = {"ratio": 0.95, "replicates": 1, "contrasts": names}
     found = rows(runs, Traces(), preregistered=said)
     assert set(found["ratio"]) == {0.95}
     row = found.loc["vanilla"]

@@ -32,7 +32,7 @@ def test_files(whole: Collection, tmp_path: Path) -> None:
     assert set(paths) == {f"{name}.{s}" for name in names for s in ("csv", "md", "tex")}
 
 
-SAID = {"ratio": 0.99, "contrasts": ["safs-vanilla", "safs-srelu"]}
+SAID = {"ratio": 0.99, "replicates": 1, "contrasts": ["safs-vanilla", "safs-srelu"]}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,20 @@ def test_equivalence_is_asked_where_a_margin_was_preregistered(many: Collection)
     assert frame["margin"].notna().sum() == 1 and frame["equivalent"].notna().sum() == 1
 
 
+def test_an_unfinished_study_decides_nothing(many: Collection) -> None:
+    """Seven of the eight replicates that were preregistered, and differences that would show."""
+    said = SAID | {"margins": {"safs-srelu": 90.0}}
+    context = synthetic.context(replicates=7, preregistered=said | {"replicates": 8})
+    made = compare.compare(many, context)
+    asked = made.contrasts.frame[made.contrasts.frame["kind"] == "confirmatory"]
+    words = "undecided: 7 of the 8 preregistered replicates are there"
+    assert set(asked["verdict"]) == {words} and (asked["low"] > 0).any()
+    assert set(asked["equivalent"].dropna()) == {False}
+    assert set(made.overall.frame["verdict"]) == {words}
+    done = _contrasts(many, preregistered=said | {"replicates": 7})
+    assert done["equivalent"].any() and not done["verdict"].str.contains("preregistered").any()
+
+
 def test_few_replicates_are_unbounded_and_paired_t_stands_beside(whole: Collection) -> None:
     table = compare.compare(whole, synthetic.context()).contrasts
     row = _row(table.frame, contrast="safs-vanilla", ratio=0.99)
@@ -189,8 +203,11 @@ def test_stage_2_beside_tuning_alone_is_noise_where_the_default_is_relu(tmp_path
         ({"margins": {"safs-srelo": 1.0}}, "unknown margin of contrast 'safs-srelo'; did you mean"),
         ({"margins": {"safs-vanilla": 0.0}}, "margins"),
         ({"contrasts": ["safs-srelu", "safs-srelu"]}, "stands twice"),
-        ({"contrasts": [], "margins": {}}, "contrasts and ratio go together"),
-        ({"ratio": None}, "contrasts and ratio go together"),
+        ({"contrasts": [], "margins": {}}, "go together; missing: contrasts"),
+        ({"ratio": None}, "contrasts, ratio and replicates go together; missing: ratio"),
+        ({"replicates": None}, "go together; missing: replicates"),
+        (dict.fromkeys(SAID) | {"contrasts": [], "commit": "abcdef0"}, "missing: contrasts, ratio"),
+        ({"commit": "HEAD"}, "commit"),
     ],
 )
 def test_a_preregistration_says_what_is_wrong(said: dict[str, object], words: str) -> None:
@@ -218,7 +235,7 @@ def test_overall_is_of_the_main_ratio_or_the_highest_that_was_run(tmp_path: Path
     found = synthetic.collection(tmp_path, ratios=(0.9, 0.95))
     made = compare.compare(found, synthetic.context(ratios=(0.9, 0.95)))
     assert set(made.overall.frame["ratio"]) == {0.95}
-    said = {"ratio": 0.9, "contrasts": ["safs-stage1_only"]}
+    said = {"ratio": 0.9, "replicates": 1, "contrasts": ["safs-stage1_only"]}
     made = compare.compare(found, synthetic.context(ratios=(0.9, 0.95), preregistered=said))
     assert made.overall.frame["contrast"].tolist() == ["safs-stage1_only"]
     assert made.overall.frame["kind"].tolist() == ["confirmatory"]

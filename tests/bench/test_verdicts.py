@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench import paper, stats, verdicts
 from bench.collection import collect
+from bench.contrasts import Preregistration
 from bench.record import Record, pack
 from bench.stats import Interval
 from bench.tables import printed
@@ -181,6 +182,16 @@ def test_of_what_was_preregistered_holms_p_decides_too(
     assert ("Holm's p over the study is 0.062" in found.rule) == disagree
     said = verdicts.contrast_words("SAFS - Vanilla", ours, confirmed)
     assert said.startswith("undecided: ") == disagree
+
+
+def test_nothing_preregistered_is_decided_before_its_last_replicate() -> None:
+    ours = Interval(1.5, 1.0, 2.0, 6)
+    study = Preregistration(ratio=0.99, contrasts=("safs-vanilla",), replicates=7)
+    assert study.unfinished(7) == Preregistration().unfinished(3) == ""
+    missing = study.unfinished(6)
+    said = verdicts.contrast_words("SAFS - Vanilla", ours, 0.03, missing)
+    assert said == "undecided: 6 of the 7 preregistered replicates are there"
+    assert verdicts.claim_verdict(ours, 0.03, missing).name == "undecided"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ TINY = {
     "readings": {},
     "budget": {"pretrain": {}, "finetune": {}, "search": {}, "tune": {}},
 }
-SAID = {"ratio": 0.9, "contrasts": ["safs-vanilla"]}
+SAID = {"ratio": 0.9, "replicates": 2, "contrasts": ["safs-vanilla"]}
 TEXT = yaml.safe_dump(TINY)
 
 
@@ -123,7 +123,12 @@ def test_what_a_profile_preregisters_is_confirmatory(root):
         (
             "preregistered",
             {"ratio": 0.9},
-            "contrasts and ratio go together; one of them is missing",
+            "contrasts, ratio and replicates go together; missing: contrasts, replicates",
+        ),
+        (
+            "preregistered",
+            SAID | {"replicates": 1},
+            "replicates 2: no more than the 1 preregistered",
         ),
         (
             "preregistered",
