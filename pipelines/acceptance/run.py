@@ -23,6 +23,7 @@ from safs.files import write_text
 
 CHECK_SECONDS, ALL_SECONDS = 300.0, 540.0
 """When no further check begins, and no further timing: the run stays under ten minutes."""
+_PART = ".part"
 Tell = Callable[[str], None]
 Row = cards.Check | cards.Side | cards.Speed
 
@@ -35,6 +36,8 @@ def run(
     tell: Tell,
 ) -> cards.CardFile:
     """Check, time, and write ``<card>.json`` and ``<card>.md``.
+
+    Of a run that is cut off ``<card>.json.part`` has what it saw.
 
     Args:
         device: a CUDA device, prepared as workers prepare theirs.
@@ -57,8 +60,8 @@ def run(
             tell(_line(row))
             content[key].append(row.model_dump())
             content["seconds"] = round(time.monotonic() - began, 1)
-            file = _written(content, folder)  # of a run that is cut off this is left
-    return file
+            _written(content, folder, _PART)
+    return _written(content, folder)
 
 
 _SMALL = ("lenet5", "efficientnet_b0")
@@ -106,13 +109,15 @@ def _has_mps() -> bool:
     )
 
 
-def _written(content: dict[str, Any], folder: Path) -> cards.CardFile:
+def _written(content: dict[str, Any], folder: Path, ending: str = "") -> cards.CardFile:
     name = "-".join("".join(c if c.isalnum() else " " for c in content["card"]["name"]).split())
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{name.lower()}.json"
-    write_text(target, cards.render(content))
+    target = folder / f"{name.lower()}.json{ending}"
+    write_text(target, cards.render({"seconds": 0.0} | content))
     file = read_card(target)
-    write_text(target.with_suffix(".md"), cards.page(file))
+    if not ending:
+        write_text(target.with_suffix(".md"), cards.page(file))
+        target.with_name(target.name + _PART).unlink(missing_ok=True)
     return file
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any, NamedTuple
 
 import torch
@@ -124,15 +124,23 @@ def _rates(pair: Pair, workers: int) -> list[float]:
     start = get_context("spawn")
     with start.Manager() as manager, ProcessPoolExecutor(workers, start) as pool:
         warm = manager.Barrier(workers)
-        return list(pool.map(rate, [pair] * workers, [warm] * workers))
+        trainings = [pool.submit(rate, pair, warm) for _ in range(workers)]
+        errors = [error for training in trainings if (error := training.exception())]
+        for error in sorted(errors, key=lambda e: isinstance(e, BrokenBarrierError)):
+            raise error  # what broke the barrier, not what it did to the others
+        return [training.result() for training in trainings]
 
 
 def rate(pair: Pair, warm: Barrier) -> float:
     """Images per second of one training on this process's GPU, from when all others are warm."""
     from pipelines.tasks.shared import own_device
 
-    backend = backend_of(pair, own_device(), Acceleration())
-    backend.train_epoch(0, _LR)  # chooses algorithms
+    try:
+        backend = backend_of(pair, own_device(), Acceleration())
+        backend.train_epoch(0, _LR)  # chooses algorithms
+    except Exception:
+        warm.abort()
+        raise
     warm.wait(_PATIENCE_SECONDS)
     epochs, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < _TOGETHER_SECONDS:

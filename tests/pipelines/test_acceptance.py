@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ from simulated.cuda import installed
 from simulated.launches import NARROW
 
 from bench.labs import cards
-from bench.labs.reading import validate
+from bench.labs.reading import read_card, validate
 from pipelines.acceptance import checks as acceptance
 from pipelines.acceptance import run, speed, subjects
 from pipelines.acceptance.checks import Requirement
@@ -115,13 +117,61 @@ def test_the_run_goes_on_to_its_end_and_writes_file_and_page(device, tmp_path, m
     page = (tmp_path / "simulated-gpu.md").read_text()
     assert page == cards.page(file) and "3 checks: 2 passed, 1 failed" in page
     assert len(told) == 3 + 2 + 2
+    assert {p.name for p in tmp_path.iterdir()} == {"simulated-gpu.json", "simulated-gpu.md"}
+
+
+def test_a_run_that_is_cut_off_leaves_what_it_saw_and_the_whole_one(device, tmp_path) -> None:
+    whole = run.run(device, CHECKS[:1], {}, tmp_path, lambda _: None)
+
+    def stop(line: str) -> None:
+        if CHECKS[2].name in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(device, CHECKS[:4], {}, tmp_path, stop)
+    assert read_card(tmp_path / "simulated-gpu.json") == whole
+    seen = read_card(tmp_path / "simulated-gpu.json.part")
+    assert [check.name for check in seen.checks] == [check.name for check in CHECKS[:2]]
+
+
+def test_trainings_side_by_side_are_timed_once_all_are_warm(device, monkeypatch) -> None:
+    monkeypatch.setenv("SAFS_DEVICE", "cuda")
+    monkeypatch.setattr(speed, "_STEPS", 1)
+    monkeypatch.setattr(speed, "_TOGETHER_SECONDS", 0.05)
+    pair = named("smoke").pairs["lenet5_generated"]
+    assert speed.rate(pair, threading.Barrier(1)) > 0
+    many = threading.Barrier(2)
+    monkeypatch.setattr(speed, "backend_of", lambda *_: broken(device))
+    with pytest.raises(MemoryError):
+        speed.rate(pair, many)
+    assert many.broken, "the others do not wait for it"
+
+
+def test_the_training_that_failed_is_told_and_not_those_that_waited(monkeypatch) -> None:
+    errors = iter([threading.BrokenBarrierError(), MemoryError("CUDA out of memory")])
+
+    def fails(pair: object, warm: object) -> float:
+        raise next(errors)
+
+    monkeypatch.setattr(speed, "ProcessPoolExecutor", InOrder)
+    monkeypatch.setattr(speed, "rate", fails)
+    with pytest.raises(MemoryError, match="out of memory"):
+        speed._rates(named("smoke").pairs["lenet5_generated"], 2)
 
 
 class InOrder:
     """Processes that are none."""
 
     def __init__(self, *_: object) -> None:
-        self.map = lambda function, *rows: list(map(function, *rows))
+        pass
+
+    def submit(self, function, *arguments) -> Future[float]:
+        done: Future[float] = Future()
+        try:
+            done.set_result(function(*arguments))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     def __enter__(self) -> InOrder:
         return self

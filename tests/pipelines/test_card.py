@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -63,12 +63,16 @@ class Run:
         return self.records()
 
     def killed_during(self, stage: str) -> None:
-        """SIGKILL for the run and its workers as soon as a training of the stage is journalled."""
-        process = self.start()
+        """SIGKILL for the run, its keeper and workers once the stage has journalled a training."""
+        process, ends = self.start(), time.monotonic() + 300
         while not list(self.place.glob(f"scratch/{stage}/*/journal.jsonl")):
-            assert process.poll() is None, f"never reached {stage}"
+            assert process.poll() is None and time.monotonic() < ends, f"never reached {stage}"
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
+        found = psutil.process_iter(["cwd"])
+        here = [other for other in found if other.info["cwd"] == str(self.place)]
+        assert len(here) > 1 + self.workers, "stage, keeper and workers"
+        for other in here:
+            other.kill()
         process.wait()
 
     def records(self) -> dict[str, dict]:

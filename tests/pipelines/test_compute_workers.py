@@ -181,7 +181,7 @@ def test_a_killed_stage_frees_its_workers(place):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
 def test_every_worker_trains_on_its_gpu(place, monkeypatch):
-    """Also those that a training is the first task of; no machine has run this yet."""
+    """Also those that a training is the first task of."""
     monkeypatch.setenv("SAFS_DEVICE", "cuda")
     study = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
     pair = "lenet5_generated"
