@@ -165,7 +165,7 @@ def _factor(value: float) -> str:
 
 def _limits(collection: Collection, comparisons: Comparisons, context: Context) -> Iterator[str]:
     yield from _power_limits(comparisons, context)
-    yield from _scope_limits(context)
+    yield from _scope_limits(collection, context)
     yield from _control_limits(context)
     bad = int((collection.frame["status"] != "ok").sum())
     if bad:
@@ -186,7 +186,11 @@ def _power_limits(comparisons: Comparisons, context: Context) -> Iterator[str]:
         )
 
 
-def _scope_limits(context: Context) -> Iterator[str]:
+def _scope_limits(collection: Collection, context: Context) -> Iterator[str]:
+    ratio = context.main[1]
+    for pair in context.pairs:
+        if ratio not in collection.ratios(pair):
+            yield f"The questions above on {context.label(pair)}: {ratio_text(ratio)} was not run."
     for info in context.pairs.values():
         if not info.comparable:
             reason = info.why_not or "the paper does not have this pair"

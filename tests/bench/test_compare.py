@@ -241,6 +241,16 @@ def test_overall_is_of_the_main_ratio_or_the_highest_that_was_run(tmp_path: Path
     assert made.overall.frame["kind"].tolist() == ["confirmatory"]
 
 
+def test_overall_asks_for_the_replicates_of_the_pairs_that_have_the_ratio(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path, replicates=7)
+    runs += synthetic.expected(tmp_path, ratios=[0.9], replicates=7, pair=SECOND)
+    synthetic.write(runs)
+    pairs = {PAIR: {"label": "LeNet"}, SECOND: {"label": "VGG"}}
+    context = synthetic.context(pairs=pairs, replicates=7, preregistered=SAID | {"replicates": 7})
+    made = compare.compare(collect(runs), context).overall.frame
+    assert made["n"].tolist() == [7, 7] and not made["verdict"].str.contains("preregistered").any()
+
+
 def test_without_two_arms_there_is_nothing_to_compare(tmp_path: Path) -> None:
     found = synthetic.collection(tmp_path, arms=("dense", "vanilla"))
     made = compare.compare(found, synthetic.context(arms=("dense", "vanilla")))

@@ -196,6 +196,19 @@ def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
     assert not any("random choice" in line for line in made.not_claimable)
 
 
+def test_a_pair_without_the_main_ratio_is_said_to_be_left_out(tmp_path: Path) -> None:
+    runs = synthetic.expected(tmp_path) + synthetic.expected(tmp_path, ratios=[0.9], pair="other")
+    synthetic.write(runs)
+    found = collect(runs)
+    pairs = {name: {"label": name} for name in (synthetic.PAIR, "other")}
+    context = synthetic.context(pairs=pairs)
+    claimed = claims.table(found, synthetic.traces(), context)
+    costs = tables.build(found, context)["cost"]
+    made = report.findings(found, compare.compare(found, context), claimed, costs, context)
+    assert "The questions above on other: 99% was not run." in made.not_claimable
+    assert not any(f"on {synthetic.PAIR}: 99%" in line for line in made.not_claimable)
+
+
 def test_the_page_is_the_same_twice(
     html: str, damaged: Collection, drawn: dict[str, Drawn], tmp_path: Path
 ) -> None:
