@@ -1,7 +1,9 @@
 """The whole pipeline through DVC, in clones of the checkout, on generated images.
 
 What it shows: every stage of every arm runs; a second call does nothing; a run killed twice ends
-with the records of an uninterrupted one; an added replicate and a changed pair train alone.
+with the records of an uninterrupted one; an added replicate and a changed pair train alone. What
+needs further runs is slow (`make test-slow`); :mod:`test_compute_death`, :mod:`test_stages` and
+:mod:`test_fast` show the same of single stages.
 """
 
 from __future__ import annotations
@@ -192,6 +194,7 @@ def test_dvc_sends_nothing_home(smoke: Clone) -> None:
     assert "analytics = false" in config and "check_update = false" in config
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_as_if_never_interrupted(smoke: Clone, tmp_path: Path) -> None:
     """kill -9 of everything, once during the search and once during stage 2, then again."""
     clone = Clone(tmp_path / "killed")
@@ -261,6 +264,7 @@ def one_more_replicate(values: dict) -> None:
     values["replicates"] = 3
 
 
+@pytest.mark.slow
 def test_a_changed_pair_reruns_its_own_stages_only(labs: tuple[Clone, Clone]) -> None:
     clone = labs[0]
     kept = (clone.path / OTHER).read_text()
@@ -273,6 +277,7 @@ def test_a_changed_pair_reruns_its_own_stages_only(labs: tuple[Clone, Clone]) ->
     (clone.path / OTHER).write_text(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lab", [0, 1], ids=["here", "in a clone that pulled"])
 def test_an_added_replicate_trains_alone(labs: tuple[Clone, Clone], lab: int) -> None:
     clone = labs[lab]
