@@ -52,6 +52,14 @@ class Behind:
         """The dense run that it starts from, unless it is one."""
         return None if self.arm == "dense" else replace(self, arm="dense", count=1)
 
+    @property
+    def died(self) -> bool:
+        """Whether a worker died in any of it: then the run is not finished, whatever came after."""
+        own = [*self.finals, *(path for path, _ in self.searches().values())]
+        if any(artefacts.died(artefacts.whole(path)) for path in own):
+            return True
+        return self.dense is not None and self.dense.died
+
     def searches(self) -> dict[str, tuple[Path, Trace]]:
         """Artefact and trace of stage 1 (``search``) and stage 2 (``tune``), where they ran."""
         found: dict[str, tuple[Path, Trace]] = {}

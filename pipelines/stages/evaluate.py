@@ -56,16 +56,17 @@ def trained(work: Work, arm: str, ratio: float, replicate: int) -> bool:
 def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
     """Bring one record up to date, reading the test images only if no valid record exists.
 
-    They are opened once, for all final trainings. A run one of whose workers died has no record:
-    it is missing, not failed, until it is tried again.
+    They are opened once, for all final trainings. A run one of whose workers died, in a final, a
+    candidate, a trial or the dense training, has no record: it is missing, not failed, until it is
+    tried again.
     """
     name = layout.record_name(arm, ratio, replicate)
     target = work.named(f"{name}.json")
     rests_on = behind(work, arm, ratio, replicate)
-    trainings = [artefacts.whole(path) for path in rests_on.finals]
-    if any(artefacts.died(training["result"]["failure"]) for training in trainings):
+    if rests_on.died:
         target.unlink(missing_ok=True)
         return
+    trainings = [artefacts.whole(path) for path in rests_on.finals]
     record = describe(work, rests_on, trainings)
     lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
     identity = digest([lasting, work.evaluation(_chromosome(trainings[0]))])

@@ -68,14 +68,34 @@ def content(stage: str, name: str) -> dict:
     return json.loads(Path(f"runs/smoke/{stage}/{PAIR}/{at}{name}.json").read_text())
 
 
+def recorded() -> set[str]:
+    return {path.stem for path in Path(f"runs/smoke/evaluate/{PAIR}").glob("*.json")}
+
+
+ARMS = {f"{arm}-{RATIO}-r0" for arm in ("vanilla", "stage1_only", "safs")}
+
+
+@pytest.mark.parametrize(
+    ("phase", "missing"),
+    [("dense", ARMS | {"dense-r0"}), ("tune", {f"safs-{RATIO}-r0"})],
+)
+def test_what_rests_on_a_death_has_no_record_until_it_is_tried_again(study, deaths, phase, missing):
+    """The dense training, and a trial beside others that went well."""
+    deaths |= {(phase, 0)}
+    run_all(study)
+    assert recorded() == (ARMS | {"dense-r0"}) - missing
+    run_all(study)
+    assert recorded() == ARMS | {"dense-r0"}
+    assert {row["reason"] for row in content("evaluate", f"safs-{RATIO}-r0")["finals"]} == {None}
+
+
 def test_the_pipeline_goes_on_and_a_rerun_tries_again(study, deaths, capsys):
     """The final training of vanilla and one candidate of the search die with their workers."""
     deaths |= {("final", 0), ("search", 1)}
     run_all(study)
     assert f"baselines {PAIR} 0.90: {REASON}" in capsys.readouterr().err
-    record = Path(f"runs/smoke/evaluate/{PAIR}/vanilla-{RATIO}-r0.json")
-    assert not record.exists(), "a death is no failure: the run is missing"
-    assert content("evaluate", f"safs-{RATIO}-r0")["finals"][0]["reason"] is None
+    assert recorded() == {"dense-r0"}, "a death is no failure: these runs are missing"
+    assert content("tune", "safs-r0")["result"]["failure"] is None, "what followed was trained"
     rows = content("search", "search-r0")["trace"]["evaluations"]
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
     assert rows[1]["reason"] == REASON
