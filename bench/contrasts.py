@@ -58,7 +58,7 @@ CONTRASTS: tuple[Contrast, ...] = (
     Contrast("default_hpo", "vanilla", "what does tuning alone give?"),
     Contrast("safs", "default_hpo", "what is left of the gain at an equal tuning budget?"),
     Contrast("safs", "srelu_hpo", "does SAFS beat SReLU at an equal tuning budget?"),
-    Contrast("safs", "srelu_layer_hpo", "does SAFS beat that, at an equal tuning budget?"),
+    Contrast("safs", "srelu_layer_hpo", "does SAFS beat SReLU per layer, tuned alike?"),
     Contrast("safs", "random_hpo", "does the search beat a random choice?"),
     Contrast("safs", "best_single_hpo", "does a choice per layer beat one for all layers?"),
     Contrast("safs", "default_hpo_total", "does SAFS beat tuning with its whole budget?"),

@@ -128,7 +128,8 @@ def _beside(row: Row) -> str:
     said = ""
     if row["equivalent"] is not None:
         shown = "shown" if row["equivalent"] else "not shown"
-        said += f"; equivalence within {row['margin']:g} points is {shown}"
+        points = "point" if row["margin"] == 1 else "points"
+        said += f"; equivalence within {row['margin']:g} {points} is {shown}"
     if row["failures_a"] or row["failures_b"]:
         counts = f"{row['failures_a']} and {row['failures_b']} of {row['finals']}"
         said += (
