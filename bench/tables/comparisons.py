@@ -154,9 +154,7 @@ def _contrast_row(
         **cell.images(),
         **cell.failures(),
         **cell.without_failures(),
-        **_equivalence(
-            test, context.preregistered.margin(contrast.name, ratio), context.preregistered
-        ),
+        **_equivalence(test, context.preregistered, contrast.name, ratio),
         "dz": stats.hedges_dz(a - b),
         "relative_error_reduction": stats.relative_error_reduction(a, b),
         "superiority": stats.superiority(a - b),
@@ -228,9 +226,12 @@ class _Cell:
         return {"finite_n": found.n, **found.facts("finite_difference", "finite_")}
 
 
-def _equivalence(test: stats.SignFlip, margin: float, said: Preregistration) -> Comparison:
+def _equivalence(
+    test: stats.SignFlip, said: Preregistration, contrast: str, ratio: float
+) -> Comparison:
     """Whether the arms are shown to be within a preregistered margin; None without one."""
-    inside, whole = test.interval(stats.EQUIVALENCE), not said.unfinished(test.n)
+    inside, margin = test.interval(stats.EQUIVALENCE), said.margin(contrast, ratio)
+    whole = not said.unfinished(test.n)
     return {
         "margin": margin,
         "inner_low": inside.low,

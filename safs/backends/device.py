@@ -40,7 +40,7 @@ def prepare(device: torch.device) -> None:
     """Take over a process: one thread, this device, and deterministic algorithms or an error.
 
     So results do not depend on the load. An operation that CUDA can only do in an order that varies
-    raises. What it does on a CUDA device was tried on a simulated one.
+    raises. That was tried on a simulated device and on an H200.
     """
     torch.set_num_threads(1)
     if device.type == "cuda":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 import time
 from concurrent.futures import Future
@@ -116,6 +117,9 @@ def test_the_run_goes_on_to_its_end_and_writes_file_and_page(device, tmp_path, m
     assert validate(tmp_path / "simulated-gpu.json") == []
     page = (tmp_path / "simulated-gpu.md").read_text()
     assert page == cards.page(file) and "3 checks: 2 passed, 1 failed" in page
+    assert re.search(
+        r"^\| group +\| failed +\|.*\n.*\n\| a-group +\| fails +\|", page, re.MULTILINE
+    )
     assert len(told) == 3 + 2 + 2
     assert {p.name for p in tmp_path.iterdir()} == {"simulated-gpu.json", "simulated-gpu.md"}
 
