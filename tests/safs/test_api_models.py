@@ -352,7 +352,7 @@ def test_wrappers_are_taken_off(wrap):
         (lambda: plain(last=torch.nn.utils.weight_norm(nn.Linear(8, 3))), "layer '4' is computed"),
         (lambda: plain(last=parametrizations.orthogonal(nn.Linear(8, 3))), "is computed"),
         (lambda: plain(last=nn.LazyLinear(3)), "has lazy layers"),
-        (lambda: torch.jit.script(plain()), "give the original module"),
+        (lambda: torch.jit.script(nn.Identity()), "give the original module"),
         (lambda: {"state": 1}, "got a dict, expected a torch.nn.Module"),
     ],
 )  # fmt: skip
