@@ -185,6 +185,15 @@ def open_report(profile: str | None) -> None:
 
 
 @click.command()
+def overview() -> None:
+    """Put what every study says on one page, results/index.html."""
+    from pipelines import overview as pages
+
+    at_root()
+    click.echo(pages.write())
+
+
+@click.command()
 @profile_argument
 @json_option
 def check(profile: str | None, as_json: bool) -> int:
