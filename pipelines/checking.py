@@ -48,7 +48,7 @@ def check(study: Study) -> list[Checked]:
     return [
         _counted("records", records, missing=len(runs) - len(records)),
         _counted("artefacts", others),
-        _published(study),
+        published(study),
     ]
 
 
@@ -100,8 +100,8 @@ def _artefact_faults(path: Path) -> Iterator[str]:
         yield str(error)
 
 
-def _published(study: Study) -> Checked:
-    """The files of ``results/``, against the list."""
+def published(study: Study) -> Checked:
+    """The files of ``results/<profile>/``, against the list."""
     place = results(study)
     files, sums = _files(place), place / SUMS
     listed = _listed(sums)

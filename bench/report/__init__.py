@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from bench import tables, verdicts
@@ -20,6 +18,7 @@ from bench.labs.view import LabsView
 from bench.paper import contradictions, facts
 from bench.record import SCHEMA_VERSION
 from bench.render import Table
+from bench.report.assets import page
 from bench.report.findings import findings
 from bench.report.sections import left_out, sections
 from bench.tables import claims
@@ -53,14 +52,11 @@ def render(
         labs: what several labs say of this profile, if their files are here.
         more: tables that only some profiles have, such as the readings.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(_asset("report.html.j2"))
     claimed = claims.table(collection, traces, context)
     built = tables.build(collection, context)
     shown = [claimed, *built.values(), *more]
-    page = template.render(
+    text = page(
+        "report.html.j2",
         context=context,
         findings=findings(collection, comparisons, claimed, built["cost"], context),
         answers=Markup(drawn["answers"].svg) if "answers" in drawn else None,
@@ -72,17 +68,14 @@ def render(
             "a printed gain": verdicts.GAIN_RULES,
             "a claim": verdicts.CLAIM_RULES,
         },
-        badges=(*verdicts.VERDICTS, verdicts.HOLDS, verdicts.FAILS, verdicts.UNDECIDED),
         versions={"schema": SCHEMA_VERSION, "rules": verdicts.RULES_VERSION},
         environments=environments(collection),
         parameters=json.dumps(context.parameters, indent=2, sort_keys=True, default=str),
         contradictions=_contradictions(context),
         paper=facts()["paper"],
         trace_words=_trace_words(traces),
-        css=Markup(_asset("report.css")),
-        js=Markup(_asset("report.js")),
     )
-    return write_text(path, page)
+    return write_text(path, text)
 
 
 def environments(collection: Collection) -> list[dict[str, Any]]:
@@ -114,7 +107,3 @@ def _trace_words(traces: Traces) -> str:
         f"({bad[0]} failed), {len(trials)} trials in {len(traces.tune)} tunings of stage 2 "
         f"({bad[1]} failed)."
     )
-
-
-def _asset(name: str) -> str:
-    return files("bench.report").joinpath(name).read_text(encoding="utf-8")

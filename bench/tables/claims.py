@@ -406,7 +406,7 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
     )
     columns = (
         words("List", "list"), words("Claim", "text"), words("Verdict", "verdict"),
-        Column("Mean", lambda row: number(row["mean"], _digits(row), sign=True)),
+        Column("Mean", lambda row: number(row["mean"], digits(row), sign=True)),
         Column("Exact 95% interval", _interval), p_value("Exact p", "p"),
         p_value("Holm p", "p_holm"), words("n", "n"), words("Unit", "unit"),
         words("Measured", "measured"), words("Why", "rule"),
@@ -417,8 +417,9 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
 
 
 def _interval(row: Facts) -> str:
-    return exact_text(row, _digits(row))
+    return exact_text(row, digits(row))
 
 
-def _digits(row: Facts) -> int:
+def digits(row: Facts) -> int:
+    """Decimals of a claim's numbers."""
     return 2 if row["unit"] == POINTS else 4

@@ -37,9 +37,9 @@ def program() -> None:
 
 for command in (
     machine.doctor, machine.check_gpu, project.init, runs.profiles, runs.networks, runs.plan,
-    runs.run, runs.show, runs.open_report, runs.check, runs.verify, runs.rebuild, files.validate,
-    files.export, labs.export_lab, labs.compare, landscape.landscape, cost.cost,
-    machine.completion, runs.clean,
+    runs.run, runs.show, runs.open_report, runs.overview, runs.check, runs.verify, runs.retrain,
+    runs.rebuild, files.validate, files.export, labs.export_lab, labs.compare,
+    landscape.landscape, cost.cost, machine.completion, runs.clean,
 ):  # fmt: skip
     program.add_command(command)
 

@@ -185,6 +185,15 @@ def open_report(profile: str | None) -> None:
 
 
 @click.command()
+def overview() -> None:
+    """Put what every study says on one page, results/index.html."""
+    from pipelines import overview as pages
+
+    at_root()
+    click.echo(pages.write())
+
+
+@click.command()
 @profile_argument
 @json_option
 def check(profile: str | None, as_json: bool) -> int:
@@ -246,6 +255,32 @@ def verify(profile: str | None, as_json: bool) -> int:
         lines, code = [f"{name}: {found.lines[0]}", *found.lines[1:]], int(not found.identical)
     click.echo(json.dumps(row, indent=1, allow_nan=False) if as_json else "\n".join(lines))
     return code
+
+
+@click.command()
+@profile_argument
+@data_option
+@click.option("--sample", type=click.IntRange(1), default=20, show_default=True, metavar="N",
+              help="How many trainings, drawn at random.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), help="Of the draw (default: another each time).")
+@json_option
+def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -> int:
+    """Train a sample of PROFILE's published results again.
+
+    Dense networks, candidates, trials and final trainings are drawn from the records of the last
+    commit, done once more and compared bit for bit; what they start from is trained too, where it
+    is not in runs/. Exit code 0 if all are identical, 1 if not.
+    """
+    from pipelines.sampled import retrain as again
+
+    study = study_of(profile)
+    found = again(study, sample, seed)
+    for each in (each for each in found if each.differs):
+        click.echo(each.words, err=True)
+    same = sum(each.differs is None for each in found)
+    head = f"{same} of {len(found)} trainings identical to the published results"
+    tell((each.row() for each in found), as_json, lambda: head)
+    return 0 if same == len(found) else 1
 
 
 @click.command()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from safs import sealed
 from safs.checked import validated
 from safs.errors import SafsError
-from safs.rows import Trace
+from safs.rows import Trace, Trained
 from safs.sealed import Json
 
 T = TypeVar("T", bound=Trace)
@@ -71,6 +71,12 @@ def finished(path: Path, identity: str) -> Json | None:
     except SafsError:
         return None
     return content if content.get("identity") == identity and not died(content) else None
+
+
+def outcome(path: Path) -> str:
+    """What the training in an artefact computed, its weights included."""
+    content = read(path)
+    return Trained.model_validate(content["result"]).outcome(content["weights"])
 
 
 def trace(path: Path, kind: type[T]) -> T:

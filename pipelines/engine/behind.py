@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.engine import artefacts, layout
-from safs.rows import SearchTrace, Trace, Trained, TuneTrace
+from safs.rows import SearchTrace, Trace, TuneTrace
 from safs.sealed import Json
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ class Behind:
         return here and searched and (self.dense is None or self.dense.portable)
 
     def _outcomes(self) -> list[str]:
-        read = map(artefacts.read, self.finals)
-        return [Trained.model_validate(a["result"]).outcome(a["weights"]) for a in read]
+        return [artefacts.outcome(path) for path in self.finals]
 
     def _artefact(self, stage: str, name: str, ratio: float | None) -> Path:
         place = layout.folder(self.profile, stage, self.pair, ratio)

@@ -273,21 +273,11 @@ class Work:
         Where there is nothing to train (no checkpoint, or no recipe because every trial failed)
         the artefacts say so, and they count as failed.
         """
-        protocol = self.study.profile.protocol
         failure = start.failure or ("every trial failed" if recipe is None else None)
 
         def one(number: int) -> None:
-            job = self.job(
-                replicate,
-                "final",
-                recipe or self.pair.recipe,
-                self.pair.finetune.epochs,
-                validate_every=True,
-                keep=protocol.reported_epoch,
-                chromosome=tuple(operators),
-                final=number,
-                **self.learned(arm),
-                **start.inputs,
+            job = self.final_job(
+                arm, replicate, start, operators, recipe or self.pair.recipe, number
             )
             name = layout.final_name(arm, number, replicate)
             if failure is None:
@@ -298,7 +288,30 @@ class Work:
             identity = digest([job.identity, failure])
             self.keep(name, identity, lambda place: content, job.epochs)
 
-        self.each(one, [(number,) for number in range(finals(arm, protocol))])
+        self.each(one, [(n,) for n in range(finals(arm, self.study.profile.protocol))])
+
+    def final_job(
+        self,
+        arm: str,
+        replicate: int,
+        start: PrunedStart,
+        operators: Sequence[str],
+        recipe: Recipe,
+        number: int,
+    ) -> Job:
+        """One of the final trainings of an arm."""
+        return self.job(
+            replicate,
+            "final",
+            recipe,
+            self.pair.finetune.epochs,
+            validate_every=True,
+            keep=self.study.profile.protocol.reported_epoch,
+            chromosome=tuple(operators),
+            final=number,
+            **self.learned(arm),
+            **start.inputs,
+        )
 
     def learned(self, arm: str) -> dict[str, bool]:
         """Which activation parameters an arm learns, as fields of a job."""

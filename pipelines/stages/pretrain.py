@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
+from pipelines.engine.jobs import Job
 from pipelines.engine.work import Work, files
 
 
 def run(study: Study, pair: str) -> None:
     """Train the dense network of every replicate: ``dense-r<replicate>``."""
-    spec = study.pairs[pair]
-    total = spec.pretrain.epochs * study.profile.replicates
+    total = study.pairs[pair].pretrain.epochs * study.profile.replicates
     with Work(study, "pretrain", pair, epochs=total) as work:
+        work.each(dense, [(work, r) for r in work.replicates])
 
-        def one(replicate: int) -> None:
-            kept = {"validate_every": True, "keep": study.profile.protocol.reported_epoch}
-            job = work.job(replicate, "dense", spec.recipe, spec.pretrain.epochs, **kept)
-            work.train(f"dense-r{replicate}", job, files())
 
-        work.each(one, [(r,) for r in work.replicates])
+def dense(work: Work, replicate: int) -> None:
+    """The dense network of a replicate, as an artefact of this stage."""
+    work.train(f"dense-r{replicate}", job(work, replicate), files())
+
+
+def job(work: Work, replicate: int) -> Job:
+    """Its training."""
+    kept = {"validate_every": True, "keep": work.study.profile.protocol.reported_epoch}
+    return work.job(replicate, "dense", work.pair.recipe, work.pair.pretrain.epochs, **kept)

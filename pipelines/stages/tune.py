@@ -38,7 +38,8 @@ def run(study: Study, pair: str, ratio: float) -> None:
             operators = _operators(work, arm, replicate, start)
             recipe = tune(work, arm, replicate, start, operators)
             if recipe is not None and reports_trial(arm, study.profile.protocol):
-                selected(work, arm, replicate, start, operators, recipe)
+                job = selected(work, arm, replicate, start, operators, recipe)
+                work.train(layout.final_name(arm, 0, replicate), job, start.files())
             else:
                 work.final(arm, replicate, start, operators, recipe)
 
@@ -81,12 +82,11 @@ def selected(
     start: PrunedStart,
     operators: Chromosome,
     recipe: Recipe,
-) -> None:
+) -> Job:
     """The selected trial once more, for the weights that meet the test images."""
     job = trial(work, arm, replicate, start, operators, recipe)
     keep = "best_validation" if work.pair.tune.objective == "best" else "last"
-    name = layout.final_name(arm, 0, replicate)
-    work.train(name, job.model_copy(update={"keep": keep}), start.files())
+    return job.model_copy(update={"keep": keep})
 
 
 def trial(

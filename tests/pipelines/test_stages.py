@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from bench.archive import Replicate
 from bench.record import Protocol, Record
-from pipelines import archiving, checking
+from pipelines import archiving, checking, sampled
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
@@ -409,6 +409,69 @@ def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
     assert code == 3 and "published by protocol version 2" in json.loads(said)["reason"]
     for path, text in zip(paths, whole, strict=True):
         path.write_text(text)
+
+
+def retrained(of: Study, capsys, *options: str) -> tuple[int, str, list[str]]:
+    """Exit code, output and errors, without progress, of ``safs-bench retrain`` for a study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli_runs, "study_of", lambda name: of)
+        code = cli.main(["retrain", *options])
+    told = capsys.readouterr()
+    errors = [line for line in told.err.splitlines() if not line.startswith("pretrain ")]
+    return code, told.out, errors
+
+
+def test_a_sample_of_what_is_published_is_trained_once_more(published, commit, capsys, done):
+    code, _, said = retrained(published, capsys)
+    assert code == 2 and "not in the last commit: nothing is published" in said[0]
+    commit()
+    compared = published.profile.replicates * published.pairs[PAIR].search.evaluations
+    assert len(list(sampled.published(published))) == trainings(published) + compared
+    reads = done.count
+    shutil.move("runs", "elsewhere")
+    try:
+        code, said, _ = retrained(published, capsys, "--sample", "14", "--seed", "3", "--json")
+        rows = json.loads(said)
+        assert code == 0 and len(rows) == 14 and {row["differs"] for row in rows} == {None}
+        names = {row["training"].split()[0] for row in rows}
+        assert names == {"dense", "candidate", "trial", "final"}
+        left = {path.parent.name for path in Path("runs/smoke").rglob("*.json")}
+        assert left == {PAIR, str(RATIO)}, "dense networks and masks alone"
+        assert not list(Path("runs/smoke/baselines").rglob("*.json"))
+        assert not list(Path("scratch").glob("retrain-*")) and done.count == reads
+    finally:
+        shutil.rmtree("runs", ignore_errors=True)
+        shutil.move("elsewhere", "runs")
+
+
+def test_a_training_that_was_not_as_published_is_told_by_its_first_link(published, commit, capsys):
+    path = Path(f"results/smoke/records/{PAIR}/r1.json")
+    whole, found = path.read_text(), Replicate.read(path)
+    other = {"finals": ["0" * 32]}
+    runs = [
+        record.model_copy(update={"chain": record.chain.model_copy(update=other), "digest": None})
+        for record in found.records
+    ]
+    found.model_copy(update={"records": runs}).write(path)
+    commit()
+    everything = str(len(list(sampled.published(published))))
+    code, said, errors = retrained(published, capsys, "--sample", everything)
+    assert code == 1 and len(errors) == len(runs)
+    assert f"{PAIR} 95%, replicate 1, final 0 of SAFS: differs" in errors
+    assert f"{PAIR} dense, replicate 1, dense training: differs" in errors
+    assert said.startswith(f"{int(everything) - len(runs)} of {everything} trainings identical to")
+    other = {"mask": "0" * 32}
+    runs = [
+        record.model_copy(update={"chain": record.chain.model_copy(update=other), "digest": None})
+        for record in found.records
+        if record.arm == "srelu"
+    ]
+    found.model_copy(update={"records": runs, "searches": [], "tunings": []}).write(path)
+    commit()
+    code, _, errors = retrained(published, capsys, "--sample", everything)
+    path.write_text(whole)
+    line = f"{PAIR} 95%, replicate 1, final 0 of SReLU: starts from something else: mask differs"
+    assert code == 1 and errors == [line]
 
 
 def test_everything_is_rebuilt_from_the_records_alone(published, capsys):

@@ -1,0 +1,258 @@
+"""One page on all published studies: what each is, and every claim's verdict side by side.
+
+It is made from the tables that the studies have published. Only studies of today's protocol stand
+side by side; one of an older protocol is named, and what it says is in its own report, since its
+claims were worded and judged otherwise. Nothing is pooled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.columns import RATIO, exact_text, figure, words
+from bench.context import Context
+from bench.contrasts import CONFIRMATORY
+from bench.paper import facts
+from bench.render import ABSENT, Column, Facts, Table, hours_text, number
+from bench.report.assets import page
+from bench.tables.claims import CLAIMS, LISTS, Claim, digits
+from bench.verdicts import FAILS, HOLDS, UNDECIDED
+from safs.errors import SafsError
+from safs.files import write_text
+from safs.settings import PROTOCOL_VERSION
+
+COST = ("hours", "epochs_factor", "hours_factor", "paper_hours_factor")
+"""What is shown of a row of the table of cost."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A study on one of its pairs.
+
+    Attributes:
+        context: the study's profile.
+        pair: the pair.
+        protocol: the version of the protocol that it followed.
+        replicates: dense networks of the pair that were trained to the end.
+        runs: how many runs were expected, and how many ended how.
+        claims: the rows of its table of claims, by the claims' keys.
+        cost: the row of SAFS in its table of cost at the claims' ratio.
+    """
+
+    context: Context
+    pair: str
+    protocol: int
+    replicates: int
+    runs: dict[str, int]
+    claims: dict[str, Facts]
+    cost: Facts
+
+    @property
+    def title(self) -> str:
+        """The study's title, with the pair where it has several."""
+        several = len(self.context.pairs) > 1
+        return self.context.title + (f": {self.context.label(self.pair)}" if several else "")
+
+    @property
+    def preregistered(self) -> bool:
+        """Whether anything was said beforehand."""
+        return self.context.preregistered.ratio is not None
+
+    def count(self, verdict: str) -> int:
+        """How many claims have a verdict."""
+        return sum(row["verdict"] == verdict for row in self.claims.values())
+
+    def row(self) -> dict[str, Any]:
+        """Its line of the table of studies."""
+        commit = self.context.preregistered.commit
+        return {
+            "title": self.title,
+            "about": self.context.label(self.pair),
+            "ratio": next(iter(self.claims.values()))["ratio"],
+            "replicates": self.replicates,
+            "runs": _runs(self.runs),
+            "kind": f"preregistered in {commit}" if commit else "explores",
+            "protocol": self.protocol,
+            **{verdict: self.count(verdict) for verdict in (HOLDS, FAILS, UNDECIDED)},
+            **self.cost,
+        }
+
+
+def read(context: Context, folder: Path) -> list[Subject]:
+    """What a study has published, pair by pair; nothing where it has published no claim.
+
+    Args:
+        context: the study's profile.
+        folder: its folder, ``results/<profile>``.
+
+    Raises:
+        SafsError: a file is missing or cannot be read, naming it.
+    """
+    if not (folder / "comparisons/claims.csv").is_file():
+        return []
+    claims = _frame(folder / "comparisons/claims.csv")
+    costs = _frame(folder / "tables/cost.csv").rename(columns={"method": "arm"})
+    summary = _summary(folder / "tables/summary.json")
+    return [
+        Subject(
+            context,
+            str(pair),
+            summary["protocol"]["version"],
+            summary["top1"][pair]["dense"]["dense"]["n"],
+            summary["runs"],
+            {row["claim"]: row for row in own.to_dict("records")},
+            _cost(costs, str(pair), own["ratio"].iloc[0]),
+        )
+        for pair, own in claims.groupby("pair", sort=False)
+    ]
+
+
+def _frame(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise SafsError(f"{file}: {error}") from error
+
+
+def _summary(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise SafsError(f"{file}: {error}") from error
+
+
+def _cost(costs: pd.DataFrame, pair: str, ratio: float) -> Facts:
+    """The row of SAFS, absent values where it was not run."""
+    of_safs = costs[costs["arm"] == "safs"]
+    found = of_safs[(of_safs["pair"] == pair) & (of_safs["ratio"] == ratio)].to_dict("records")
+    return {key: found[0][key] if found else math.nan for key in COST}
+
+
+def _runs(runs: dict[str, int]) -> str:
+    """How many ended well, and what became of the others."""
+    others = [f"{n} {how}" for how, n in runs.items() if n and how not in ("expected", "ok")]
+    return ", ".join([f"{runs['ok']} of {runs['expected']}", *others])
+
+
+def studies_table(subjects: Sequence[Subject]) -> Table:
+    """A row per study and pair: what it is, how many claims it decides, and what SAFS cost."""
+    columns = (
+        words("Study", "title"), words("Network and images", "about"), RATIO,
+        words("Replicates", "replicates"), words("Runs ended well", "runs"), words("Kind", "kind"),
+        words("Hold", HOLDS), words("Fail", FAILS), words("Undecided", UNDECIDED),
+        Column("SAFS, a replicate", lambda row: hours_text(row["hours"])),
+        figure("SAFS / vanilla, epochs", "epochs_factor", 1),
+        figure("SAFS / vanilla, time", "hours_factor", 1),
+        figure("The paper's, time", "paper_hours_factor", 1), words("Protocol", "protocol"),
+    )  # fmt: skip
+    caption = (
+        "The claims are judged at the ratio that stands here. Replicates: dense networks trained "
+        "to the end. Time is without dense training and pruning: processor time of one core, or "
+        "time of a GPU; the paper's factor is of its Table 3, on its own images."
+    )
+    return Table.of("studies", "The studies", caption, [s.row() for s in subjects], columns)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a study says of a claim: the verdict, the numbers in words, and the rule."""
+
+    verdict: str
+    numbers: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A claim, and what each study says of it; None where it could not test it."""
+
+    text: str
+    source: str
+    said: tuple[Said | None, ...]
+
+    @property
+    def verdicts(self) -> set[str]:
+        """Those that studies have given it."""
+        return {said.verdict for said in self.said if said}
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A list of claims, what is decided of it in a sentence, and its lines."""
+
+    made: str
+    decided: str
+    lines: tuple[Line, ...]
+
+
+def claims_lists(subjects: Sequence[Subject]) -> Iterator[Claimed]:
+    """Every list of claims, with what each study says of it."""
+    for made in LISTS:
+        own = (claim for claim in CLAIMS if claim.made == made)
+        lines = tuple(
+            Line(claim.text, claim.ref, tuple(_said(s, claim) for s in subjects)) for claim in own
+        )
+        yield Claimed(made, _decided(lines), lines)
+
+
+def _said(subject: Subject, claim: Claim) -> Said | None:
+    row = subject.claims.get(claim.key)
+    if row is None or not row["n"]:
+        return None
+    places = digits(row)
+    mean = f"{number(row['mean'], places, sign=True)} {row['unit']}"
+    kind = f", {CONFIRMATORY}" if row["kind"] == CONFIRMATORY else ""
+    numbers = f"{mean}; {exact_text(row, places)}; n = {row['n']}{kind}"
+    return Said(row["verdict"], numbers, row["rule"])
+
+
+def _decided(lines: Sequence[Line]) -> str:
+    """How many claims are decided, and which way."""
+    both = sum({HOLDS, FAILS} <= line.verdicts for line in lines)
+    holds, fails = (sum(v in line.verdicts for line in lines) - both for v in (HOLDS, FAILS))
+    untested = sum(not line.verdicts for line in lines)
+    counts = [
+        (holds, "hold"), (fails, "fail"), (both, "hold in one study and fail in another"),
+        (len(lines) - holds - fails - both - untested, "are undecided"),
+        (untested, "could not be tested"),
+    ]  # fmt: skip
+    return f"Of {len(lines)}: " + ", ".join(f"{n} {what}" for n, what in counts if n) + "."
+
+
+def in_order(subjects: Sequence[Subject]) -> list[Subject]:
+    """The newest protocol first, then what was preregistered, then the most replicates."""
+    return sorted(
+        subjects,
+        key=lambda s: (-s.protocol, not s.preregistered, -s.replicates, s.context.profile),
+    )
+
+
+def render(subjects: Sequence[Subject], not_run: Sequence[Context], path: Path) -> Path:
+    """Write the page.
+
+    Args:
+        subjects: what was published, in any order.
+        not_run: the profiles that have published nothing.
+        path: where the HTML goes; it links ``<profile>/report.html`` beside it.
+    """
+    every = in_order(subjects)
+    today = [subject for subject in every if subject.protocol == PROTOCOL_VERSION]
+    text = page(
+        "overview.html.j2",
+        studies=studies_table(every),
+        subjects=every,
+        today=today,
+        lists=tuple(claims_lists(today)),
+        not_run=not_run,
+        protocol=PROTOCOL_VERSION,
+        paper=facts()["paper"],
+        absent=ABSENT,
+    )
+    return write_text(path, text)

@@ -1,0 +1,31 @@
+"""``overview``: one page on every published study of this checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.report import overview
+from pipelines import checking, publishing
+from pipelines.config.profile import every_profile
+from pipelines.config.study import named
+from safs.errors import SafsError
+
+PAGE = Path("results/index.html")
+
+
+def write(page: Path = PAGE) -> Path:
+    """Write the page from what every profile has published; its links are from ``results/``.
+
+    Raises:
+        SafsError: a published file is not what its list of digests says, or cannot be read.
+    """
+    subjects, not_run = [], []
+    for study in map(named, every_profile()):
+        about, folder = publishing.context(study), publishing.results(study)
+        if faults := checking.published(study).faults:
+            raise SafsError(faults[0])
+        found = overview.read(about, folder)
+        subjects += found
+        if not found:
+            not_run.append(about)
+    return overview.render(subjects, not_run, page)

@@ -1,0 +1,121 @@
+"""The page on all studies: side by side, in order, escaped, and honest about older ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import synthetic
+from synthetic import PAIR
+
+from bench import tables
+from bench.context import Context
+from bench.report import overview
+from bench.tables import claims
+from bench.traces import Traces
+from safs.errors import SafsError
+
+EVIL = "<script>alert('x')</script>"
+
+
+def published(folder: Path, replicates: int = 8, **changes: object) -> Context:
+    """A study's tables as the stages write them."""
+    context = synthetic.context(replicates=replicates, **changes)
+    runs = synthetic.collection(folder / "records", replicates=replicates)
+    tables.write_all(runs, context, folder / "tables")
+    claims.table(runs, Traces(), context).write(folder / "comparisons")
+    return context
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> list[overview.Subject]:
+    folder = tmp_path_factory.mktemp("large")
+    return overview.read(published(folder, profile="large", title="Large " + EVIL), folder)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[overview.Subject]:
+    folder = tmp_path_factory.mktemp("small")
+    asked = {"ratio": 0.99, "replicates": 3, "contrasts": ["safs-vanilla"], "commit": "c0ffee7"}
+    return overview.read(published(folder, 3, profile="small", preregistered=asked), folder)
+
+
+def older(subjects: list[overview.Subject]) -> list[overview.Subject]:
+    """The same, as a study of the protocol's version 1."""
+    return [overview.Subject(**{**vars(subject), "protocol": 1}) for subject in subjects]
+
+
+def test_a_study_is_read_from_what_it_has_published(large: list[overview.Subject]) -> None:
+    (subject,) = large
+    assert (subject.pair, subject.protocol, subject.replicates) == (PAIR, 3, 8)
+    row = subject.row()
+    assert row["runs"] == "128 of 128" and row["kind"] == "explores" and row["ratio"] == 0.99
+    assert row["holds"] + row["fails"] + row["undecided"] == len(claims.CLAIMS)
+    assert row["epochs_factor"] == pytest.approx(9.2) and row["paper_hours_factor"] == 40
+
+
+def test_a_study_that_has_published_nothing_is_none(tmp_path: Path) -> None:
+    assert overview.read(synthetic.context(), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "file", ["tables/summary.json", "tables/cost.csv", "comparisons/claims.csv"]
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None:
+    context = published(tmp_path, 3)
+    (tmp_path / file).write_text("")
+    with pytest.raises(SafsError, match=Path(file).name):
+        overview.read(context, tmp_path)
+
+
+def test_every_claim_stands_once_with_what_each_study_says(
+    large: list[overview.Subject], small: list[overview.Subject]
+) -> None:
+    lists = list(overview.claims_lists([*large, *small]))
+    assert [line.text for each in lists for line in each.lines] == [c.text for c in claims.CLAIMS]
+    tested = lists[0].lines[0]
+    of_large, of_small = tested.said
+    assert of_large is not None and of_small is not None
+    assert of_large.verdict == "holds" and "; n = 8" in of_large.numbers
+    assert of_small.verdict == "undecided" and of_small.numbers.endswith("n = 3, confirmatory")
+    assert "unbounded, n < 6" in of_small.numbers
+    searches = next(line for line in lists[0].lines if "than SA" in line.text)
+    assert searches.said == (None, None)
+
+
+def test_the_sentence_counts_every_claim_once(large: list[overview.Subject]) -> None:
+    for each in overview.claims_lists(large):
+        counts = [int(word) for word in each.decided.replace(":", "").split() if word.isdigit()]
+        assert counts[0] == len(each.lines) == sum(counts[1:])
+
+
+def test_a_claim_that_two_studies_decide_differently_is_neither(
+    large: list[overview.Subject],
+) -> None:
+    (subject,) = large
+    other = {key: dict(row) for key, row in subject.claims.items()}
+    other["vanilla"]["verdict"] = "fails"
+    against = overview.Subject(**{**vars(subject), "claims": other})
+    decided = next(overview.claims_lists([subject, against])).decided
+    assert "1 hold in one study and fail in another" in decided
+
+
+def test_the_page_puts_what_was_preregistered_first_and_leaves_older_verdicts_out(
+    large: list[overview.Subject], small: list[overview.Subject], tmp_path: Path
+) -> None:
+    never = [synthetic.context(profile="never", title="Never " + EVIL)]
+    html = overview.render([*older(large), *large, *small], never, tmp_path / "i.html").read_text()
+    heads = html[html.index("Claims: the paper&#39;s, tested by it") :].split("</thead>")[0]
+    assert heads.index("LeNet-5 on MNIST-5k") < heads.index("Large")
+    assert heads.count('<th scope="col">') == 3  # the claim, and two studies of today's protocol
+    assert html.count("of version 1 of the protocol") == 1
+    assert '<a href="small/report.html">' in html and "<code>never</code>" in html
+    assert html.count("<script>") == 1 and "Large &lt;script&gt;" in html
+    again = overview.render([*small, *large, *older(large)], never, tmp_path / "j.html")
+    assert again.read_text() == html
+
+
+def test_the_page_needs_no_network(large: list[overview.Subject], tmp_path: Path) -> None:
+    html = overview.render(large, [], tmp_path / "index.html").read_text()
+    assert not json.dumps(html).count("http")

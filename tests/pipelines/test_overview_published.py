@@ -1,0 +1,39 @@
+"""The published page on all studies is what their tables make."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines import overview
+from safs.errors import SafsError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_published_page_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    now = overview.write(tmp_path / "index.html").read_text()
+    assert now == overview.PAGE.read_text(), "`safs-bench overview` writes it anew"
+
+
+def test_every_report_that_it_links_is_there() -> None:
+    html = (ROOT / overview.PAGE).read_text()
+    linked = {part.split('"')[0] for part in html.split('<a href="')[1:]} - {"#main"}
+    assert linked
+    assert all((ROOT / "results" / link).is_file() for link in linked)
+
+
+def test_a_table_that_was_changed_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pipelines", "params.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "results/quick", tmp_path / "results/quick")
+    claims = tmp_path / "results/quick/comparisons/claims.csv"
+    claims.write_text(claims.read_text().replace("undecided", "holds", 1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SafsError, match=r"claims\.csv: not what .*SHA256SUMS says"):
+        overview.write()
