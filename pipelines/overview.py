@@ -17,13 +17,16 @@ def write(page: Path = PAGE) -> Path:
     """Write the page from what every profile has published; its links are from ``results/``.
 
     Raises:
-        SafsError: a published file is not what its list of digests says, or cannot be read.
+        SafsError: a published file is gone or not what its list of digests says.
     """
     subjects, not_run = [], []
     for study in map(named, every_profile()):
         about, folder = publishing.context(study), publishing.results(study)
-        if faults := checking.published(study).faults:
-            raise SafsError(faults[0])
+        files = checking.published(study)
+        if files.faults:
+            raise SafsError(files.faults[0])
+        if files.missing:
+            raise SafsError(f"{folder}: {files.missing} files missing that {checking.SUMS} lists")
         found = overview.read(about, folder)
         subjects += found
         if not found:

@@ -16,223 +16,255 @@ from pathlib import Path
 from typing import Any
 
 from bench.archive import Replicate, Search
-from bench.record import Chain, Record
+from bench.record import Record
 from bench.render import ratio_text
 from pipelines import archiving, verifying
+from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, environment, layout
 from pipelines.engine.jobs import Job
 from pipelines.engine.work import PrunedStart, Work, files
 from pipelines.stages import fast, pretrain, prune, search, tune
-from pipelines.tasks import training
 from safs.arms import ARMS, reports_trial
 from safs.rows import TuneTrace
+from safs.spec import Recipe
 
-MakeJob = Callable[[Work, PrunedStart | None], Job]
+MakeJob = Callable[[Work, PrunedStart], Job]
+
+TRAINING, DIED = "training", "died"
+"""What :attr:`Redone.differs` says beside a link of the chain."""
 
 
 @dataclass(frozen=True)
-class Published:
-    """One published training.
+class Base:
+    """What a training starts from.
 
     Attributes:
-        study: the profile's, or a reading's.
+        study: the profile, or one of its readings.
         pair, ratio, replicate: where; a dense training has ratio 0.
-        name: which one, for people.
-        starts: what it starts from: the links ``data``, ``dense`` and ``mask`` of its chain.
-        said: its :data:`safs.rows.Outcome`.
-        weights: whether the outcome has the digest of the weights in it.
-        job: makes its job from the workbench and the checkpoint that it starts from.
+        links: ``data``, ``dense`` and ``mask`` of the chain; None where there is none.
+        portable: whether any machine gets its bits.
     """
 
     study: Study
     pair: str
     ratio: float
     replicate: int
-    name: str
-    starts: Mapping[str, str | None]
-    said: str
-    weights: bool
-    job: MakeJob
+    links: Mapping[str, str | None]
+    portable: bool
+
+    @property
+    def spec(self) -> Pair:
+        """The pair."""
+        return self.study.pairs[self.pair]
+
+    @classmethod
+    def of(cls, study: Study, record: Record) -> Base:
+        """That of the runs of a record, which has a chain."""
+        assert record.chain is not None
+        links = {name: getattr(record.chain, name) for name in ("data", "dense", "mask")}
+        place = (record.pair, record.ratio, record.replicate)
+        return cls(study, *place, links, bool(record.portable))
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """A published training, and what came of doing it once more.
+class Drawn:
+    """A published training.
 
-    ``differs`` is the first link that is another here: ``data``, ``dense``, ``mask`` or
-    ``training``; None where all is the same.
+    Attributes:
+        base: what it starts from.
+        name: which one, for people.
+        said: its :data:`safs.rows.Outcome`.
+        epochs: those that it has.
+        job: makes its job; None is the dense training itself.
+        weights: whether the digest of its weights is a part of the outcome.
     """
 
-    training: Published
+    base: Base
+    name: str
+    said: str
+    epochs: int
+    job: MakeJob | None
+    weights: bool = False
+
+
+@dataclass(frozen=True)
+class Redone:
+    """A published training, and what came of doing it once more.
+
+    ``differs`` is the first link that is another here, ``data``, ``dense`` or ``mask``, else
+    :data:`TRAINING`, or :data:`DIED` where its worker died; None where all is the same.
+    """
+
+    drawn: Drawn
     differs: str | None
 
     def row(self) -> dict[str, Any]:
         """Plain data."""
-        of = self.training
-        place = {"profile": of.study.profile.profile, "pair": of.pair, "ratio": of.ratio}
-        return place | {"replicate": of.replicate, "training": of.name, "differs": self.differs}
+        base = self.drawn.base
+        place = {"profile": base.study.profile.profile, "pair": base.pair, "ratio": base.ratio}
+        which = {"replicate": base.replicate, "training": self.drawn.name}
+        return place | which | {"portable": base.portable, "differs": self.differs}
 
     @property
     def words(self) -> str:
         """What came out, in a line."""
-        of = self.training
-        where = f"{of.pair} {ratio_text(of.ratio)}, replicate {of.replicate}, {of.name}"
-        if self.differs is None:
-            return f"{where}: identical"
-        if self.differs == "training":
-            return f"{where}: differs"
-        return f"{where}: starts from something else: {self.differs} differs"
+        base = self.drawn.base
+        profile, ratio = base.study.profile.profile, ratio_text(base.ratio)
+        where = f"{profile}: {base.pair} {ratio}, replicate {base.replicate}, {self.drawn.name}"
+        if self.differs == DIED:
+            return f"{where}: not done, its worker died; the workers' logs are in scratch/logs"
+        ends = {None: "identical", TRAINING: "differs"}
+        told = ends.get(self.differs, f"starts from something else: {self.differs} differs")
+        hint = "" if base.portable else " (not portable: other processors have other bits)"
+        return f"{where}: {told}" + (hint if self.differs else "")
 
 
-def retrain(study: Study, sample: int, seed: int | None) -> list[Retrained]:
+def retrain(study: Study, sample: int, seed: int) -> list[Redone]:
     """Do a random sample of the published trainings of a profile and its readings once more.
 
     Args:
         study: the profile.
         sample: how many; all where there are fewer.
-        seed: of the draw; None draws another sample each time.
+        seed: of the draw.
 
     Raises:
-        SafsError: nothing is published by today's protocol, or what is published is damaged.
+        NothingToCompare: today's protocol has published no training of it.
+        SafsError: what is published is damaged.
     """
     verifying.published(study)
-    every = [one for each in (study, *study.readings.values()) for one in published(each)]
+    every = [one for each in (study, *study.readings.values()) for one in trainings(each)]
+    if not every:
+        raise verifying.NothingToCompare(f"{archiving.folder(study)}: no training of its own")
     drawn = random.Random(seed).sample(every, min(sample, len(every)))
-    groups: dict[tuple[str, str], list[Published]] = {}
+    groups: dict[tuple[str, str], list[Drawn]] = {}
     for one in drawn:
-        groups.setdefault((one.study.profile.profile, one.pair), []).append(one)
+        groups.setdefault((one.base.study.profile.profile, one.base.pair), []).append(one)
     return [done for group in groups.values() for done in _of_pair(group)]
 
 
-def published(study: Study) -> Iterator[Published]:
-    """Every training of a study that its records tell of and that starts from its own checkpoint.
+def trainings(study: Study) -> Iterator[Drawn]:
+    """Every training that a study's records tell of and that starts from its own checkpoint.
 
     Those of the cheap search go on from one another and are left out, as are landscapes, which have
     a command of their own.
     """
     for found in archiving.read(study, environment.committed):
-        chains = {record.ratio: record.chain for record in found.records if record.chain}
-        for record in found.records:
-            if record.chain is not None and record.backend != "none":
-                yield from _finals(study, record, record.chain)
-        for each in found.searches:
-            if each.trace.ratio in chains and each.trace.algorithm != "halving":
-                yield from _candidates(study, found, each, chains[each.trace.ratio])
-        for tuning in found.tunings:
-            if tuning.ratio in chains and tuning.arm != fast.ARM:
-                yield from _trials(study, found, tuning, chains[tuning.ratio])
+        trained = [r for r in found.records if r.chain is not None and r.backend != "none"]
+        bases = {record.ratio: Base.of(study, record) for record in trained}
+        for record in trained:
+            yield from _finals(Base.of(study, record), record)
+        yield from _searched(bases, found)
 
 
-def _starts(chain: Chain) -> dict[str, str | None]:
-    return {"data": chain.data, "dense": chain.dense, "mask": chain.mask}
+def _searched(bases: Mapping[float, Base], found: Replicate) -> Iterator[Drawn]:
+    for each in found.searches:
+        if each.trace.ratio in bases and each.trace.algorithm != "halving":
+            yield from _candidates(bases[each.trace.ratio], each)
+    for tuning in found.tunings:
+        if tuning.ratio in bases and tuning.arm != fast.ARM:
+            yield from _trials(bases[tuning.ratio], tuning)
 
 
-def _finals(study: Study, record: Record, chain: Chain) -> Iterator[Published]:
-    place = (study, record.pair, record.ratio, record.replicate)
-    for number, said in enumerate(chain.finals):
-        dense = record.arm == "dense"
-        name = "dense training" if dense else f"final {number} of {ARMS[record.arm].label}"
-        job: MakeJob = partial(_dense, record.replicate)
-        if not dense:
-            job = partial(_final, record, number)
-        yield Published(*place, name, _starts(chain), said, True, job)
-
-
-def _candidates(
-    study: Study, found: Replicate, searched: Search, chain: Chain
-) -> Iterator[Published]:
-    place = (study, found.pair, searched.trace.ratio, found.replicate)
-    for row in searched.trace.rows:
-        if row.outcome is not None:
-            name = f"candidate {row.index} of {searched.name}"
-            job = partial(_candidate, found.replicate, row.chromosome)
-            yield Published(*place, name, _starts(chain), row.outcome, False, job)
-
-
-def _trials(study: Study, found: Replicate, tuning: TuneTrace, chain: Chain) -> Iterator[Published]:
-    place = (study, found.pair, tuning.ratio, found.replicate)
-    for row in tuning.rows:
-        if row.outcome is not None and row.chromosome:
-            name = f"trial {row.index} of {ARMS[tuning.arm].label}"
-            job = partial(_trial, found.replicate, tuning.arm, row.chromosome, row.config)
-            yield Published(*place, name, _starts(chain), row.outcome, False, job)
-
-
-def _dense(replicate: int, work: Work, start: PrunedStart | None) -> Job:
-    return pretrain.job(work, replicate)
+def _finals(base: Base, record: Record) -> Iterator[Drawn]:
+    assert record.chain is not None
+    for number, said in enumerate(record.chain.finals):
+        if record.arm == "dense":
+            epochs = base.spec.pretrain.epochs
+            yield Drawn(base, "dense training", said, epochs, None, weights=True)
+        else:
+            name, epochs = f"final {number} of {ARMS[record.arm].label}", base.spec.finetune.epochs
+            yield Drawn(base, name, said, epochs, partial(_final, record, number), weights=True)
 
 
 def _final(record: Record, number: int, work: Work, start: PrunedStart) -> Job:
-    operators = tuple(slot.operator for slot in record.slots)
     assert record.recipe is not None
+    operators = tuple(slot.operator for slot in record.slots)
     arguments = (record.arm, record.replicate, start, operators, record.recipe)
     if reports_trial(record.arm, work.study.profile.protocol):
         return tune.selected(work, *arguments)
     return work.final_job(*arguments, number)
 
 
-def _candidate(replicate: int, chromosome: tuple[str, ...], work: Work, start: PrunedStart) -> Job:
-    return search.candidate(work, replicate, start, work.pair.search, chromosome)
+def _candidates(base: Base, searched: Search) -> Iterator[Drawn]:
+    def job(genes: tuple[str, ...], work: Work, start: PrunedStart) -> Job:
+        return search.candidate(work, base.replicate, start, work.pair.search, genes)
+
+    for row in searched.trace.rows:
+        if row.outcome is not None:
+            name = f"candidate {row.index} of {searched.name}"
+            yield Drawn(base, name, row.outcome, row.epochs, partial(job, row.chromosome))
 
 
-def _trial(
-    replicate: int, arm: str, chromosome: tuple[str, ...], recipe: Any, work: Work,
-    start: PrunedStart,
-) -> Job:  # fmt: skip
-    return tune.trial(work, arm, replicate, start, chromosome, recipe)
+def _trials(base: Base, tuning: TuneTrace) -> Iterator[Drawn]:
+    def job(genes: tuple[str, ...], recipe: Recipe, work: Work, start: PrunedStart) -> Job:
+        return tune.trial(work, tuning.arm, base.replicate, start, genes, recipe)
+
+    for row in tuning.rows:
+        if row.outcome is not None and row.chromosome:
+            name = f"trial {row.index} of {ARMS[tuning.arm].label}"
+            make = partial(job, row.chromosome, row.config)
+            yield Drawn(base, name, row.outcome, row.epochs, make)
 
 
-def _of_pair(drawn: Sequence[Published]) -> list[Retrained]:
+def _of_pair(drawn: Sequence[Drawn]) -> list[Redone]:
     """Make what the drawn trainings of a pair start from, then do them."""
-    study, pair = drawn[0].study, drawn[0].pair
-    replicates = sorted({one.replicate for one in drawn})
-    total = len(replicates) * study.pairs[pair].pretrain.epochs
-    first = Work(study, "pretrain", pair, epochs=total)
-    with first.progress, first.pool:
-        first.each(pretrain.dense, [(first, r) for r in replicates])
-        found = _again(first, [one for one in drawn if not one.ratio])
-    for ratio in sorted({one.ratio for one in drawn} - {0.0}):
-        here = [one for one in drawn if one.ratio == ratio]
-        work = Work(study, "prune", pair, ratio)
-        with work.pool:
-            work.each(prune.mask, [(work, r) for r in sorted({one.replicate for one in here})])
-            found += _again(work, here)
-    return found
+    study, pair = drawn[0].base.study, drawn[0].base.pair
+    epochs, replicates = study.pairs[pair].pretrain.epochs, {one.base.replicate for one in drawn}
+    dense = Work(study, "pretrain", pair, epochs=epochs * len(replicates))
+    with dense.progress, dense.pool:
+        dense.each(pretrain.dense, [(dense, r) for r in sorted(replicates)])
+    for ratio in sorted({one.base.ratio for one in drawn} - {0.0}):
+        masks = Work(study, "prune", pair, ratio)
+        here = {one.base.replicate for one in drawn if one.base.ratio == ratio}
+        with masks.pool:
+            masks.each(prune.mask, [(masks, r) for r in sorted(here)])
+    total = sum(one.epochs for one in drawn)
+    again = Work(study, "pretrain", pair, epochs=total, title="retrain")
+    with again.progress, again.pool:
+        return again.each(partial(_once_more, again), [(one,) for one in drawn])
 
 
-def _again(work: Work, drawn: Sequence[Published]) -> list[Retrained]:
-    return work.each(partial(_once_more, work), [(one,) for one in drawn])
-
-
-def _once_more(work: Work, one: Published) -> Retrained:
+def _once_more(work: Work, one: Drawn) -> Redone:
     """Hold what a training starts from to what is published; if it is the same, train."""
-    start = work.start(one.replicate) if one.ratio else None
-    here = _links(work, one.replicate, start)
-    for name, link in one.starts.items():
-        if link is not None and here[name] != link:
-            return Retrained(one, name)
-    same = _outcome(work, one, start) == one.said
-    return Retrained(one, None if same else "training")
+    dense = work.folder("pretrain", None) / f"dense-r{one.base.replicate}.json"
+    if artefacts.died(artefacts.read(dense)):
+        return Redone(one, DIED)
+    job = pretrain.job(work, one.base.replicate)
+    start = None
+    if one.job is not None:
+        ratio = one.base.ratio
+        start = PrunedStart(dense, work.folder("prune", ratio) / f"mask-r{one.base.replicate}.json")
+        job = one.job(work, start)
+    here = _links(dense, start)
+    for name, link in one.base.links.items():
+        if link is not None and here[name] not in (None, link):
+            return Redone(one, name)
+    now = _outcome(work, one, job, start)
+    if now is None:
+        return Redone(one, DIED)
+    return Redone(one, None if now == one.said else TRAINING)
 
 
-def _links(work: Work, replicate: int, start: PrunedStart | None) -> dict[str, str | None]:
-    """What a training of a replicate starts from here, as links of a chain."""
-    dense = work.folder("pretrain", None) / f"dense-r{replicate}.json"
-    mask = start and start.inputs["mask"]
-    told = artefacts.read(dense)["fold"], artefacts.outcome(dense), mask and mask[:32]
-    return dict(zip(("data", "dense", "mask"), told, strict=True))
+def _links(dense: Path, start: PrunedStart | None) -> dict[str, str | None]:
+    """What a training starts from here, as links of a chain; None where it is not known."""
+    mask: str | None = start.inputs["mask"] if start else None
+    fold = artefacts.read(dense).get("fold")
+    return {"data": fold, "dense": artefacts.outcome(dense), "mask": mask and mask[:32]}
 
 
-def _outcome(work: Work, one: Published, start: PrunedStart | None) -> str:
-    """What a training comes to, done in a folder that is removed."""
-    job, shared = one.job(work, start), start.files() if start else files()
+def _outcome(work: Work, one: Drawn, job: Job, start: PrunedStart | None) -> str | None:
+    """What a training comes to, done in a folder that is removed; None if its worker died."""
+    shared = start.files() if start else files()
     scratch = layout.SCRATCH.resolve()
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="retrain-") as folder:
         place = Path(folder) / "artefact.json"
         there = shared.model_copy(update={"folder": place.parent, "keep_weights": True})
-        result = work.run(training.train, job, there, work.pool.topic)
+        result = work.trained(job, there)
+        work.progress.finished(job.identity, one.epochs)
+        if artefacts.died(result.failure):
+            return None
         if not one.weights:
             return result.outcome()
         artefacts.write(place, {"result": result.to_plain()}, job.identity)

@@ -1,7 +1,7 @@
 """One page on all published studies: what each is, and every claim's verdict side by side.
 
-It is made from the tables that the studies have published. Only studies of today's protocol stand
-side by side; one of an older protocol is named, and what it says is in its own report, since its
+It is made from the tables that the studies have published. Only the verdicts of today's protocol
+are shown; a study of an older one is described, and what it says is in its own report, since its
 claims were worded and judged otherwise. Nothing is pooled.
 """
 
@@ -41,7 +41,7 @@ class Subject:
         pair: the pair.
         protocol: the version of the protocol that it followed.
         replicates: dense networks of the pair that were trained to the end.
-        runs: how many runs were expected, and how many ended how.
+        runs: how many runs of the pair were expected, and how many ended how.
         claims: the rows of its table of claims, by the claims' keys.
         cost: the row of SAFS in its table of cost at the claims' ratio.
     """
@@ -65,24 +65,38 @@ class Subject:
         """Whether anything was said beforehand."""
         return self.context.preregistered.ratio is not None
 
-    def count(self, verdict: str) -> int:
-        """How many claims have a verdict."""
-        return sum(row["verdict"] == verdict for row in self.claims.values())
+    @property
+    def today(self) -> bool:
+        """Whether its verdicts are those of today's protocol."""
+        return self.protocol == PROTOCOL_VERSION
 
     def row(self) -> dict[str, Any]:
         """Its line of the table of studies."""
+        tested = [row for row in self.claims.values() if row["n"]]
         commit = self.context.preregistered.commit
+        said = "preregistered" + (f" in {commit}" if commit else "")
         return {
             "title": self.title,
             "about": self.context.label(self.pair),
             "ratio": next(iter(self.claims.values()))["ratio"],
             "replicates": self.replicates,
             "runs": _runs(self.runs),
-            "kind": f"preregistered in {commit}" if commit else "explores",
+            "kind": said if self.preregistered else "explores",
             "protocol": self.protocol,
-            **{verdict: self.count(verdict) for verdict in (HOLDS, FAILS, UNDECIDED)},
+            "tested": len(tested),
+            "verdicts": _verdicts(tested) if self.today else ABSENT,
             **self.cost,
         }
+
+
+def _verdicts(rows: Sequence[Facts]) -> str:
+    """How many claims have which verdict, and of how many that confirms something."""
+    parts = []
+    for verdict in (HOLDS, FAILS, UNDECIDED):
+        own = [row for row in rows if row["verdict"] == verdict]
+        sure = sum(row["kind"] == CONFIRMATORY for row in own)
+        parts += [f"{verdict} {len(own)}" + (f" ({sure} confirmatory)" if sure else "")]
+    return ", ".join(parts)
 
 
 def read(context: Context, folder: Path) -> list[Subject]:
@@ -99,6 +113,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
         return []
     claims = _frame(folder / "comparisons/claims.csv")
     costs = _frame(folder / "tables/cost.csv").rename(columns={"method": "arm"})
+    runs = _frame(folder / "tables/runs.csv")
     summary = _summary(folder / "tables/summary.json")
     return [
         Subject(
@@ -106,7 +121,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
             str(pair),
             summary["protocol"]["version"],
             summary["top1"][pair]["dense"]["dense"]["n"],
-            summary["runs"],
+            _ended(runs[runs["pair"] == pair]),
             {row["claim"]: row for row in own.to_dict("records")},
             _cost(costs, str(pair), own["ratio"].iloc[0]),
         )
@@ -135,10 +150,16 @@ def _cost(costs: pd.DataFrame, pair: str, ratio: float) -> Facts:
     return {key: found[0][key] if found else math.nan for key in COST}
 
 
+def _ended(runs: pd.DataFrame) -> dict[str, int]:
+    """How many runs were expected, and how many ended how."""
+    counts = {str(how): int(n) for how, n in runs["status"].value_counts().items()}
+    return {"expected": len(runs), **counts}
+
+
 def _runs(runs: dict[str, int]) -> str:
     """How many ended well, and what became of the others."""
-    others = [f"{n} {how}" for how, n in runs.items() if n and how not in ("expected", "ok")]
-    return ", ".join([f"{runs['ok']} of {runs['expected']}", *others])
+    others = [f"{n} {how}" for how, n in sorted(runs.items()) if how not in ("expected", "ok")]
+    return ", ".join([f"{runs.get('ok', 0)} of {runs['expected']}", *others])
 
 
 def studies_table(subjects: Sequence[Subject]) -> Table:
@@ -146,27 +167,30 @@ def studies_table(subjects: Sequence[Subject]) -> Table:
     columns = (
         words("Study", "title"), words("Network and images", "about"), RATIO,
         words("Replicates", "replicates"), words("Runs ended well", "runs"), words("Kind", "kind"),
-        words("Hold", HOLDS), words("Fail", FAILS), words("Undecided", UNDECIDED),
+        words("Claims tested", "tested"), words("Verdicts", "verdicts"),
+        words("Protocol", "protocol"),
         Column("SAFS, a replicate", lambda row: hours_text(row["hours"])),
         figure("SAFS / vanilla, epochs", "epochs_factor", 1),
         figure("SAFS / vanilla, time", "hours_factor", 1),
-        figure("The paper's, time", "paper_hours_factor", 1), words("Protocol", "protocol"),
+        figure("The paper's, time", "paper_hours_factor", 1),
     )  # fmt: skip
     caption = (
-        "The claims are judged at the ratio that stands here. Replicates: dense networks trained "
-        "to the end. Time is without dense training and pruning: processor time of one core, or "
-        "time of a GPU; the paper's factor is of its Table 3, on its own images."
+        "The claims are judged at the ratio that stands here; confirmatory is what was "
+        "preregistered, all else explores. Replicates: dense networks trained to the end. Time is "
+        "without dense training and pruning: processor time of one core, or time of a GPU; the "
+        "paper's factor is of its Table 3, on its own images."
     )
     return Table.of("studies", "The studies", caption, [s.row() for s in subjects], columns)
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a study says of a claim: the verdict, the numbers in words, and the rule."""
+    """What a study says of a claim: verdict, numbers in words, rule; was it preregistered?"""
 
     verdict: str
     numbers: str
     rule: str
+    confirmatory: bool
 
 
 @dataclass(frozen=True)
@@ -182,9 +206,16 @@ class Line:
         """Those that studies have given it."""
         return {said.verdict for said in self.said if said}
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether a study decides it as it was preregistered."""
+        return any(
+            said.confirmatory and said.verdict in (HOLDS, FAILS) for said in self.said if said
+        )
+
 
 @dataclass(frozen=True)
-class Claimed:
+class ClaimsList:
     """A list of claims, what is decided of it in a sentence, and its lines."""
 
     made: str
@@ -192,14 +223,14 @@ class Claimed:
     lines: tuple[Line, ...]
 
 
-def claims_lists(subjects: Sequence[Subject]) -> Iterator[Claimed]:
+def claims_lists(subjects: Sequence[Subject]) -> Iterator[ClaimsList]:
     """Every list of claims, with what each study says of it."""
     for made in LISTS:
         own = (claim for claim in CLAIMS if claim.made == made)
         lines = tuple(
             Line(claim.text, claim.ref, tuple(_said(s, claim) for s in subjects)) for claim in own
         )
-        yield Claimed(made, _decided(lines), lines)
+        yield ClaimsList(made, _decided(lines), lines)
 
 
 def _said(subject: Subject, claim: Claim) -> Said | None:
@@ -208,9 +239,10 @@ def _said(subject: Subject, claim: Claim) -> Said | None:
         return None
     places = digits(row)
     mean = f"{number(row['mean'], places, sign=True)} {row['unit']}"
-    kind = f", {CONFIRMATORY}" if row["kind"] == CONFIRMATORY else ""
-    numbers = f"{mean}; {exact_text(row, places)}; n = {row['n']}{kind}"
-    return Said(row["verdict"], numbers, row["rule"])
+    sure = row["kind"] == CONFIRMATORY
+    numbers = f"{mean}; {exact_text(row, places)}; n = {row['n']}"
+    numbers += f", {CONFIRMATORY}" if sure else ""
+    return Said(row["verdict"], numbers, row["rule"], sure)
 
 
 def _decided(lines: Sequence[Line]) -> str:
@@ -223,7 +255,9 @@ def _decided(lines: Sequence[Line]) -> str:
         (len(lines) - holds - fails - both - untested, "are undecided"),
         (untested, "could not be tested"),
     ]  # fmt: skip
-    return f"Of {len(lines)}: " + ", ".join(f"{n} {what}" for n, what in counts if n) + "."
+    told = f"Of {len(lines)}: " + ", ".join(f"{n} {what}" for n, what in counts if n)
+    sure = sum(line.confirmed for line in lines)
+    return f"{told}. Decided as preregistered: {sure}."
 
 
 def in_order(subjects: Sequence[Subject]) -> list[Subject]:
@@ -243,7 +277,7 @@ def render(subjects: Sequence[Subject], not_run: Sequence[Context], path: Path) 
         path: where the HTML goes; it links ``<profile>/report.html`` beside it.
     """
     every = in_order(subjects)
-    today = [subject for subject in every if subject.protocol == PROTOCOL_VERSION]
+    today = [subject for subject in every if subject.today]
     text = page(
         "overview.html.j2",
         studies=studies_table(every),

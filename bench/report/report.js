@@ -12,15 +12,16 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 // The contents close when one of them was chosen, and on Escape.
-const contents = document.querySelector(".bar details");
-contents.addEventListener("click", (event) => {
-  if (event.target.closest("a")) contents.open = false;
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || !contents.open) return;
-  contents.open = false;
-  contents.querySelector("summary").focus();
-});
+for (const contents of document.querySelectorAll(".bar details")) {
+  contents.addEventListener("click", (event) => {
+    if (event.target.closest("a")) contents.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !contents.open) return;
+    contents.open = false;
+    contents.querySelector("summary").focus();
+  });
+}
 
 function value(row, column) {
   const text = row.cells[column] ? row.cells[column].textContent.trim() : "";

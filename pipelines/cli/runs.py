@@ -269,16 +269,24 @@ def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -
 
     Dense networks, candidates, trials and final trainings are drawn from the records of the last
     commit, done once more and compared bit for bit; what they start from is trained too, where it
-    is not in runs/. Exit code 0 if all are identical, 1 if not.
+    is not in runs/. Exit code 0 if all are identical, 1 if not, 3 if there is nothing to compare.
     """
+    import secrets
+
     from pipelines.sampled import retrain as again
+    from pipelines.verifying import NothingToCompare
 
     study = study_of(profile)
-    found = again(study, sample, seed)
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    try:
+        found = again(study, sample, seed)
+    except NothingToCompare as reason:
+        click.echo(f"nothing to compare: {reason}", err=True)
+        return NOTHING
     for each in (each for each in found if each.differs):
         click.echo(each.words, err=True)
     same = sum(each.differs is None for each in found)
-    head = f"{same} of {len(found)} trainings identical to the published results"
+    head = f"{same} of {len(found)} trainings identical to the published results (--seed {seed})"
     tell((each.row() for each in found), as_json, lambda: head)
     return 0 if same == len(found) else 1
 

@@ -55,10 +55,17 @@ class Work:
         pair: name of the pair.
         ratio: pruning ratio, or None for stages per pair.
         epochs: epochs that all trainings of the stage have together, for the progress display.
+        title: what the display calls it, if not by the stage's name.
     """
 
     def __init__(
-        self, study: Study, stage: str, pair: str, ratio: float | None = None, epochs: int = 0
+        self,
+        study: Study,
+        stage: str,
+        pair: str,
+        ratio: float | None = None,
+        epochs: int = 0,
+        title: str = "",
     ) -> None:
         self.study, self.stage, self.pair_name, self.ratio = study, stage, pair, ratio
         self.pair: Pair = study.pairs[pair]
@@ -68,7 +75,7 @@ class Work:
         self._named: set[str] = set(recorded.note(self.out, self.recorded))
         self._began: dict[int, tuple[str, Path] | None] = {}
         at = f" {ratio:.2f}" if ratio is not None else ""
-        self.progress = EpochProgress(f"{stage} {pair}{at}", epochs)
+        self.progress = EpochProgress(f"{title or stage} {pair}{at}", epochs)
         self.pool = compute.Pool(self.progress.epoch)
 
     def __enter__(self) -> Work:
@@ -253,7 +260,7 @@ class Work:
 
         def make(place: Path) -> Json:
             there = files.model_copy(update={"folder": place, "keep_weights": True})
-            result = self._trained(job, there)
+            result = self.trained(job, there)
             self.progress.finished(job.identity, job.epochs)
             made = {"job": job.model_dump(mode="json"), "result": result.to_plain()}
             return made if job.chromosome is not None else made | {"fold": self._fold(job)}
@@ -329,7 +336,7 @@ class Work:
             result = Trained.model_validate(known)
         else:
             there = files.model_copy(update={"folder": journal.path.parent / job.identity[:16]})
-            result = self._trained(job, there)
+            result = self.trained(job, there)
             if not artefacts.died(result.failure):
                 journal.add(job.identity, result.to_plain())
                 shutil.rmtree(there.folder, ignore_errors=True)
@@ -354,7 +361,7 @@ class Work:
         made = trace(best=found.best, **{rows: found.rows}, **cell, **head)
         return {"seconds": found.seconds, "trace": made.to_plain()}
 
-    def _trained(self, job: Job, files: Files) -> Trained:
+    def trained(self, job: Job, files: Files) -> Trained:
         """One training; if its worker dies, and the next one too, its result is a failure.
 
         Such a failure counts as a failed run but never as finished work: a rerun tries again.

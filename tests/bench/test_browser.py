@@ -22,6 +22,7 @@ BROWSER = next(
      if (found := shutil.which(name))),
     None,
 )  # fmt: skip
+ROOT = Path(__file__).parents[2]
 WIDTHS = (375, 768, 1280)
 SCHEMES = {"light": 1, "dark": 0}
 """Chromium's numbers for them."""
@@ -125,25 +126,54 @@ def page(whole: Collection, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder / "frame.html", len(drawn)
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_page_in_a_browser(page: tuple[Path, int], scheme: str, tmp_path: Path) -> None:
-    path, drawn = page
+def found_in(page: Path, scheme: str, profile: Path) -> object:
+    """What a page of frames has found in them; a message on the console is an error."""
     done = subprocess.run(
         [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files",
+         f"--user-data-dir={profile}", "--allow-file-access-from-files",
          f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
-         "--virtual-time-budget=20000", "--dump-dom", path.as_uri()],
+         "--virtual-time-budget=20000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, done.stderr
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
     assert found is not None, done.stderr
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_in_a_browser(page: tuple[Path, int], scheme: str, tmp_path: Path) -> None:
+    path, drawn = page
+    found = found_in(path, scheme, tmp_path / "profile")
     expected = {
         "dark": scheme == "dark", "drawn": drawn, "named": drawn, "sorted": "ascending",
         "claims": True, "overflow": 0, "covered": [], "stays": 0, "unfolded": 0, "columns": True,
         "texts": True, "faint": [], "closed": True,
     }  # fmt: skip
-    for width, seen in zip(WIDTHS, json.loads(html.unescape(found[1])), strict=True):
+    for width, seen in zip(WIDTHS, found, strict=True):
         assert seen == expected, f"{width} pixels wide"
+
+
+LOOK_AT_ALL_STUDIES = """
+function look(frame) {
+  const page = frame.contentDocument, view = frame.contentWindow;
+  page.querySelectorAll("details").forEach((details) => { details.open = true; });
+  page.querySelectorAll(".all input").forEach((box) => box.click());
+  const seen = texts(page, view);
+  return [overflow(page), seen.length > 100, seen.filter(
+    (element) => contrast(element, view) < READABLE).map((element) => element.textContent.trim())];
+}
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_the_page_on_all_studies_in_a_browser(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "results/index.html", tmp_path / "report.html")
+    start, end = PAGE.index("function look"), PAGE.index("onload")
+    look = LOOK_AT_ALL_STUDIES.replace("READABLE", str(READABLE))
+    (tmp_path / "frame.html").write_text(PAGE[:start] + look + PAGE[end:])
+    found = found_in(tmp_path / "frame.html", "light", tmp_path / "profile")
+    assert found == [[0, True, []]] * len(WIDTHS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[overview.Subject]:
 
 def older(subjects: list[overview.Subject]) -> list[overview.Subject]:
     """The same, as a study of the protocol's version 1."""
-    return [overview.Subject(**{**vars(subject), "protocol": 1}) for subject in subjects]
+    return [replace(subject, protocol=1) for subject in subjects]
 
 
 def test_a_study_is_read_from_what_it_has_published(large: list[overview.Subject]) -> None:
@@ -51,7 +53,9 @@ def test_a_study_is_read_from_what_it_has_published(large: list[overview.Subject
     assert (subject.pair, subject.protocol, subject.replicates) == (PAIR, 3, 8)
     row = subject.row()
     assert row["runs"] == "128 of 128" and row["kind"] == "explores" and row["ratio"] == 0.99
-    assert row["holds"] + row["fails"] + row["undecided"] == len(claims.CLAIMS)
+    tested = sum(bool(said["n"]) for said in subject.claims.values())
+    assert row["tested"] == tested < len(claims.CLAIMS)
+    assert sum(map(int, re.findall(r"\d+", row["verdicts"]))) == tested
     assert row["epochs_factor"] == pytest.approx(9.2) and row["paper_hours_factor"] == 40
 
 
@@ -60,7 +64,8 @@ def test_a_study_that_has_published_nothing_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["tables/summary.json", "tables/cost.csv", "comparisons/claims.csv"]
+    "file",
+    ["tables/summary.json", "tables/cost.csv", "tables/runs.csv", "comparisons/claims.csv"],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None:
     context = published(tmp_path, 3)
@@ -86,8 +91,31 @@ def test_every_claim_stands_once_with_what_each_study_says(
 
 def test_the_sentence_counts_every_claim_once(large: list[overview.Subject]) -> None:
     for each in overview.claims_lists(large):
-        counts = [int(word) for word in each.decided.replace(":", "").split() if word.isdigit()]
-        assert counts[0] == len(each.lines) == sum(counts[1:])
+        total, *counts, sure = map(int, re.findall(r"\d+", each.decided))
+        assert total == len(each.lines) == sum(counts) and sure == 0
+
+
+def test_what_was_preregistered_and_is_decided_is_counted_apart(
+    small: list[overview.Subject],
+) -> None:
+    (subject,) = small
+    assert "confirmatory" in subject.row()["verdicts"]
+    assert subject.row()["kind"] == "preregistered in c0ffee7"
+    decided = {key: dict(row) for key, row in subject.claims.items()}
+    decided["vanilla"]["verdict"] = "holds"
+    lists = list(overview.claims_lists([replace(subject, claims=decided)]))
+    assert [each.decided.rsplit(" ", 1)[1] for each in lists] == ["1.", "0.", "0."]
+
+
+def test_runs_are_those_of_the_pair(tmp_path: Path) -> None:
+    context = published(tmp_path, 3)
+    runs = (tmp_path / "tables/runs.csv").read_text()
+    head, first, *_ = runs.splitlines()
+    other = first.replace(PAIR, "another_pair").replace(",ok,", ",failed,")
+    (tmp_path / "tables/runs.csv").write_text(f"{runs}{other}\n")
+    (subject,) = overview.read(context, tmp_path)
+    assert subject.row()["runs"] == "48 of 48" and other != first
+    assert head.startswith("pair,")
 
 
 def test_a_claim_that_two_studies_decide_differently_is_neither(
@@ -96,7 +124,7 @@ def test_a_claim_that_two_studies_decide_differently_is_neither(
     (subject,) = large
     other = {key: dict(row) for key, row in subject.claims.items()}
     other["vanilla"]["verdict"] = "fails"
-    against = overview.Subject(**{**vars(subject), "claims": other})
+    against = replace(subject, claims=other)
     decided = next(overview.claims_lists([subject, against])).decided
     assert "1 hold in one study and fail in another" in decided
 
@@ -110,6 +138,10 @@ def test_the_page_puts_what_was_preregistered_first_and_leaves_older_verdicts_ou
     assert heads.index("LeNet-5 on MNIST-5k") < heads.index("Large")
     assert heads.count('<th scope="col">') == 3  # the claim, and two studies of today's protocol
     assert html.count("of version 1 of the protocol") == 1
+    verdicts = {
+        row["protocol"]: row["verdicts"] for row in (s.row() for s in [*older(large), *large])
+    }
+    assert verdicts[1] == "-" and "holds" in verdicts[3]
     assert '<a href="small/report.html">' in html and "<code>never</code>" in html
     assert html.count("<script>") == 1 and "Large &lt;script&gt;" in html
     again = overview.render([*small, *large, *older(large)], never, tmp_path / "j.html")

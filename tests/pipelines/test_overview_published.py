@@ -26,14 +26,24 @@ def test_every_report_that_it_links_is_there() -> None:
     assert all((ROOT / "results" / link).is_file() for link in linked)
 
 
-def test_a_table_that_was_changed_is_not_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose only results are quick's; its table of claims."""
     for name in ("pipelines", "params.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "results/quick", tmp_path / "results/quick")
-    claims = tmp_path / "results/quick/comparisons/claims.csv"
-    claims.write_text(claims.read_text().replace("undecided", "holds", 1))
     monkeypatch.chdir(tmp_path)
+    return tmp_path / "results/quick/comparisons/claims.csv"
+
+
+def test_a_table_that_was_changed_is_not_shown(quick: Path) -> None:
+    overview.write()
+    quick.write_text(quick.read_text().replace("undecided", "holds", 1))
     with pytest.raises(SafsError, match=r"claims\.csv: not what .*SHA256SUMS says"):
+        overview.write()
+
+
+def test_a_study_that_lost_its_table_is_not_one_that_was_never_run(quick: Path) -> None:
+    quick.unlink()
+    with pytest.raises(SafsError, match="results/quick: 1 files missing that SHA256SUMS lists"):
         overview.write()

@@ -20,7 +20,8 @@ from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
-from pipelines.engine import recorded
+from pipelines.engine import artefacts, recorded
+from pipelines.engine.work import Work
 from pipelines.publishing import collection, context, expected
 from pipelines.publishing import published as opened
 from pipelines.stages import (
@@ -43,6 +44,7 @@ from pipelines.tasks.shared import empty
 from safs import sealed
 from safs.errors import SafsError
 from safs.pruning.scopes import kept
+from safs.rows import Trained
 from safs.slots import slots
 from safs.training import evaluation
 
@@ -412,66 +414,77 @@ def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
 
 
 def retrained(of: Study, capsys, *options: str) -> tuple[int, str, list[str]]:
-    """Exit code, output and errors, without progress, of ``safs-bench retrain`` for a study."""
+    """Exit code, output and lines of errors of ``safs-bench retrain`` for a study."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli_runs, "study_of", lambda name: of)
+        patch.setenv("SAFS_QUIET", "1")
         code = cli.main(["retrain", *options])
     told = capsys.readouterr()
-    errors = [line for line in told.err.splitlines() if not line.startswith("pretrain ")]
-    return code, told.out, errors
+    return code, told.out, told.err.splitlines()
 
 
 def test_a_sample_of_what_is_published_is_trained_once_more(published, commit, capsys, done):
     code, _, said = retrained(published, capsys)
-    assert code == 2 and "not in the last commit: nothing is published" in said[0]
+    assert code == 3 and "not in the last commit: nothing is published" in said[0]
     commit()
     compared = published.profile.replicates * published.pairs[PAIR].search.evaluations
-    assert len(list(sampled.published(published))) == trainings(published) + compared
+    assert len(list(sampled.trainings(published))) == trainings(published) + compared
     reads = done.count
     shutil.move("runs", "elsewhere")
     try:
         code, said, _ = retrained(published, capsys, "--sample", "14", "--seed", "3", "--json")
         rows = json.loads(said)
         assert code == 0 and len(rows) == 14 and {row["differs"] for row in rows} == {None}
-        names = {row["training"].split()[0] for row in rows}
-        assert names == {"dense", "candidate", "trial", "final"}
-        left = {path.parent.name for path in Path("runs/smoke").rglob("*.json")}
-        assert left == {PAIR, str(RATIO)}, "dense networks and masks alone"
-        assert not list(Path("runs/smoke/baselines").rglob("*.json"))
+        kinds = {row["training"].split()[0] for row in rows}
+        assert kinds == {"dense", "candidate", "trial", "final"}
+        left = {path.relative_to("runs/smoke").parts[0] for path in Path("runs").rglob("*.json")}
+        assert left == {"pretrain", "prune"}
         assert not list(Path("scratch").glob("retrain-*")) and done.count == reads
+        code, again, _ = retrained(published, capsys, "--sample", "14", "--seed", "3")
+        assert again == "14 of 14 trainings identical to the published results (--seed 3)\n"
     finally:
         shutil.rmtree("runs", ignore_errors=True)
         shutil.move("elsewhere", "runs")
 
 
+def published_otherwise(found: Replicate, **links: object) -> list[Record]:
+    """The records of a replicate with other links in their chains."""
+    return [
+        record.model_copy(update={"chain": record.chain.model_copy(update=links), "digest": None})
+        for record in found.records
+    ]
+
+
 def test_a_training_that_was_not_as_published_is_told_by_its_first_link(published, commit, capsys):
     path = Path(f"results/smoke/records/{PAIR}/r1.json")
     whole, found = path.read_text(), Replicate.read(path)
-    other = {"finals": ["0" * 32]}
-    runs = [
-        record.model_copy(update={"chain": record.chain.model_copy(update=other), "digest": None})
-        for record in found.records
-    ]
+    runs = published_otherwise(found, finals=["0" * 32])
     found.model_copy(update={"records": runs}).write(path)
     commit()
-    everything = str(len(list(sampled.published(published))))
-    code, said, errors = retrained(published, capsys, "--sample", everything)
+    everything = len(list(sampled.trainings(published)))
+    code, said, errors = retrained(published, capsys, "--sample", str(everything))
     assert code == 1 and len(errors) == len(runs)
-    assert f"{PAIR} 95%, replicate 1, final 0 of SAFS: differs" in errors
-    assert f"{PAIR} dense, replicate 1, dense training: differs" in errors
-    assert said.startswith(f"{int(everything) - len(runs)} of {everything} trainings identical to")
-    other = {"mask": "0" * 32}
-    runs = [
-        record.model_copy(update={"chain": record.chain.model_copy(update=other), "digest": None})
-        for record in found.records
-        if record.arm == "srelu"
-    ]
+    assert f"smoke: {PAIR} 95%, replicate 1, final 0 of SAFS: differs" in errors
+    assert f"smoke: {PAIR} dense, replicate 1, dense training: differs" in errors
+    assert said.startswith(f"{everything - len(runs)} of {everything} trainings identical to")
+    runs = [r for r in published_otherwise(found, mask="0" * 32) if r.arm == "srelu"]
     found.model_copy(update={"records": runs, "searches": [], "tunings": []}).write(path)
     commit()
-    code, _, errors = retrained(published, capsys, "--sample", everything)
+    code, _, errors = retrained(published, capsys, "--sample", str(everything))
     path.write_text(whole)
-    line = f"{PAIR} 95%, replicate 1, final 0 of SReLU: starts from something else: mask differs"
-    assert code == 1 and errors == [line]
+    where = f"smoke: {PAIR} 95%, replicate 1, final 0 of SReLU"
+    assert code == 1 and errors == [f"{where}: starts from something else: mask differs"]
+
+
+def test_a_training_whose_worker_dies_is_not_one_that_differs(
+    published, commit, capsys, monkeypatch
+):
+    commit()
+    death = Trained(failure=artefacts.DIED, seconds=0, backend="none", history=(), kept=0)
+    monkeypatch.setattr(Work, "trained", lambda *job: death)
+    code, said, errors = retrained(published, capsys, "--sample", "3")
+    assert code == 1 and said.startswith("0 of 3 trainings identical")
+    assert len(errors) == 3 and all("not done, its worker died" in line for line in errors)
 
 
 def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
