@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Frame = pd.DataFrame
 
+HANDLE, LETTER = 0.6, 0.078
+"""Inches that the handle of a legend's entry takes with its gaps, and a letter of its label."""
 BAND = "The line is the mean over replicates, the band their range."
 
 
@@ -117,14 +119,19 @@ def grid(
     return figure, axes, cells
 
 
-def legend(figure: Figure, **place: Any) -> None:
-    """One legend for all panels, each label once."""
+def legend(figure: Figure, ncols: int = 1, **place: Any) -> None:
+    """One legend for all panels, each label once, with as many of ``ncols`` columns as fit."""
     found: dict[str, Any] = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    if found:
-        figure.legend(list(found.values()), list(found), **place)
+    if not found:
+        return
+    if ncols > 1:
+        column = HANDLE + LETTER * max(map(len, found))
+        figure.set_figwidth(max(figure.get_figwidth(), column))
+        ncols = max(1, min(ncols, int(figure.get_figwidth() / column)))
+    figure.legend(list(found.values()), list(found), ncols=ncols, **place)
 
 
 def bands(frame: Frame, by: Sequence[str], value: str) -> Frame:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MANY = style.PALETTE[5]
+"""The one colour of replicates that are more than there are colours."""
+
+
 def data(source: FigureSource) -> Frame:
     """Energy and best so far of every candidate of the profile's own search."""
     return search_frame(source.own_searches)
@@ -32,13 +36,20 @@ def draw(frame: Frame, context: Context) -> Figure:
 
 
 def _panel(ax: Axes, rows: Frame) -> None:
+    told_apart = rows["replicate"].nunique() <= len(style.PALETTE)
     for number, (replicate, own) in enumerate(rows.groupby("replicate")):
-        colour, marker = style.colour(number), style.marker(number)
         ok = own.dropna(subset=["energy"])
-        points: dict[str, Any] = {"color": colour, "marker": marker, "s": 12, "alpha": 0.7}
-        points["label"] = f"candidate, replicate {replicate}"
+        points: dict[str, Any] = {"color": MANY, "marker": "o", "s": 6, "alpha": 0.4}
+        line: dict[str, Any] = {"color": MANY, "linewidth": 0.5, "alpha": 0.5}
+        if told_apart:
+            colour, marker = style.colour(number), style.marker(number)
+            points = {"color": colour, "marker": marker, "s": 12, "alpha": 0.7}
+            points["label"] = f"candidate, replicate {replicate}"
+            line = {"color": colour, "linewidth": 1}
+        elif not number:
+            points["label"], line["label"] = "candidate", "best so far, each replicate"
         ax.scatter(ok["evaluation"], ok["energy"], **points)
-        ax.step(own["evaluation"], own["best"], where="post", color=colour, linewidth=1)
+        ax.step(own["evaluation"], own["best"], where="post", **line)
     best = rows.pivot_table(index="evaluation", columns="replicate", values="best")
     mean: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "best so far, mean"}
     ax.step(best.index, best.mean(axis=1), where="post", **mean)

@@ -20,8 +20,9 @@ from synthetic_landscape import traces_with_landscape
 from bench import figures, stats
 from bench.collection import Collection, collect
 from bench.context import Context
-from bench.figures import PLOTS, Drawn, accuracy, forest, operators, style
+from bench.figures import PLOTS, Drawn, accuracy, forest, operators, search_trace, style
 from bench.figures.forest import Row
+from bench.figures.plot import FigureSource, Plot
 from bench.tables.comparisons import compare
 from bench.traces import Traces
 from safs.operators import OPERATORS
@@ -278,3 +279,20 @@ def test_a_forest_plot_marks_what_leaves_its_axis() -> None:
     assert arrows.count(low) == arrows.count(high) == 2, "both lines of the first row"
     assert [x for x in arrows if x not in (low, high)] == [2.0, 1.0]
     assert forest.limits([Row(0, 0.0)])[0] < 0 < forest.limits([Row(0, 0.0)])[1]
+
+
+@pytest.mark.parametrize("plot", [accuracy.PLOT, search_trace.PLOT], ids=lambda plot: plot.name)
+def test_a_narrow_figure_of_many_replicates_holds_its_legend(
+    plot: Plot, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    context = synthetic.context(ratios=(0.99,), replicates=50)
+    runs = synthetic.collection(tmp_path, ratios=(0.99,), replicates=50)
+    (trace, *_) = synthetic.traces().search
+    searches = [trace.model_copy(update={"replicate": r, "ratio": 0.99}) for r in range(50)]
+    traces = Traces(search=tuple(searches))
+    source = FigureSource(runs, compare(runs, context), traces, context)
+    figure = plot.draw(plot.data(source), context)
+    style.svg(figure, plot.name, "", "")
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.height < figure.bbox.height / 2
+    assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
