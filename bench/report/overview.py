@@ -113,14 +113,16 @@ def read(context: Context, folder: Path) -> list[Subject]:
         return []
     claims = _frame(folder / "comparisons/claims.csv")
     costs = _frame(folder / "tables/cost.csv").rename(columns={"method": "arm"})
-    runs = _frame(folder / "tables/runs.csv")
+    runs = _frame(folder / "tables/runs.csv").rename(columns={"method": "arm"})
     summary = _summary(folder / "tables/summary.json")
     return [
         Subject(
             context,
             str(pair),
             summary["protocol"]["version"],
-            summary["top1"][pair]["dense"]["dense"]["n"],
+            int(
+                ((runs["pair"] == pair) & (runs["arm"] == "dense") & (runs["status"] == "ok")).sum()
+            ),
             _ended(runs[runs["pair"] == pair]),
             {row["claim"]: row for row in own.to_dict("records")},
             _cost(costs, str(pair), own["ratio"].iloc[0]),
