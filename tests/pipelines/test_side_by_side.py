@@ -217,7 +217,9 @@ import os, subprocess, sys, time
 from pipelines.dvc.alone import alone
 with alone("safs-bench run first") as held:
     heir = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=[held])
-    open("held", "w").write(str(heir.pid))
+    with open("held.part", "w") as file:
+        file.write(str(heir.pid))
+    os.replace("held.part", "held")  # whole from the first moment that it is there
     time.sleep(60)
 """
 
