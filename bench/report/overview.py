@@ -115,20 +115,21 @@ def read(context: Context, folder: Path) -> list[Subject]:
     costs = _frame(folder / "tables/cost.csv").rename(columns={"method": "arm"})
     runs = _frame(folder / "tables/runs.csv").rename(columns={"method": "arm"})
     summary = _summary(folder / "tables/summary.json")
-    return [
-        Subject(
-            context,
-            str(pair),
-            summary["protocol"]["version"],
-            int(
-                ((runs["pair"] == pair) & (runs["arm"] == "dense") & (runs["status"] == "ok")).sum()
-            ),
-            _ended(runs[runs["pair"] == pair]),
-            {row["claim"]: row for row in own.to_dict("records")},
-            _cost(costs, str(pair), own["ratio"].iloc[0]),
+    subjects = []
+    for pair, own in claims.groupby("pair", sort=False):
+        here = runs[runs["pair"] == pair]
+        subjects.append(
+            Subject(
+                context,
+                str(pair),
+                summary["protocol"]["version"],
+                int(((here["arm"] == "dense") & (here["status"] == "ok")).sum()),
+                _ended(here),
+                {row["claim"]: row for row in own.to_dict("records")},
+                _cost(costs, str(pair), own["ratio"].iloc[0]),
+            )
         )
-        for pair, own in claims.groupby("pair", sort=False)
-    ]
+    return subjects
 
 
 def _frame(file: Path) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -150,4 +149,4 @@ def test_the_page_puts_what_was_preregistered_first_and_leaves_older_verdicts_ou
 
 def test_the_page_needs_no_network(large: list[overview.Subject], tmp_path: Path) -> None:
     html = overview.render(large, [], tmp_path / "index.html").read_text()
-    assert not json.dumps(html).count("http")
+    assert "http" not in html
