@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench import stats
 from bench.collection import Collection
+from bench.columns import exact_text
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY, CONTRASTS, MAIN_RATIO, contrast_label
 from bench.render import Table, hours_text, number, p_text, ratio_text
@@ -107,13 +108,14 @@ def _answers(comparisons: Comparisons, context: Context) -> Iterator[Answer]:
 
 
 def _sentence(row: Row, context: Context) -> str:
-    """What a comparison says, with its mean, replicates and p."""
+    """What a comparison says, with its mean, interval, replicates and p."""
     p = f"exact p {p_text(row['p'])}"
     if row["kind"] == CONFIRMATORY:
         p += f", Holm p {p_text(row['p_holm'])}"
     return (
         f"{_where(row['pair'], context)}, {contrast_label(row['contrast'])}: {row['verdict']} "
-        f"(mean {number(row['difference'], sign=True)} points, n = {row['n']}, {p}){_beside(row)}."
+        f"(mean {number(row['difference'], sign=True)} points, exact 95% interval "
+        f"{exact_text(row)}, n = {row['n']}, {p}){_beside(row)}."
     )
 
 
