@@ -396,8 +396,8 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
     caption = (
         "One number per replicate, positive where the claim holds: its mean, exact interval and "
         "exact sign-flip p, at the preregistered ratio or else the pair's highest one. Whatever is "
-        "about accuracy is about these test images, which were used before. Holm: over what the "
-        "study preregistered; elsewhere over the claims of a list that could be tested on the "
+        "about accuracy is about these test images, which may have been used before. Holm: over "
+        "what the study preregistered; elsewhere over the claims of a list that could be tested on the "
         "pair, and such a verdict rests on the interval alone. Attainable p: the least that so "
         "many replicates can give. lr ||g||² is the decrease of the loss per step for plain "
         "gradient descent only. Acon, whose own parameters stay at their published values, is the "
