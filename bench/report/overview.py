@@ -153,7 +153,7 @@ def _summary(file: Path) -> dict[str, Any]:
 
 def _networks(folder: Path) -> frozenset[str]:
     """The links of the dense networks among a pair's records."""
-    replicates = map(Replicate.read, sorted(folder.glob("r*.json")))
+    replicates = map(Replicate.read, sorted(folder.glob("r[0-9]*.json")))
     dense = [record for found in replicates for record in found.records if record.arm == "dense"]
     return frozenset(link for record in dense if record.chain for link in record.chain.finals)
 
