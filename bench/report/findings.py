@@ -109,13 +109,15 @@ def _answers(comparisons: Comparisons, context: Context) -> Iterator[Answer]:
 
 def _sentence(row: Row, context: Context) -> str:
     """What a comparison says, with its mean, interval, replicates and p."""
+    interval = exact_text(row)
+    bounds = "" if interval in row["verdict"] else f"exact 95% interval {interval}, "
     p = f"exact p {p_text(row['p'])}"
     if row["kind"] == CONFIRMATORY:
         p += f", Holm p {p_text(row['p_holm'])}"
     return (
         f"{_where(row['pair'], context)}, {contrast_label(row['contrast'])}: {row['verdict']} "
-        f"(mean {number(row['difference'], sign=True)} points, exact 95% interval "
-        f"{exact_text(row)}, n = {row['n']}, {p}){_beside(row)}."
+        f"(mean {number(row['difference'], sign=True)} points, {bounds}n = {row['n']}, {p})"
+        f"{_beside(row)}."
     )
 
 
