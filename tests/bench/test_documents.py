@@ -1,0 +1,399 @@
+"""README and FINDINGS say what the published tables hold, to the digits printed.
+
+Each sentence with figures is made again from the tables and looked up in the document. A figure
+that no such sentence covers is a failure too, so that none can be added, or grow old, unseen.
+"""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIFTY, TEN, RATIOS, LANDSCAPE = "mnist5k_99", "mnist5k_studies", "mnist5k", "landscape"
+QUESTIONS = {
+    "vanilla": "vanilla",
+    "srelu": "SReLU",
+    "default_hpo": "default + HPO (ReLU tuned alike)",
+    "srelu_hpo": "SReLU + HPO",
+    "best_single_hpo": "best single + HPO",
+    "random_hpo": "random + HPO",
+    "srelu_layer_hpo": "SReLU per layer + HPO",
+}
+"""Study A's seven, as FINDINGS names them."""
+BY_MEAN = (
+    "vanilla srelu stage1_only stage2_only default_hpo random_hpo safs srelu_layer srelu_layer_hpo"
+    " best_single_hpo srelu_hpo"
+)
+"""The arms in the order of FINDINGS' list of means."""
+BY_RATIO = (
+    "vanilla srelu stage1_only stage2_only safs default_hpo srelu_hpo random_hpo best_single_hpo"
+    " safs_fast"
+)
+"""The columns of FINDINGS' table of ratios."""
+
+
+class Figure(float):
+    """A number as the documents print it.
+
+    Beside the usual specifications: ``p`` for a p-value, ``.2b`` bare (no 0 before the point),
+    ``.1m`` without its sign.
+    """
+
+    def __format__(self, spec: str) -> str:
+        if spec == "p":
+            digits = 2 if self >= 0.0095 else 3 if self >= 0.00095 else 4
+            return format(self, f".{digits}b")
+        if spec.endswith("b"):
+            return re.sub(r"\b0\.", ".", format(float(self), spec[:-1] + "f"))
+        if spec.endswith("m"):
+            return format(abs(float(self)), spec[:-1] + "f")
+        return format(float(self), spec)
+
+
+def rows(study: str, table: str, **where) -> pd.DataFrame:
+    """The rows of a published table that have these values."""
+    found = pd.read_csv(ROOT / "results" / study / f"{table}.csv")
+    for column, value in where.items():
+        found = found[found[column] == value]
+    return found
+
+
+def figures(found: pd.DataFrame) -> SimpleNamespace:
+    """A table of one row, its numbers as figures."""
+    assert len(found) == 1, found
+    values = found.iloc[0].to_dict()
+    return SimpleNamespace(**{k: v if isinstance(v, str) else Figure(v) for k, v in values.items()})
+
+
+def row(study: str, table: str, **where) -> SimpleNamespace:
+    """The one row of a published table that has these values."""
+    return figures(rows(study, table, **where))
+
+
+def contrast(study: str, name: str, ratio: float = 0.99) -> SimpleNamespace:
+    """A paired difference."""
+    return row(study, "comparisons/comparisons", contrast=name, ratio=ratio)
+
+
+def claim(study: str, name: str) -> SimpleNamespace:
+    """A claim's row, its mean under the name that a difference has."""
+    found = row(study, "comparisons/claims", claim=name)
+    found.difference = found.mean
+    return found
+
+
+def arm(study: str, name: str, ratio: float = 0.99) -> SimpleNamespace:
+    """An arm's row of Table 2."""
+    column = "method" if study == RATIOS else "arm"
+    return row(study, "tables/table2", **{column: name}, ratio=ratio)
+
+
+def within(
+    found: SimpleNamespace, words: str = "", spec: str = ".1f", p: bool = False, at: str = ""
+) -> str:
+    """A difference, words, its interval and Holm's p; a sign only where ``spec`` has one.
+
+    ``spec`` ending in ``m`` tells a difference below 0 as its size, the interval turned with it.
+    """
+    mean, low, high = (getattr(found, at + name) for name in ("difference", "low", "high"))
+    bare = spec.removeprefix("+")
+    if spec.endswith("m"):
+        low, high, bare = Figure(-high), Figure(-low), spec[:-1] + "f"
+    tested = f"; {found.p_holm:p}" if p else ""
+    return f"{format(mean, spec)}{words} ({format(low, bare)} to {format(high, bare)}{tested})"
+
+
+def listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def span(values, spec: str) -> str:
+    return f"{format(Figure(min(values)), spec)} to {format(Figure(max(values)), spec)}"
+
+
+def series(values, spec: str, factor: float = 1) -> str:
+    return listed([format(Figure(factor * value), spec) for value in values])
+
+
+def questions() -> dict[str, SimpleNamespace]:
+    return {name: contrast(FIFTY, f"safs-{name}") for name in QUESTIONS}
+
+
+def decided() -> list[str]:
+    """Section "What was decided"."""
+    asked = questions()
+    spread = {k: Figure(v.difference / v.dz) for k, v in asked.items()}
+    close = (spread[k] for k in ("default_hpo", "srelu_hpo", "srelu_layer_hpo"))
+    finite = [within(v, spec="+.1f", at="finite_") for v in asked.values()]
+    labels = {k: v.partition(" (")[0] for k, v in QUESTIONS.items()}
+    labels |= {"stage1_only": "stage 1", "stage2_only": "stage 2", "safs": "SAFS"}
+    labels |= {"srelu_layer": "SReLU per layer"}
+    means = (f"{labels[name]} {arm(FIFTY, name).top1_mean:.1f}" for name in BY_MEAN.split())
+    return [
+        *(
+            f"| {QUESTIONS[k]} | {within(v, spec='+.1f')} | {v.p_holm:p} |"
+            for k, v in asked.items()
+        ),
+        "are " + listed([*(text.partition(" (")[0] for text in finite[:2]), *finite[2:]]) + ":",
+        f"SReLU and SReLU per layer are {series(close, '.1f')} points",
+        f"in %: {', '.join(means)}.",
+    ]
+
+
+def ten_of_the_fifty() -> list[str]:
+    """Section "What ten of the fifty replicates say besides"."""
+    means = rows(TEN, "figures/activations").set_index("arm")["mean"]
+    single = {k.removeprefix("all_"): Figure(v - means["vanilla"]) for k, v in means.items()}
+    names = {
+        "annealing": "simulated annealing",
+        "random": "random search",
+        "bayesian": "BO as SMAC runs it",
+        "bayesian_refit": "BO refitted before every candidate",
+    }
+    ends = {"difference_low": "low", "difference_high": "high"}
+    traces = rows(TEN, "figures/algorithms", series="raw").drop(columns=list(ends.values()))
+    final = traces[traces.evaluation == traces.evaluation.max()].rename(columns=ends)
+    loss = {name: figures(final[final.algorithm == name]) for name in names}
+    fast = contrast(TEN, "safs_fast-safs")
+    more = Figure(arm(TEN, "default_hpo_total").top1_mean - arm(TEN, "default_hpo").top1_mean)
+    here, there = (contrast(study, "safs-default_hpo").difference for study in (TEN, FIFTY))
+    return [
+        f"is {here:+.1f} points on them and {there:+.1f} on all",
+        f"SRS everywhere is {within(claim(TEN, 'relu'), ' points')} above it",
+        f"PReLU {single['prelu']:.1f} and Tanh {single['tanh']:.1f}",
+        f"Symlog is {single['symlog']:.1m} below",
+        f"FALU and Swish are {single['falu']:.1m} and {single['swish']:.1m} below",
+        f"untuned, is {Figure(means['safs'] - means['all_srs']):.1f} points below tuned SAFS",
+        *(f"{names[k]} {within(v, spec='+.3b')}" for k, v in loss.items()),
+        f"SAFS is {within(claim(TEN, 'total'), ' points', p=True)[:-1]} after Holm)",
+        f"gain {more:.1f} over those of one",
+        f"{fast.difference:.1m} points behind SAFS "
+        f"({fast.low:.1m} behind to {fast.high:.1f} ahead)",
+    ]
+
+
+def other_ratios() -> list[str]:
+    """Section "The other ratios"."""
+
+    def cell(name: str, ratio: float) -> str:
+        found = arm(RATIOS, name, ratio)
+        failed = "" if found.n == found.expected else f" ({found.n:.0f})"
+        return f"{found.top1_mean:.1f} ± {found.top1_sd:.1f}{failed}"
+
+    def line(ratio: float) -> str:
+        cells = [f"{Figure(ratio):.2b}", *(cell(name, ratio) for name in BY_RATIO.split())]
+        return f"| {' | '.join(cells)} |"
+
+    ratios = (0.90, 0.95, 0.98, 0.99)
+    classes = rows(RATIOS, "tables/connectivity", ratio=0.99)
+    total = (arm(RATIOS, "default_hpo_total", ratio).top1_mean for ratio in ratios)
+    return [
+        *(line(ratio) for ratio in ratios),
+        f"On average {Figure(classes.connected.mean()):.1f} of ten classes",
+        f"ends at {series(total, '.1f')}:",
+    ]
+
+
+def for_and_against() -> list[str]:
+    """Sections "For", "Against" and "If you prune networks"."""
+    asked, symexp = questions(), claim(FIFTY, "rare_symexp")
+    agreement = rows(LANDSCAPE, "tables/landscape_agreement", measures="loss_test")
+    srs = rows(LANDSCAPE, "tables/landscape_transfer", chromosome="srs everywhere").regret
+    race = rows(LANDSCAPE, "tables/landscape_race", algorithm="lahc", budget=21).difference
+    fast = [contrast(RATIOS, "safs_fast-safs", ratio) for ratio in (0.90, 0.95, 0.98, 0.99)]
+    hours = {
+        name: row(FIFTY, "tables/cost", arm=name).hours_factor
+        for name in ("default_hpo", "srelu_layer")
+    }
+    tuned = contrast(FIFTY, "default_hpo-vanilla")
+    layer, safs = arm(FIFTY, "srelu_layer"), arm(FIFTY, "safs")
+    noise = [arm(FIFTY, name).finals_sd for name in BY_MEAN.split()]
+
+    return [
+        f"{within(contrast(FIFTY, 'safs-stage1_only'), ' points')} ahead of stage 1",
+        f"and {within(contrast(FIFTY, 'safs-stage2_only'))} of stage 2",
+        f"ReLU gains {within(tuned, ' points')}",
+        f"though by {span(-race, '.2b')}",
+        f"has it {within(claim(RATIOS, 'lahc_random'), spec='.3b')} below random search",
+        f"and {within(claim(RATIOS, 'lahc_bayesian'), spec='.3b')} below BO",
+        f"differs from SAFS by {series((v.difference for v in fast), '+.1f')} points",
+        f"(at .99 {fast[3].low:.1f} to {fast[3].high:.1f})",
+        f"is better**, by {asked['srelu_hpo'].difference:.1m} points at .99",
+        f"({layer.top1_mean:.1f} and {safs.top1_mean:.1f} %)",
+        f"by {asked['best_single_hpo'].difference:.1m} points: the paper's claim",
+        f"within {span(srs, '.2b')} of the lowest loss",
+        f"are {within(asked['random_hpo'], ' points behind SAFS')}",
+        f"{tuned.difference:.1f} points with plain ReLU and a tuned recipe",
+        f"{within(contrast(FIFTY, 'stage1_only-vanilla'))} with searched activations",
+        f"{asked['vanilla'].difference:.1f} with both",
+        f"is {span(agreement['all'], '.2b')} over all",
+        f"and {span(agreement.among_best, '.2b')} among the best tenth",
+        f"{symexp.mean:.1m} points more than chance ({symexp.high:.1m} to {symexp.low:.1m})",
+        f"back {layer.gain_mean:.1f} points for {hours['srelu_layer']:.1f} plain trainings",
+        f"tuned ReLU {tuned.difference:.1f} for {hours['default_hpo']:.1f}",
+        f"by {min(noise):.1f} points (vanilla) to {max(noise):.1f} (random + HPO;",
+    ]
+
+
+def landscape() -> list[str]:
+    """Section "What it says so far" of LANDSCAPE, its table and its bullets."""
+    masks = rows(LANDSCAPE, "tables/landscape")
+    carried = rows(LANDSCAPE, "tables/landscape_transfer").set_index(["chromosome", "on"])
+    agreement = rows(LANDSCAPE, "tables/landscape_agreement").set_index("measures")
+    noise, test = agreement.loc["noise"], agreement.loc["loss_test"]
+    early = rows(LANDSCAPE, "tables/landscape_fidelity", epochs=10)
+    shares = rows(LANDSCAPE, "tables/landscape_variance").set_index(["replicate", "effect"]).loss
+    race = rows(LANDSCAPE, "tables/landscape_race", budget=21).set_index("algorithm")
+    ahead = race.loc["lahc"].test.to_numpy() - race.loc["random"].test.to_numpy()
+    best = [carried.loc[f"best of replicate {mask}"] for mask in (0, 1, 2)]
+    srs = carried.loc["srs everywhere"]
+    mains = shares[[re.fullmatch(r"\w+_act", effect) is not None for _, effect in shares.index]]
+    slots = mains.groupby("replicate").sum()
+
+    def line(mask: int) -> str:
+        found = figures(masks[masks.replicate == mask])
+        single = figures(srs.loc[[mask]])
+        cells = (
+            f"{found.lowest:.3f}, {100 * found.test_of_best:.1f}",
+            f"{single.loss:.3f}, {100 * single.test:.1f}",
+            f"{100 * single.better:.1f} %",
+            f"{found.q50:.3f}",
+            f"{100 * found.failed / found.chromosomes:.1f} %",
+            f"{100 * found.stuck / found.chromosomes:.1f} %",
+        )
+        return " | ".join(cells)
+
+    def lost(mask: int, on: int, spec: str = ".2b") -> str:
+        return format(Figure(best[mask].regret[on]), spec)
+
+    return [
+        *(line(mask) for mask in (0, 1, 2)),
+        f"within {series(srs.regret, '.2b')} of the best loss",
+        f"mask 1's loses {lost(1, 0, '.4b')} on mask 0 and {lost(1, 2)} on mask 2",
+        f"mask 0's loses {lost(0, 1)} on mask 1 and {lost(0, 2)} on mask 2",
+        f"mask 2's {lost(2, 0)} on mask 0 and {lost(2, 1)} on mask 1",
+        f"is {span(test['all'], '.2b')} over all chromosomes",
+        f"and {span(test.among_best, '.2b')} among the best tenth",
+        f"agree at {span(noise['all'], '.2b')} over all",
+        f"and at {span(noise.among_best, '.2b')} among the best tenth",
+        f"at the end is {series(early['all'], '.2b')}, and {series(early.among_best, '.2b')}",
+        f"ends {series(early.regret, '.2b')} above the best",
+        f"explain {series(slots, '.0f', 100)} % of the variance",
+        f"by {series(-race.loc['lahc'].difference, '.3b')} at 21 evaluations",
+        f"it is {series(ahead, '.1b', 100)} points",
+        f"is {series(-race.loc['halving'].difference, '.3b')} ahead of random search",
+    ]
+
+
+def speed() -> list[str]:
+    """What README and SPEED say of the kernels, times masked PyTorch."""
+    measured = json.loads((ROOT / "results/speed/kernels.json").read_text())["results"]
+    found = pd.DataFrame(measured)
+    relu = found.operator == "relu"
+    times = {name: by.set_index("ratio").speedup for name, by in found[relu].groupby("network")}
+    searched = found[~relu & (found.network == "lenet5")].groupby("ratio").speedup.median()
+    return [
+        f"LeNet-5 {searched[0.99]:.0f}, VGG-16-BN {times['vgg16'][0.99]:.0f} and "
+        f"ResNet-18 {times['resnet18'][0.99]:.0f} times faster",
+        *(
+            f"| {label} | {by[0.99]:.0f} | {by[0.95]:{spec}} | {by[0.9]:{spec}} |"
+            for label, by, spec in (
+                ("LeNet-5, ReLU", times["lenet5"], ".0f"),
+                ("LeNet-5, median of the 13 operators", searched, ".0f"),
+                ("VGG-16-BN", times["vgg16"], ".1f"),
+                ("ResNet-18", times["resnet18"], ".1f"),
+            )
+        ),
+    ]
+
+
+def opening() -> list[str]:
+    """The answer at the top of the README."""
+    vanilla, srelu, default, srelu_hpo, single, random, layer = questions().values()
+    tuned = contrast(FIFTY, "default_hpo-vanilla")
+    return [
+        f"{vanilla.difference:.1f} points (95 % interval {vanilla.low:.1f} to {vanilla.high:.1f}; "
+        f"p {vanilla.p_holm:p})",
+        f"by {within(srelu, p=True)}, as the paper says",
+        f"by {within(srelu_hpo, ' points', '.1m', p=True)}",
+        f"by {within(single, spec='.1m', p=True)}",
+        f"brings {within(tuned, ' points')}",
+        f"SAFS is {within(default, ' ahead of that')}, which does not stand after Holm "
+        f"({default.p_holm:p})",
+        f"are {within(random, ' behind SAFS', p=True)}",
+        f"alike, {within(layer, ' ahead', '.1m', p=True)}",
+        f"and {within(default, at='finite_')} ahead of tuned ReLU",
+    ]
+
+
+CITED = (
+    "had 4.0, 3.3 and 3.0",  # of replicates that are not published: the last test
+    "moves by at most .1.",  # the test before it
+    "1.1 core-hours",  # a time, apart from the digested table
+    ".90",
+    ".95",
+    ".98",
+    ".99",
+)
+"""What is no measured figure, or has a test of its own."""
+SECTIONS = {
+    "docs/FINDINGS.md": (decided, ten_of_the_fifty, other_ratios, for_and_against),
+    "README.md": (opening,),
+    "docs/LANDSCAPE.md": (landscape,),
+}
+PARTS = {
+    "README.md": ("**The answer so far**", "## What was found"),
+    "docs/LANDSCAPE.md": ("## What it says so far", "## Try your own search"),
+}
+"""From where to where a document tells results; else all of it."""
+
+
+def text_of(document: str) -> str:
+    """What a document tells of results, in one line."""
+    text = (ROOT / document).read_text()
+    if document in PARTS:
+        first, last = PARTS[document]
+        text = text[text.index(first) : text.index(last)]
+    return re.sub(r"\s+", " ", text)
+
+
+CASES = [(document, section) for document, sections in SECTIONS.items() for section in sections]
+
+
+@pytest.mark.parametrize(("document", "section"), CASES, ids=lambda v: getattr(v, "__name__", v))
+def test_a_section_says_what_the_tables_hold(document, section):
+    text = text_of(document)
+    missing = [sentence for sentence in section() if sentence not in text]
+    assert not missing, f"{document} does not say: {missing}"
+
+
+@pytest.mark.parametrize("document", SECTIONS)
+def test_no_figure_is_unchecked(document):
+    text = text_of(document)
+    for sentence in [*(s for section in SECTIONS[document] for s in section()), *CITED]:
+        text = text.replace(sentence, "")
+    left = re.findall(r".{0,40}(?<![\w.])[+-]?\d*\.\d.{0,20}", text)
+    assert not left, f"{document} has figures that no table is asked for: {left}"
+
+
+def test_the_kernels_speed_is_what_was_measured():
+    text = " ".join((ROOT / name).read_text() for name in ("README.md", "docs/SPEED.md"))
+    text = re.sub(r"\s+", " ", text)
+    assert not [sentence for sentence in speed() if sentence not in text]
+
+
+def test_images_move_an_interval_by_as_little_as_findings_says():
+    ends = [
+        (abs(v.crossed_low - v.low), abs(v.crossed_high - v.high)) for v in questions().values()
+    ]
+    assert max(max(pair) for pair in ends) < 0.105
+
+
+def test_the_powers_first_spreads_are_those_of_the_preregistration():
+    text = (ROOT / "docs/PREREGISTRATION.md").read_text()
+    for arm_name, spread in (("Default", "4.0"), ("SReLU", "3.3"), ("SReLU per layer", "3.0")):
+        assert re.search(rf"\| SAFS - {arm_name} \+ HPO \| [\d.]+ \| {spread} \|", text)
