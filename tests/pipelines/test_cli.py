@@ -237,9 +237,9 @@ def test_the_stages_of_a_part_leave_the_rest_alone(monkeypatch):
 
 
 def test_plan_of_the_papers_budgets_by_hand():
-    """40 cells: 2 baselines; 21 candidates, 13 operators everywhere and a final run; tuned arms.
+    """40 cells: 3 baselines; 21 candidates, 13 operators everywhere; tuned arms of 20 trials.
 
-    Of these seven, six have 20 trials and one has 41; each has a final run.
+    An arm has five final trainings, a single activation of Figure 4a one.
     """
     study = load(Path("pipelines/profiles/mnist5k/params.yaml"), ROOT)
     assert sum(trained_in(arm) == "tune" for arm in study.profile.arms) == 7
@@ -247,10 +247,18 @@ def test_plan_of_the_papers_budgets_by_hand():
     found = {step.stage: (step.trainings, step.epochs) for step in steps(study)}
     assert found == {
         "pretrain": (10, 1000),
-        "baselines": (80, 8000),
-        "search": (40 * (21 + 13 + 1), 40 * ((21 + 13) * 80 + 100)),
-        "tune": (40 * (6 * 21 + 42), 40 * (6 * (20 * 80 + 100) + 41 * 80 + 100)),
-        "fast": (40 * (21 + 7 + 3 + 20 + 7 + 3 + 1), 40 * (halved + 100)),
-        "activations": (40 * 6, 40 * 6 * 100),
-        "algorithms": (10 * 3 * 21, 10 * 3 * 21 * 80),
+        "baselines": (40 * 3 * 5, 40 * 3 * 500),
+        "search": (40 * (21 + 13 + 5), 40 * ((21 + 13) * 80 + 500)),
+        "tune": (40 * 7 * (20 + 5), 40 * 7 * (20 * 80 + 500)),
+        "fast": (40 * (21 + 7 + 3 + 20 + 7 + 3 + 5), 40 * (halved + 500)),
+        "activations": (30 * 6, 30 * 6 * 100),
     }
+
+
+def test_plan_of_searches_and_the_whole_budget_by_hand():
+    """10 cells: four searches of 21 candidates; 41 trials beside 20, five final trainings each."""
+    study = load(Path("pipelines/profiles/mnist5k_studies/params.yaml"), ROOT)
+    found = {step.stage: (step.trainings, step.epochs) for step in steps(study)}
+    assert found["algorithms"] == (10 * 4 * 21, 10 * 4 * 21 * 80)
+    trials = 20 + 20 + 41
+    assert found["tune"] == (10 * (trials + 3 * 5), 10 * (trials * 80 + 3 * 500))
