@@ -74,6 +74,8 @@ class Replicate(Spec):
         places |= {(told.pair, told.replicate) for told in found.predictions}
         for pair, replicate in places - {(found.pair, found.replicate)}:
             raise SafsError(f"{source}: has a run of {pair}, replicate {replicate}")
+        for profile in {record.profile for record in found.records} - {found.profile}:
+            raise SafsError(f"{source}: has a run of profile {profile!r}, not {found.profile!r}")
         return found
 
     def write(self, path: Path) -> Path:

@@ -16,6 +16,7 @@ from pipelines import landscapes
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, layout, recorded
 from safs.checked import MAX_BYTES
+from safs.errors import SafsError
 from safs.files import read_text
 from safs.rows import SearchTrace, TuneTrace
 
@@ -36,7 +37,7 @@ def read(study: Study, text: Callable[[Path], str | None] | None = None) -> list
     ``text`` reads a file, or says None where there is none; by default from the disk.
 
     Raises:
-        SafsError: a file is damaged, or of another profile.
+        SafsError: a file is damaged, or of another profile, pair or replicate.
     """
     found = []
     for pair in study.profile.pairs:
@@ -44,7 +45,19 @@ def read(study: Study, text: Callable[[Path], str | None] | None = None) -> list
             place = path(study, pair, replicate)
             content = (text or _on_disk)(place)
             if content is not None:
-                found.append(Replicate.parse(content, place))
+                found.append(_of(study, pair, replicate, Replicate.parse(content, place), place))
+    return found
+
+
+def _of(study: Study, pair: str, replicate: int, found: Replicate, place: Path) -> Replicate:
+    """The same, if it is what its place says. Raises SafsError."""
+    said = (found.profile, found.pair, found.replicate)
+    if said != (study.profile.profile, pair, replicate):
+        raise SafsError(
+            f"{place}: holds replicate {found.replicate} of {found.pair} in profile "
+            f"{found.profile!r}; expected replicate {replicate} of {pair} in "
+            f"{study.profile.profile!r}"
+        )
     return found
 
 

@@ -159,8 +159,9 @@ def _repository() -> Iterator[Finding]:
     from pipelines.engine import environment
 
     try:
-        commit = environment.commit()
+        inside, commit = environment.in_repository(), environment.commit()
     except SafsError as error:
-        yield Finding("repository", "missing", str(error), "git init, or clone the repository")
-    else:
-        yield Finding("repository", "ok", commit or "no commit yet")
+        inside, commit = False, str(error)
+    seen = commit or ("no commit yet" if inside else "none here, or no git")
+    mend = "" if inside else "git init, or clone the repository"
+    yield Finding("repository", "ok" if inside else "missing", seen, mend)

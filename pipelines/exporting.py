@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.engine import artefacts, layout
 from pipelines.tasks.shared import empty
+from safs import sealed
 from safs.errors import SafsError
 from safs.files import write_json
 from safs.sealed import Json
@@ -57,6 +58,8 @@ def artefact(source: Path) -> Path:
     Raises:
         SafsError: ``source`` is neither.
     """
+    if source.is_file() and "records_file" in sealed.read_object(source):
+        raise SafsError(f"{source}: records of many runs, without weights; expected one of runs/")
     content = artefacts.read(source)
     if {"job", "result", "weights"} <= set(content):
         return source

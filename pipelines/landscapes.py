@@ -77,14 +77,18 @@ def published(study: Study, pair: str, ratio: float) -> Landscape | None:
     """The table of a cell as it stands in the open; None where there is none.
 
     Raises:
-        SafsError: it is damaged, or of another pair or ratio.
+        SafsError: it is damaged, or of another profile, pair or ratio.
     """
     place = path(study, pair, ratio)
     if not place.is_file():
         return None
     found = load(place)
-    if (found.meta.pair, found.meta.ratio) != (pair, ratio):
-        raise SafsError(f"{place}: a landscape of {found.meta.pair} at {found.meta.ratio}")
+    of = found.meta
+    if (of.profile, of.pair, of.ratio) != (study.profile.profile, pair, ratio):
+        raise SafsError(
+            f"{place}: a landscape of {of.pair} at {of.ratio} in profile {of.profile!r}; "
+            f"expected {pair} at {ratio} in {study.profile.profile!r}"
+        )
     return found
 
 

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from bench.labs.reading import LABS, by_lab
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import compute
+from pipelines.engine.compute import clusters
 from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.errors import SafsError
-from safs.search.tuning_space import space
+from safs.search.tuning_space import config_of, space
+from safs.settings import LR, MOMENTUM, WEIGHT_DECAY
+
+_RANGES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY}
 
 
 def preflight(study: Study) -> None:
-    """Check settings, recipes and masks and read every data set, of a profile and its readings.
+    """Check settings, networks, recipes and masks of a profile and its readings.
+
+    Every data set is read, and every lab's file that the report will show.
 
     Of the test images nothing but the bytes is read.
 
     Raises:
         SafsError: one line that names the pair, what is wrong with it and what was expected.
     """
-    compute.settings()
+    clusters.check(compute.settings())
+    by_lab(LABS, study.profile.profile)
     everything = (study, *study.readings.values())
     _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
     for each in everything:
         for name, pair in each.pairs.items():
+            _network(name, pair)
             _recipe(each, name, pair)
             _masks(each, name, pair)
 
@@ -43,9 +52,39 @@ def _data(names: Collection[str]) -> None:
         raise SafsError("\n".join(problems))
 
 
+def _network(name: str, pair: Pair) -> None:
+    """A network must take an image of the data set and have a logit for each class."""
+    import torch
+
+    from pipelines.tasks.shared import empty
+    from safs.datasets import DATASETS
+
+    entry = DATASETS[pair.dataset.name]
+    given = f"images of {pair.dataset.name!r}, {entry.shape}"
+    try:
+        network = empty(pair.network, pair.dataset.name).eval()
+        with torch.no_grad():
+            logits = network(torch.zeros(1, *entry.shape))
+    except (SafsError, RuntimeError) as error:
+        told = str(error).splitlines()[0]
+        raise SafsError(f"{name}: network {pair.network.name!r} on {given}: {told}") from None
+    if logits.shape != (1, entry.classes):
+        raise SafsError(
+            f"{name}: network {pair.network.name!r} on {given}: logits of shape "
+            f"{tuple(logits.shape)}; expected (1, {entry.classes})"
+        )
+
+
 def _recipe(study: Study, name: str, pair: Pair) -> None:
     """The dense recipe is trial 0, so it must be a point of the tuning space."""
     if any(ARMS[arm].tuned for arm in study.profile.arms):
+        for key, value in config_of(pair.recipe).items():
+            low, high = _RANGES.get(key, (value, value))
+            if not low <= value <= high:
+                raise SafsError(
+                    f"{name}: recipe.{key}: {value}: outside of the tuning space, "
+                    f"expected {low} to {high}"
+                )
         try:
             space(pair.recipe, 0, schedule_for=pair.tune.schedule_for)
         except SafsError as error:

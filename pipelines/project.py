@@ -27,8 +27,10 @@ def lay_out(folder: Path) -> None:
     """Make a project in ``folder``, with a Git and a DVC repository around it if there is none.
 
     Raises:
-        SafsError: the folder is not empty, or git or DVC refuse.
+        SafsError: the folder is not empty, there is no git, or git or DVC refuse.
     """
+    if shutil.which("git") is None:
+        raise SafsError("there is no command git on this machine: DVC needs a Git repository")
     if folder.exists() and any(folder.iterdir()):
         raise SafsError(f"{folder}: not empty; a project begins in an empty folder")
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from pipelines import archiving, landscapes, racing
 from pipelines.config.study import Study
 from pipelines.engine import layout
 from safs.arms import everywhere
+from safs.errors import SafsError
 from safs.rows import Trace
 from safs.settings import PROTOCOL_VERSION, Protocol
 
@@ -82,9 +83,11 @@ def published(study: Study) -> Published:
     """A study as its records in the open have it.
 
     Raises:
-        SafsError: a file of them is damaged, or records contradict each other.
+        SafsError: a file of them is damaged or of another protocol, or records contradict each
+            other.
     """
     found = archiving.read(study)
+    _check_protocol(study, found)
     records = {record.key: record for each in found for record in each.records}
     return Published(
         study,
@@ -93,6 +96,18 @@ def published(study: Study) -> Published:
         [prediction for each in found for prediction in each.predictions],
         {name: published(reading) for name, reading in study.readings.items()},
     )
+
+
+def _check_protocol(study: Study, found: Iterable[Replicate]) -> None:
+    """Results of another protocol are never told as today's. Raises SafsError."""
+    today = _protocol(study)
+    for each in found:
+        for other in {record.protocol for record in each.records} - {today}:
+            place = archiving.path(study, each.pair, each.replicate)
+            raise SafsError(
+                f"{place}: protocol: version {other.version}, {other.preset!r}; expected "
+                f"version {today.version}, {today.preset!r}: run the profile again"
+            )
 
 
 def collection(study: Study) -> Collection:
@@ -149,7 +164,7 @@ def context(study: Study) -> Context:
     return Context(
         profile=profile.profile,
         title=profile.title,
-        protocol=ProtocolName(version=PROTOCOL_VERSION, preset=profile.protocol.preset),
+        protocol=_protocol(study),
         pairs={name: pair.about for name, pair in study.pairs.items()},
         ratios=tuple(sorted({cell.ratio for cell in profile.cells.values()})),
         replicates=profile.replicates,
@@ -162,6 +177,11 @@ def context(study: Study) -> Context:
         deviations=deviations(profile.protocol),
         parameters=study.model_dump(mode="json", exclude={"readings"}),
     )
+
+
+def _protocol(study: Study) -> ProtocolName:
+    """Today's version of the protocol, and the preset of a study."""
+    return ProtocolName(version=PROTOCOL_VERSION, preset=study.profile.protocol.preset)
 
 
 def deviations(protocol: Protocol) -> tuple[str, ...]:

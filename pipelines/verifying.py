@@ -50,6 +50,10 @@ def published(study: Study) -> Chains:
     version = found.protocol.version if found else _version(place)
     if found is None and version in (None, PROTOCOL_VERSION):
         missing = "not in the last commit: nothing is published"
+        if not environment.in_repository():
+            missing = (
+                "no git repository here, or no git: what is published is read from its commits"
+            )
         raise NothingToCompare(f"{archiving.folder(study)}: {missing}")
     if found is None or version != PROTOCOL_VERSION:
         said = f"published by protocol version {version}, which this version {PROTOCOL_VERSION}"

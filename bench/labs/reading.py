@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.archive import Replicate
 from bench.labs.cards import CardFile
 from bench.labs.schema import LabFile, seal
 from bench.record import Record
@@ -33,7 +34,10 @@ _BETWEEN = re.compile(r"[\s,:]*")
 
 
 def validate(path: Path) -> list[str]:
-    """Faults of a record, lab file or card file, one line each; of the last two with its number."""
+    """Faults of a record, a replicate's file of records, a lab file or a card file.
+
+    One line each, of the last two with its number.
+    """
     try:
         text = _text(path)
         values = plain(text, path)
@@ -41,6 +45,8 @@ def validate(path: Path) -> list[str]:
             _lab_file(text, values, str(path))
         elif isinstance(values, dict) and "card_file" in values:
             _card_file(text, values, str(path))
+        elif isinstance(values, dict) and "records_file" in values:
+            Replicate.parse(text, path)
         else:
             _few_keys(values, str(path))
             typed(Record, text, path)

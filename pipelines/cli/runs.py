@@ -293,10 +293,15 @@ def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -
 
 @click.command()
 def clean() -> None:
-    """Remove scratch/: checkpoints, journals and logs."""
+    """Empty scratch/ of checkpoints, journals and logs; not while a run goes on."""
+    from pipelines.dvc.alone import FILE, alone
     from pipelines.engine.layout import SCRATCH
 
     at_root()
-    if SCRATCH.is_dir():
-        shutil.rmtree(SCRATCH)
-        click.echo(f"removed {SCRATCH.resolve()}")
+    if not SCRATCH.is_dir():
+        return
+    with alone("safs-bench clean"):
+        for path in SCRATCH.iterdir():
+            if path != FILE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    click.echo(f"emptied {SCRATCH.resolve()}")

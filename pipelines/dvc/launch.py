@@ -61,7 +61,7 @@ def launch(study: Study, options: Options = Options()) -> int:
         os.environ["SAFS_WORKERS"] = str(options.workers)
     target = Path(study.profile.params_file).with_name("dvc.yaml")
     if not target.is_file():
-        raise SafsError(f"{target}: no such file; `make graph` copies dvc.yaml into every profile")
+        raise SafsError(f"{target}: no such file; expected a copy of another profile's dvc.yaml")
     environment.commit()  # refused here rather than recorded as unknown
     preflight(study)
     jobs = options.jobs or max(1, min(MOST_JOBS, compute.worker_count()))

@@ -43,12 +43,18 @@ def commit() -> str | None:
     Raises:
         SafsError: git refuses to say, in its own words: the folder may be another user's.
     """
-    if shutil.which("git") is None or not _git("rev-parse", "--is-inside-work-tree", of_none=""):
+    if not in_repository():
         return None
     head = _git("rev-parse", "--short=12", "--verify", "--quiet", "HEAD", of_none="")
     written = (":(top)", ":(top,exclude)results", ":(top,exclude,glob)**/dvc.lock")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *written)
     return f"{head}-dirty" if head and changed else head or None
+
+
+def in_repository() -> bool:
+    """Whether this folder lies in a git repository. Raises SafsError where git refuses to say."""
+    inside = shutil.which("git") and _git("rev-parse", "--is-inside-work-tree", of_none="")
+    return bool(inside)
 
 
 def committed(path: Path) -> str | None:

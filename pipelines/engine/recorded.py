@@ -51,6 +51,7 @@ def identity(study: Study, pair: str, replicate: int) -> str:
             data,
             sources.of(*CODE, entries=_entries(study, pair)),
             *landscape,
+            *([["backend", profile.backend]] if profile.backend != "auto" else []),
         ]
     )
 

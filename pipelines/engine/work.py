@@ -89,7 +89,7 @@ class Work:
         if error[0] is None:
             for path in self.out.iterdir():
                 if path.name not in self._named:
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def code(self, operators: Iterable[str] | None, recipe: Recipe) -> str:
         """Fingerprint of the code that a training of this pair runs; None is a dense one."""

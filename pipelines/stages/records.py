@@ -25,8 +25,8 @@ def run(study: Study) -> None:
                 if found is not None:
                     written.add(found.write(archiving.path(each, pair, replicate)))
             written.update(_landscapes(each, pair))
-    for path in archiving.folder(study).rglob("*.*"):
-        if path not in written:
+    for path in archiving.folder(study).rglob("*"):
+        if path.is_file() and path not in written:
             path.unlink()
 
 

@@ -391,6 +391,15 @@ def test_a_lab_file_is_known_by_its_keys_in_any_order(tmp_path):
     assert '"digest"' in path.read_text().splitlines()[number - 1]
 
 
+def test_a_published_file_of_records_is_checked_too(tmp_path):
+    path = tmp_path / "r0.json"
+    published = Path(__file__).parents[2] / "results/quick/records/lenet5_mnist5k/r0.json"
+    path.write_text(published.read_text())
+    assert validate(path) == []
+    path.write_text(published.read_text().replace('"vanilla"', '"srelu"', 1))
+    assert validate(path) == [f"{path}: its content does not fit its digest: damaged or edited"]
+
+
 def test_many_faults_are_cut_short():
     values = content()
     values["runs"][0]["record"] |= {f"x{n}": 1 for n in range(MAX_FAULTS + 5)}

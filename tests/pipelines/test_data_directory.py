@@ -13,6 +13,8 @@ import pytest
 from pipelines.cli import main as cli
 from pipelines.config.study import Study, load
 from pipelines.dvc.launch import preflight
+from pipelines.engine import compute
+from pipelines.engine.compute import Compute
 from pipelines.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
 from safs.datasets import DATASETS, base
@@ -112,19 +114,45 @@ def test_missing_test_images_are_found_before_anything_is_trained(data, monkeypa
         preflight(study)
 
 
-def with_section(name, **values):
+def with_section(section, values):
     """The default profile with one section of its pair changed."""
     study = load(Path("params.yaml"), ROOT)
     pair = study.pairs["lenet5_mnist5k"]
-    changed = getattr(pair, name).model_copy(update=values)
-    pairs = {"lenet5_mnist5k": pair.model_copy(update={name: changed})}
+    changed = getattr(pair, section).model_copy(update=values)
+    pairs = {"lenet5_mnist5k": pair.model_copy(update={section: changed})}
     return study.model_copy(update={"pairs": pairs})
+
+
+def test_a_queue_that_is_not_there_is_told_before_anything_starts(tmp_path, monkeypatch):
+    slurm = {
+        "kind": "slurm",
+        "workers": 2,
+        "slurm": {"queue": "q", "walltime": "01:00:00", "memory": "4GB"},
+    }
+    settings = Compute.model_validate(slurm)
+    monkeypatch.setattr(compute, "settings", lambda: settings)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SafsError, match="no command sbatch"):
+        preflight(load(Path("params.yaml"), ROOT))
+
+
+def test_a_labs_file_that_the_report_cannot_read_is_told_before_anything_starts(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "somewhere").mkdir()
+    (tmp_path / "somewhere/quick.json").write_text("{")
+    monkeypatch.setattr("pipelines.preflight.LABS", tmp_path)
+    with pytest.raises(SafsError, match=r"somewhere/quick\.json"):
+        preflight(load(Path("params.yaml"), ROOT))
 
 
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("recipe", {"lr": 5.0}, r"lenet5_mnist5k: recipe: .*outside of the tuning space"),
+        ("recipe", {"lr": 5.0}, r"lenet5_mnist5k: recipe\.lr: 5\.0: outside .* 0\.0001 to 0\.1"),
+        ("recipe", {"momentum": 0.01}, r"recipe\.momentum: 0\.01: outside .* 0\.1 to 0\.999"),
+        ("network", {"name": "vgg16"}, r"network 'vgg16' on images of 'mnist5k', \(1, 28, 28\): "),
+        ("network", {"name": "efficientnet_b0"}, r"network 'efficientnet_b0' on images of "),
         ("prune", {"spare": ("conv1", "con9")}, r"lenet5_mnist5k: prune\.spare: .*'con9'; did you"),
         ("prune", {"given": "masks/{replicate}.pt"}, r"prune\.given: no file masks/0\.pt"),
         ("prune", {"given": "params.yaml"}, r"prune\.given: params\.yaml: .*cannot be read"),
@@ -133,7 +161,7 @@ def with_section(name, **values):
 def test_what_a_stage_would_stumble_over_is_refused_before_anything_is_trained(
     section, values, message
 ):
-    wrong = with_section(section, **values)
+    wrong = with_section(section, values)
     with pytest.raises(SafsError, match=message):
         preflight(wrong)
     study = load(Path("params.yaml"), ROOT)

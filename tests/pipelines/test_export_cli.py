@@ -109,6 +109,8 @@ def test_what_cannot_be_exported_is_one_line(capsys):
     assert "safs-r0.json: no such file" in error_of("record.json", capsys)
     sealed.write(Path("mask.json"), {"ratio": 0.9})
     assert "neither a record nor the artefact" in error_of("mask.json", capsys)
+    many = ROOT / "results/quick/records/lenet5_mnist5k/r0.json"
+    assert "records of many runs, without weights" in error_of(many, capsys)
     Path("broken.json").write_text("{")
     assert "broken.json: not JSON" in error_of("broken.json", capsys)
 

@@ -78,6 +78,22 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_project_needs_git_and_leaves_nothing_half_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert cli.main(["init", str(tmp_path / "project")]) == 2
+    assert "no command git" in capsys.readouterr().err
+    assert not (tmp_path / "project").exists()
+
+
+def test_the_doctor_tells_a_folder_without_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (found,) = doctor._repository()
+    assert (found.state, found.seen) == ("missing", "none here, or no git")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    (found,) = doctor._repository()
+    assert (found.state, found.seen) == ("ok", "no commit yet")
+
+
 def test_the_doctor_names_everything_with_its_state(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert cli.main(["doctor", "--json"]) == 0

@@ -17,7 +17,7 @@ import yaml
 from pipelines.cli import main as cli
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc import side_by_side
-from pipelines.dvc.alone import alone
+from pipelines.dvc.alone import FILE, alone
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -240,6 +240,17 @@ def test_the_second_run_is_told_who_runs(holder):
     words = rf"process {holder.pid}, `safs-bench run first`, since \d\d:\d\d:\d\d; wait for it"
     with pytest.raises(SafsError, match=words), alone("safs-bench run second"):
         pass
+
+
+def test_nothing_is_cleaned_while_a_run_goes_on(holder, capsys):
+    Path("dvc.yaml").touch()
+    Path("pipelines").mkdir()
+    journal = Path("scratch/search/journal.json")
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    assert cli.main(["clean"]) == 2
+    assert "`safs-bench run first`" in capsys.readouterr().err
+    assert journal.exists() and FILE.exists()
 
 
 def test_what_a_killed_run_left_is_waited_for(holder):

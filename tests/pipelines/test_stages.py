@@ -349,6 +349,9 @@ def trainings(of: Study) -> int:
 
 def test_a_finished_run_is_held_to_what_the_last_commit_publishes(published, commit, capsys):
     code, said = verified(published, capsys)
+    assert code == 3 and "results/smoke/records: no git repository here, or no git" in said
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    code, said = verified(published, capsys)
     assert code == 3 and "results/smoke/records: not in the last commit: nothing" in said
     commit()
     path = Path(f"results/smoke/records/{PAIR}/r0.json")
@@ -426,7 +429,7 @@ def retrained(of: Study, capsys, *options: str) -> tuple[int, str, list[str]]:
 
 def test_a_sample_of_what_is_published_is_trained_once_more(published, commit, capsys, done):
     code, _, said = retrained(published, capsys)
-    assert code == 3 and "not in the last commit: nothing is published" in said[0]
+    assert code == 3 and "no git repository here" in said[0]
     commit()
     compared = published.profile.replicates * published.pairs[PAIR].search.evaluations
     assert len(list(sampled.trainings(published))) == trainings(published) + compared
@@ -509,6 +512,49 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
             shutil.move("records", "results/smoke/records")
     finally:
         shutil.move("elsewhere", "runs")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"replicate": 1}, r"r0\.json: holds replicate 1 of .*; expected replicate 0 of "),
+        ({"profile": "other"}, r"r0\.json: holds .* in profile 'other'; expected .* 'smoke'"),
+        ({"version": 2}, r"r0\.json: protocol: version 2, 'paper'; expected version 3, 'paper'"),
+        ({"preset": "as_released"}, r"r0\.json: protocol: .*'as_released'; expected .* 'paper'"),
+    ],
+)
+def test_records_that_are_not_this_studys_are_never_told_as_its_own(published, changed, words):
+    """Whole by their digest, and yet of another replicate, profile, version or preset."""
+    path = Path(f"results/smoke/records/{PAIR}/r0.json")
+    whole = path.read_text()
+    found = Replicate.read(path.with_name(f"r{changed.get('replicate', 0)}.json"))
+    said = found.records[0].protocol.model_copy(update=changed)
+    parts = {"profile": changed.get("profile", found.profile)}
+    own = parts | {"protocol": said, "digest": None}
+    runs = [record.model_copy(update=own) for record in found.records]
+    try:
+        found.model_copy(update={**parts, "records": runs}).write(path)
+        with pytest.raises(SafsError, match=words):
+            opened(published)
+    finally:
+        path.write_text(whole)
+
+
+def test_a_backend_that_was_asked_for_decides_a_replicate():
+    """So records of the kernels never stand for trainings that PyTorch was to do."""
+    of = study()
+    other = of.model_copy(update={"profile": of.profile.model_copy(update={"backend": "dense"})})
+    assert recorded.identity(of, PAIR, 0) != recorded.identity(other, PAIR, 0)
+
+
+def test_folders_that_no_stage_made_stop_none(published):
+    strays = Path("results/smoke/records/pair.v2"), Path(f"runs/smoke/prune/{PAIR}/{RATIO}/.strays")
+    for stray in strays:
+        stray.mkdir()
+        (stray / "notes.txt").touch()
+    records.run(published)
+    prune.run(published, PAIR, RATIO)
+    assert not any((stray / "notes.txt").exists() for stray in strays)
 
 
 def test_a_search_that_pairs_share_has_the_name_of_each_in_its_records(published):
