@@ -38,7 +38,7 @@ def retrain(profile: str, sample: int, seed: int | None, as_json: bool) -> int:
     The dense networks and masks that they start from are trained too, where they are not in runs/.
     Exit code 0 if all rows come out as published, 1 if one does not.
     """
-    from pipelines.retraining import drawn
+    from pipelines.landscape_sample import drawn
 
     study = study_of(profile)
     found = [each for table in published(study) for each in drawn(study, table, sample, seed)]

@@ -273,7 +273,7 @@ def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -
     """
     import secrets
 
-    from pipelines.sampled import retrain as again
+    from pipelines.retraining import retrain as again
     from pipelines.verifying import NothingToCompare
 
     study = study_of(profile)

@@ -10,7 +10,7 @@ import pytest
 from bench.landscape import load
 from bench.landscape.card import card
 from bench.landscape.table import times_of
-from pipelines import landscapes, retraining
+from pipelines import landscape_sample, landscapes
 from pipelines.config.study import load as load_study
 from safs.settings import PROTOCOL_VERSION
 
@@ -58,6 +58,6 @@ def test_rows_come_out_here_as_published(tmp_path, monkeypatch):
     shutil.copytree(ROOT / PLACE.parent, tmp_path / PLACE.parent)
     profile = STUDY.profile.model_copy(update={"replicates": 1})
     of = STUDY.model_copy(update={"profile": profile})
-    found = retraining.drawn(of, load(PLACE), 5, seed=None)
+    found = landscape_sample.drawn(of, load(PLACE), 5, seed=None)
     assert len(found) == 5
     assert all(each.same for each in found), [each.words for each in found]

@@ -11,7 +11,7 @@ import pytest
 
 from bench.landscape.space import Space
 from bench.landscape.table import load, times_of
-from pipelines import archiving, landscapes, racing, retraining
+from pipelines import archiving, landscape_sample, landscapes, racing
 from pipelines.cli import landscape as cli
 from pipelines.config.profile import LandscapeStudy, Studies
 from pipelines.config.study import Study
@@ -205,7 +205,7 @@ def test_rows_are_trained_once_more_by_command(done, monkeypatch, capsys):
     monkeypatch.setattr(cli, "study_of", lambda name: study("srs", "swish"))
     assert cli.retrain.callback("smoke", 5, 0, False) == 0
     assert "5 of 5 rows identical to the published table" in capsys.readouterr().out
-    found = retraining.drawn(study("srs", "swish"), load(PLACE), 3, seed=1)
+    found = landscape_sample.drawn(study("srs", "swish"), load(PLACE), 3, seed=1)
     assert all(each.same for each in found)
 
 
@@ -215,7 +215,7 @@ def test_another_start_is_refused(done):
     starts = {**table.meta.starts, "0": start}
     table.meta = table.meta.model_copy(update={"starts": starts})
     with pytest.raises(SafsError, match=r"replicate 0 does not start from .*: mask differs"):
-        retraining.drawn(study("srs", "swish"), table, 3, seed=1)
+        landscape_sample.drawn(study("srs", "swish"), table, 3, seed=1)
 
 
 @pytest.mark.parametrize(

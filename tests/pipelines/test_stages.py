@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from bench import finals
 from bench.archive import Replicate
 from bench.record import Protocol, Record
-from pipelines import archiving, checking, sampled
+from pipelines import archiving, checking, retraining
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
@@ -432,7 +432,7 @@ def test_a_sample_of_what_is_published_is_trained_once_more(published, commit, c
     assert code == 3 and "no git repository here" in said[0]
     commit()
     compared = published.profile.replicates * published.pairs[PAIR].search.evaluations
-    assert len(list(sampled.trainings(published))) == trainings(published) + compared
+    assert len(list(retraining.trainings(published))) == trainings(published) + compared
     reads = done.count
     shutil.move("runs", "elsewhere")
     try:
@@ -465,7 +465,7 @@ def test_a_training_that_was_not_as_published_is_told_by_its_first_link(publishe
     runs = published_otherwise(found, finals=["0" * 32])
     found.model_copy(update={"records": runs}).write(path)
     commit()
-    everything = len(list(sampled.trainings(published)))
+    everything = len(list(retraining.trainings(published)))
     code, said, errors = retrained(published, capsys, "--sample", str(everything))
     assert code == 1 and len(errors) == len(runs)
     assert f"smoke: {PAIR} 95%, replicate 1, final 0 of SAFS: differs" in errors
