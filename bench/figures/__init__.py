@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +63,15 @@ class Drawn:
 
 
 def draw_all(
-    collection: Collection, comparisons: Comparisons, traces: Traces, context: Context
+    collection: Collection,
+    comparisons: Comparisons,
+    traces: Traces,
+    context: Context,
+    plots: Sequence[Plot] = PLOTS,
 ) -> dict[str, Drawn]:
-    """Every figure that the profile has data for, by name; the others are left out."""
+    """Those of ``plots`` that the profile has data for, by name; the others are left out."""
     source = FigureSource(collection, comparisons, traces, context)
-    frames = ((plot, plot.data(source)) for plot in PLOTS)
+    frames = ((plot, plot.data(source)) for plot in plots)
     return {plot.name: _drawn(plot, frame, context) for plot, frame in frames if not frame.empty}
 
 

@@ -20,7 +20,17 @@ from synthetic_landscape import traces_with_landscape
 from bench import figures, stats
 from bench.collection import Collection, collect
 from bench.context import Context
-from bench.figures import PLOTS, Drawn, accuracy, forest, operators, search_trace, style
+from bench.figures import (
+    PLOTS,
+    Drawn,
+    accuracy,
+    algorithms,
+    compression,
+    forest,
+    operators,
+    search_trace,
+    style,
+)
 from bench.figures.forest import Row
 from bench.figures.plot import FigureSource, Plot
 from bench.tables.comparisons import compare
@@ -33,6 +43,12 @@ SWEPT = ("all_swish", "all_tanh")
 
 def draw(runs: Collection, traces: Traces, context: Context) -> dict[str, Drawn]:
     return figures.draw_all(runs, compare(runs, context), traces, context)
+
+
+def one(plot: Plot, runs: Collection, traces: Traces, context: Context) -> Drawn:
+    """A single figure."""
+    comparisons = compare(runs, context)
+    return figures.draw_all(runs, comparisons, traces, context, (plot,))[plot.name]
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +153,13 @@ def test_operators_say_what_was_tried_and_what_won_alone(runs: Collection) -> No
     tried = Counter(name for t in own for e in t.evaluations for name in e.chromosome)
     most = {OPERATORS[name].label for name, n in tried.items() if n == max(tried.values())}
     traces = synthetic.traces()
-    said = draw(runs, traces, synthetic.context(swept=SWEPT))["operators"].words
+    said = one(operators.PLOT, runs, traces, synthetic.context(swept=SWEPT)).words
     assert f"tried {' and '.join(sorted(most))} most often" in said
     assert f"in {100 * max(tried.values()) / tried.total():.1f}% of all" in said
     assert "was not searched" in said
     alone = tuple(synthetic.single_trace(r, best) for r, best in enumerate(("srs", "srs", "tanh")))
     traces = dataclasses.replace(traces, others=alone)
-    drawn = draw(runs, traces, synthetic.context(swept=SWEPT))["operators"]
+    drawn = one(operators.PLOT, runs, traces, synthetic.context(swept=SWEPT))
     assert "best single operator is most often SRS, in 2 of 3 replicates" in drawn.words
     rows = drawn.frame[(drawn.frame["ratio"] == 0.99) & (drawn.frame["operator"] == "tanh")]
     assert set(rows["best_single"]) == {1} and set(rows["singles"]) == {3}
@@ -217,7 +233,7 @@ def test_algorithms_of_ones_own_take_part_and_leave_the_others_as_they_are(
         for replicate in range(3)
     )
     more = dataclasses.replace(traces, search=(*traces.search, *added))
-    made = draw(runs, more, context)["algorithms"]
+    made = one(algorithms.PLOT, runs, more, context)
     shared = made.frame[~made.frame["algorithm"].isin(["somebodys_own", "evolution"])]
     pd.testing.assert_frame_equal(
         shared.reset_index(drop=True), drawn["algorithms"].frame.reset_index(drop=True)
@@ -245,7 +261,7 @@ def test_flow_has_every_definition(drawn: dict[str, Drawn]) -> None:
 def test_compression_has_the_paper_only_where_it_prints(runs: Collection) -> None:
     pairs = {PAIR: {"label": "V", "published": "vgg16_cifar10", "comparable": True}}
     context = synthetic.context(swept=SWEPT, pairs=pairs)
-    frame = draw(runs, Traces(), context)["compression"].frame
+    frame = one(compression.PLOT, runs, Traces(), context).frame
     printed = frame.dropna(subset=["paper_gain"])
     assert printed["arm"].tolist() == ["safs"] * 3
     assert printed["paper_gain"].tolist() == [1.65, 7.45, 8.88]
