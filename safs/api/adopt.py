@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ def take(model: nn.Module, example: Tensor, default: str | None = None) -> Adopt
             them. The copy then computes something else than the model.
 
     Raises:
-        SafsError: the model does not take the example or returns no logits, is random in
+        SafsError: the model does not take the example or returns no finite logits, is random in
             evaluation, has an activation that is not known or none at all, a layer that cannot be
             pruned, or computes something else with slots.
     """
@@ -161,26 +162,66 @@ def _outputs(model: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
     """What a copy of a module makes of the example in evaluation and training, drawing alike.
 
     Raises:
-        SafsError: it does not take the example, or returns no logits.
+        SafsError: it does not take the example, or returns no finite logits.
     """
     probe = copy.deepcopy(model)
-    return _output(probe.eval(), example), _output(probe.train(), example)
+    return logits(probe.eval(), example), logits(probe.train(), example)
 
 
-def _output(model: nn.Module, example: Tensor) -> Tensor:
-    whose, mode = type(model).__name__, "training" if model.training else "evaluation"
+def logits(model: nn.Module, example: Tensor) -> Tensor:
+    """What a module makes of the example in the mode that it is in.
+
+    Raises:
+        SafsError: it does not take the example, or returns no finite logits.
+    """
+    output, mode = passed(model, example), "training" if model.training else "evaluation"
+    returns = f"{type(model).__name__} returns"
+    wrong = _no_logits(output, len(example))
+    if wrong:
+        hint = "; build it without auxiliary outputs (aux_logits=False)" if model.training else ""
+        expected = f"logits [{len(example)}, classes]"
+        raise SafsError(f"{returns} {wrong} in {mode}, expected {expected}{hint}")
+    if not bool(output.isfinite().all()):
+        found = float(output[~output.isfinite()][0])
+        raise SafsError(f"{returns} {found} in {mode}, expected finite logits{_strange(model)}")
+    return output
+
+
+def passed(model: nn.Module, example: Tensor) -> Any:
+    """Whatever a module returns for the example; drawing alike, and its input stays.
+
+    Raises:
+        SafsError: it does not take the example.
+    """
     try:
         with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
             seed_generators(example.device, 0)
             output = model(example.clone())
     except Exception as error:
-        shape, reason = list(example.shape), " ".join(str(error).split()) or type(error).__name__
+        whose, shape = type(model).__name__, list(example.shape)
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise SafsError(f"{whose} does not take inputs of the shape {shape}: {reason}") from error
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        found = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
-        hint = "; build it without auxiliary outputs (aux_logits=False)" if model.training else ""
-        raise SafsError(f"{whose} returns {found} in {mode}, expected logits [N, classes]{hint}")
-    return output.detach()
+    return output.detach() if isinstance(output, Tensor) else output
+
+
+def _no_logits(output: Any, count: int) -> str:
+    """What an output is instead of logits of ``count`` inputs; empty if it is no other."""
+    if not isinstance(output, Tensor):
+        return f"a {type(output).__name__}"
+    if output.layout != torch.strided or not output.is_floating_point():
+        return f"{output.layout} {output.dtype}"
+    if output.dim() != 2 or len(output) != count or output.shape[1] == 0:
+        return str(list(output.shape))
+    return ""
+
+
+def _strange(model: nn.Module) -> str:
+    """The end of an error line: the first parameter or buffer that is not finite, if one is."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        wrong = value.detach()[~value.isfinite()]
+        if wrong.numel():
+            return f"; {name} holds {wrong[0].item()}"
+    return ""
 
 
 def _check_seen(plain: nn.Module, seen: Watch) -> None:

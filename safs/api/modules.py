@@ -98,3 +98,6 @@ def _problems(model: nn.Module) -> Iterator[str]:
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32:
             yield f"{name} is {parameter.dtype}, expected torch.float32"
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.is_meta:
+            yield f"{name} is on the device meta, expected values (load_state_dict(assign=True))"

@@ -40,6 +40,14 @@ def tune(model, **changes):
     return safs.search_and_tune(model, **(asked | {"budget": LEAST, "recipe": RECIPE} | changes))
 
 
+def holding(name, value):
+    """A model with batch norm, one number of which is ``value``."""
+    model = plain()
+    model.insert(1, nn.BatchNorm2d(8))
+    model.state_dict()[name].view(-1)[0] = value
+    return model
+
+
 class Net(nn.Module):
     """A convolution, what a test is about, and a linear layer."""
 
@@ -354,6 +362,16 @@ def test_wrappers_are_taken_off(wrap):
         (lambda: plain(last=nn.LazyLinear(3)), "has lazy layers"),
         (lambda: torch.jit.script(nn.Identity()), "give the original module"),
         (lambda: {"state": 1}, "got a dict, expected a torch.nn.Module"),
+        (lambda: holding("5.weight", np.nan), "returns nan in evaluation.*; 5.weight holds nan"),
+        (lambda: holding("5.bias", np.inf), "returns inf in evaluation.*; 5.bias holds inf"),
+        (lambda: holding("1.running_mean", np.nan), "1.running_mean holds nan"),
+        (lambda: Net(lambda net, x: pooled(net, x) / 0), "returns -?inf in .* finite logits$"),
+        (lambda: plain().to("meta"), "0.weight is on the device meta"),
+        (lambda: plain(last=nn.Linear(8, 3, device="meta")), "4.weight is on the device meta"),
+        (lambda: Net(lambda net, x: pooled(net, x)[:1]), r"returns \[1, 3\].* \[2, classes\]"),
+        (lambda: Net(lambda net, x: pooled(net, x)[:, :0]), r"returns \[2, 0\] in evaluation"),
+        (lambda: Net(lambda net, x: pooled(net, x).long()), "returns torch.strided torch.int64"),
+        (lambda: Net(lambda net, x: pooled(net, x).to_sparse()), "returns torch.sparse_coo"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
