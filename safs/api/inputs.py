@@ -18,6 +18,11 @@ from safs.training.data import Fold, Images
 Data = tuple[Any, Any] | Iterable[tuple[Any, Any]]
 """``(x, y)`` as tensors or arrays, or batches of such pairs (a ``DataLoader``), or single ones."""
 
+_INTEGERS = {
+    torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Inputs(Images):
@@ -41,21 +46,17 @@ def gather(data: Data, name: str, device: torch.device) -> Inputs:
         device: where the network is.
 
     Raises:
-        SafsError: not floats ``[N, ...]`` with integer classes ``[N]``, or no data at all.
+        SafsError: a batch is not of finite floats ``[N, ...]`` with integer classes ``[N]``, or
+            there is no data at all.
     """
     x, y = _pair(data, name)
-    if not (x.is_floating_point() and x.dim() >= 2):
-        found = f"{x.dtype} {list(x.shape)}"
-        raise SafsError(f"{name}: inputs are {found}, expected floats [N, ...], normalised")
-    if y.is_floating_point() or y.dtype == torch.bool or y.shape != x.shape[:1]:
-        found = f"{y.dtype} {list(y.shape)}"
-        raise SafsError(f"{name}: labels are {found}, expected integer classes [{len(x)}]")
     if len(x) == 0:
         raise SafsError(f"{name}: no data")
+    x = x.to(torch.float32)
     if not bool(x.isfinite().all()):
-        raise SafsError(f"{name}: an input is not finite")
+        raise SafsError(f"{name}: an input is not finite in float32")
     none = torch.zeros(0, device=device)
-    return Inputs(x.to(device, torch.float32), y.to(device, torch.int64), mean=none, std=none)
+    return Inputs(x.to(device), y.to(device, torch.int64), mean=none, std=none)
 
 
 def fold(train: Data, validation: Data, augmentation: Augmentation, device: torch.device) -> Fold:
@@ -106,10 +107,21 @@ def _pair(data: Data, name: str) -> tuple[Tensor, Tensor]:
         reason = " ".join(str(error).split())
         expected = "expected (x, y), or batches of inputs and labels"
         raise SafsError(f"{name}: {expected}; {reason}") from error
+    for x, y in pairs:
+        _check_pair(x, y, name)
     shapes = sorted({tuple(x.shape[1:]) for x, _ in pairs})
     if len(shapes) > 1:
         raise SafsError(f"{name}: inputs of several shapes, {shapes[0]} and {shapes[1]}")
     return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def _check_pair(x: Tensor, y: Tensor, name: str) -> None:
+    if not (x.is_floating_point() and x.dim() >= 2):
+        found = f"{x.dtype} {list(x.shape)}"
+        raise SafsError(f"{name}: inputs are {found}, expected floats [N, ...], normalised")
+    if y.dtype not in _INTEGERS or y.shape != x.shape[:1]:
+        found = f"{y.dtype} {list(y.shape)}"
+        raise SafsError(f"{name}: labels are {found}, expected integer classes [{len(x)}]")
 
 
 def _read(data: Data, name: str) -> Iterable[Any]:
@@ -123,9 +135,16 @@ def _read(data: Data, name: str) -> Iterable[Any]:
 
 
 def _tensor(value: Any) -> Tensor:
+    """A dense tensor. Raises TypeError for any other, one line for torch's hundred."""
     if isinstance(value, np.ndarray):
+        if np.ma.is_masked(value):
+            raise TypeError("got a masked array, expected no value to be missing")
         value = np.require(value, requirements=["C", "W"])  # torch takes no negative strides
-    return torch.as_tensor(value).detach()
+    tensor = torch.as_tensor(value).detach()
+    if tensor.is_nested or tensor.is_meta or tensor.layout != torch.strided:
+        kind = "nested" if tensor.is_nested else tensor.device if tensor.is_meta else tensor.layout
+        raise TypeError(f"got a {kind} tensor, expected dense ones with values")
+    return tensor
 
 
 def _batch(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,16 @@ def images(count=24, shape=(3, 6, 6), seed=0):
     return torch.randn(count, *shape, generator=rng), torch.arange(count) % 3
 
 
+def quantised(values):
+    return torch.quantize_per_tensor(values.float(), 1.0, 0, torch.qint8)
+
+
+def shifted():
+    """Two batches that have as many inputs as labels only together."""
+    x, y = images()
+    return [(x[:12], y[:11]), (x[12:], y[11:])]
+
+
 def plain(**layers):
     torch.manual_seed(0)
     first = layers.get("first", nn.Conv2d(3, 8, 3))
@@ -101,6 +111,19 @@ def test_a_data_set_of_single_images_and_arrays_with_negative_strides_are_read()
         ({"train": [images(), images(shape=(3, 7, 7))]}, "train: inputs of several shapes"),
         ({"train": [(*images(), 1)]}, r"train: expected \(x, y\)"),
         ({"train": 3}, "train: got a int"),
+        ({"train": (images()[0].to_sparse(), images()[1])}, "train: .* a torch.sparse_coo tensor"),
+        ({"train": (images()[0], images()[1].to_sparse())}, "train: .* a torch.sparse_coo tensor"),
+        ({"train": (images()[0].to_mkldnn(), images()[1])}, "train: .* a torch._mkldnn tensor"),
+        ({"train": (torch.nested.nested_tensor([*images()[0]]), images()[1])}, "a nested tensor"),
+        ({"train": (images()[0].to("meta"), images()[1])}, "train: .* a meta tensor"),
+        ({"validation": (images()[0], images()[1].to("meta"))}, "validation: .* a meta tensor"),
+        ({"train": (images()[0].cfloat(), images()[1])}, "inputs are torch.complex64"),
+        ({"train": (images()[0], images()[1].cfloat())}, "labels are torch.complex64"),
+        ({"train": (images()[0], quantised(images()[1]))}, "labels are torch.qint8"),
+        ({"train": (images()[0].double() * 1e300, images()[1])}, "input is not finite in float32"),
+        ({"train": (np.ma.masked_less(images()[0].numpy(), 0), images()[1])}, "a masked array"),
+        ({"train": shifted()}, r"labels are torch.int64 \[11\], expected integer classes \[12\]"),
+        ({"train": [images(), (images()[0], images()[1][:, None])]}, r"int64 \[24, 1\]"),
         ({"ratio": {"0": 0.5}}, r"pruning ratio \{'0': 0.5\}: expected a number"),
         ({"ratio": torch.tensor(0.5)}, "pruning ratio tensor"),
         ({"ratio": True}, "pruning ratio True"),
