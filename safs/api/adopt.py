@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from safs import slots
 from safs.api.activations import own_operators
@@ -175,16 +175,16 @@ def logits(model: nn.Module, example: Tensor) -> Tensor:
         SafsError: it does not take the example, or returns no finite logits.
     """
     output, mode = passed(model, example), "training" if model.training else "evaluation"
-    returns = f"{type(model).__name__} returns"
-    wrong = _no_logits(output, len(example))
+    returns, wrong = f"{_whose(model)} returns", _no_logits(output, len(example))
     if wrong:
-        hint = "; build it without auxiliary outputs (aux_logits=False)" if model.training else ""
+        several = model.training and not isinstance(output, Tensor)
+        hint = "; build it without auxiliary outputs (aux_logits=False)" if several else ""
         expected = f"logits [{len(example)}, classes]"
         raise SafsError(f"{returns} {wrong} in {mode}, expected {expected}{hint}")
     if not bool(output.isfinite().all()):
-        found = float(output[~output.isfinite()][0])
+        found = output[~output.isfinite()][0].item()
         raise SafsError(f"{returns} {found} in {mode}, expected finite logits{_strange(model)}")
-    return output
+    return output.detach()
 
 
 def passed(model: nn.Module, example: Tensor) -> Any:
@@ -196,20 +196,25 @@ def passed(model: nn.Module, example: Tensor) -> Any:
     try:
         with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
             seed_generators(example.device, 0)
-            output = model(example.clone())
+            return model(example.clone())
     except Exception as error:
-        whose, shape = type(model).__name__, list(example.shape)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SafsError(f"{whose} does not take inputs of the shape {shape}: {reason}") from error
-    return output.detach() if isinstance(output, Tensor) else output
+        shape, reason = list(example.shape), " ".join(str(error).split()) or type(error).__name__
+        what = f"{_whose(model)} does not take inputs of the shape {shape}"
+        raise SafsError(f"{what}: {reason}") from error
+
+
+def _whose(model: nn.Module) -> str:
+    return "the model" if isinstance(model, fx.GraphModule) else type(model).__name__
 
 
 def _no_logits(output: Any, count: int) -> str:
     """What an output is instead of logits of ``count`` inputs; empty if it is no other."""
     if not isinstance(output, Tensor):
         return f"a {type(output).__name__}"
-    if output.layout != torch.strided or not output.is_floating_point():
-        return f"{output.layout} {output.dtype}"
+    if output.layout != torch.strided:
+        return str(output.layout)
+    if not output.is_floating_point():
+        return str(output.dtype)
     if output.dim() != 2 or len(output) != count or output.shape[1] == 0:
         return str(list(output.shape))
     return ""

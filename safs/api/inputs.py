@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from safs.api.adopt import logits, passed
 from safs.datasets.base import Augmentation
 from safs.errors import SafsError
 from safs.training.data import Fold, Images
@@ -79,19 +81,30 @@ def checked(fold: Fold, network: nn.Module, batch_size: int) -> Fold:
     Raises:
         SafsError: they do not.
     """
-    training_mode = network.training
-    with torch.no_grad():
-        classes = network.eval()(fold.train.normalised(slice(0, 2))).shape[1]
-    network.train(training_mode)
+    probe, two = copy.deepcopy(network), fold.train.normalised(slice(0, 2))
+    classes = passed(probe.eval(), two).shape[1]
+    if not passed(probe.train(), two).requires_grad:
+        why = "its forward detaches them, or has layers that do not train (quantised ones)"
+        raise SafsError(f"the model returns logits without a gradient: {why}")
+    _check_alone(probe, fold.train, batch_size)
     labels = torch.cat([fold.train.labels, fold.validation.labels])
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise SafsError(f"labels run from {low} to {high}, the module has {classes} outputs")
-    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    if norms and len(fold.train) % batch_size == 1:
-        left = f"batches of {batch_size} leave one input over, which batch norm cannot train on"
-        raise SafsError(f"{left}; choose another batch_size")
     return replace(fold, classes=classes)
+
+
+def _check_alone(probe: nn.Module, train: Images, batch_size: int) -> None:
+    """A single input must pass: its operations are counted, and a batch may consist of it."""
+    one, count = train.normalised(slice(0, 1)), len(train)
+    passed(probe.eval(), one)
+    if batch_size != 1 and count % batch_size != 1:
+        return
+    try:
+        logits(probe.train(), one)
+    except SafsError as error:
+        left = f"batches of {batch_size} leave one of {count} inputs alone"
+        raise SafsError(f"{left}; {error}; choose another batch_size") from error
 
 
 def _pair(data: Data, name: str) -> tuple[Tensor, Tensor]:

@@ -224,7 +224,7 @@ def test_every_public_settings_class_is_a_spec():
 
 def test_a_batch_of_one_before_batch_norm_is_refused_early():
     model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
-    with pytest.raises(SafsError, match="leave one input over"):
+    with pytest.raises(SafsError, match="batches of 128 leave one of 129 inputs alone"):
         tune(model, train=data(129, (5,), 2), validation=data(20, (5,), 2))
 
 

@@ -27,8 +27,8 @@ def images(count=24, shape=(3, 6, 6), seed=0):
     return torch.randn(count, *shape, generator=rng), torch.arange(count) % 3
 
 
-def quantised(values):
-    return torch.quantize_per_tensor(values.float(), 1.0, 0, torch.qint8)
+def nested(x):
+    return torch.nested.nested_tensor([*x], layout=torch.jagged)
 
 
 def shifted():
@@ -114,12 +114,11 @@ def test_a_data_set_of_single_images_and_arrays_with_negative_strides_are_read()
         ({"train": (images()[0].to_sparse(), images()[1])}, "train: .* a torch.sparse_coo tensor"),
         ({"train": (images()[0], images()[1].to_sparse())}, "train: .* a torch.sparse_coo tensor"),
         ({"train": (images()[0].to_mkldnn(), images()[1])}, "train: .* a torch._mkldnn tensor"),
-        ({"train": (torch.nested.nested_tensor([*images()[0]]), images()[1])}, "a nested tensor"),
+        ({"train": (nested(images()[0]), images()[1])}, "train: .* a nested tensor"),
         ({"train": (images()[0].to("meta"), images()[1])}, "train: .* a meta tensor"),
         ({"validation": (images()[0], images()[1].to("meta"))}, "validation: .* a meta tensor"),
         ({"train": (images()[0].cfloat(), images()[1])}, "inputs are torch.complex64"),
         ({"train": (images()[0], images()[1].cfloat())}, "labels are torch.complex64"),
-        ({"train": (images()[0], quantised(images()[1]))}, "labels are torch.qint8"),
         ({"train": (images()[0].double() * 1e300, images()[1])}, "input is not finite in float32"),
         ({"train": (np.ma.masked_less(images()[0].numpy(), 0), images()[1])}, "a masked array"),
         ({"train": shifted()}, r"labels are torch.int64 \[11\], expected integer classes \[12\]"),
@@ -393,8 +392,11 @@ def test_wrappers_are_taken_off(wrap):
         (lambda: plain(last=nn.Linear(8, 3, device="meta")), "4.weight is on the device meta"),
         (lambda: Net(lambda net, x: pooled(net, x)[:1]), r"returns \[1, 3\].* \[2, classes\]"),
         (lambda: Net(lambda net, x: pooled(net, x)[:, :0]), r"returns \[2, 0\] in evaluation"),
-        (lambda: Net(lambda net, x: pooled(net, x).long()), "returns torch.strided torch.int64"),
+        (lambda: Net(lambda net, x: pooled(net, x).long()), "returns torch.int64 in evaluation"),
         (lambda: Net(lambda net, x: pooled(net, x).to_sparse()), "returns torch.sparse_coo"),
+        (lambda: Net(lambda net, x: pooled(net, x).detach()), "logits without a gradient"),
+        (lambda: nn.Sequential(*plain()[:4], nn.GroupNorm(8, 8), nn.Linear(8, 3)),
+         r"take inputs of the shape \[1, 3, 6, 6\]"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")
@@ -403,6 +405,44 @@ def test_models_that_cannot_be_taken_end_in_one_line(make, message):
     with pytest.raises(SafsError, match=message) as caught:
         tune(model)
     assert "\n" not in str(caught.value)
+
+
+def torn(net, x):
+    """One input loses its dimension."""
+    return net.head(functional.relu(net.conv(x)).mean((2, 3)).squeeze())
+
+
+def frozen(value):
+    return nn.Parameter(torch.full((8,), value), requires_grad=False)
+
+
+def normed(net, x):
+    x = functional.relu(net.conv(x)).mean((2, 3))
+    return net.head(functional.batch_norm(x, net.mean, net.var, training=net.training))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(25, 12), (24, 1)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(*plain()[:4], nn.BatchNorm1d(8), nn.Linear(8, 3)),
+        lambda: nn.Sequential(*plain()[:3], nn.BatchNorm2d(8), *plain()[3:]),
+        lambda: Net(torn),
+        lambda: Net(normed, mean=frozen(0.0), var=frozen(1.0)),
+    ],
+    ids=["of vectors", "of maps of one value", "squeezed", "function"],
+)
+def test_a_batch_of_one_that_the_model_cannot_train_on_is_refused(make, count, batch_size):
+    recipe = safs.Recipe(lr=0.05, momentum=0.9, batch_size=batch_size)
+    with pytest.raises(SafsError, match=f"batches of {batch_size} leave one of {count} inputs"):
+        tune(make(), train=images(count), recipe=recipe)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(25, 12), (4, 1)])
+def test_batch_norm_over_maps_trains_on_one_image(count, batch_size):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), *plain()[1:])
+    recipe = safs.Recipe(lr=0.05, momentum=0.9, batch_size=batch_size)
+    assert tune(model, train=images(count), recipe=recipe).report["data"]["train"] == count
 
 
 def test_images_of_another_axis_order_are_named_by_their_shape():
