@@ -103,6 +103,10 @@ class Unfit(SafsError):
     """Why a network with slots cannot stand for the module."""
 
 
+_TAKEN = {"slots", "mode", *dir(fx.GraphModule(nn.Module(), fx.Graph()))} - {*dir(nn.Module())}
+"""Names of a graph with slots that no submodule or tensor of its own may have."""
+
+
 # -- with slots --
 
 
@@ -113,21 +117,38 @@ def _traced(plain: nn.Module, example: Tensor, seen: Watch) -> tuple[nn.Module, 
     whole = {name for name in names if not any(c.startswith(f"{name}.") for c in calling)}
     try:
         network = slots.trace(copy.deepcopy(plain).eval(), whole)
+        _check_free(network, plain)
         slots.follow_mode(network, slots.trace(copy.deepcopy(plain).train(), whole).graph)
         return network, slots.find(network, example.clone())
     except Exception as error:
-        raise Unfit(str(error).partition("\n")[0]) from error
+        own = (*plain._modules, *plain._parameters, *plain._buffers)
+        taken = (_renaming(plain, name) for name in own if name in _TAKEN)
+        raise Unfit(next(taken, str(error).partition("\n")[0])) from error
 
 
 def _replaced(plain: nn.Module, example: Tensor, reason: Unfit) -> tuple[nn.Module, Found]:
     """The module whose activation modules are sites; if there are none, ``reason`` holds."""
     network = copy.deepcopy(plain)
+    _check_free(network, plain)
     found = slots.find_modules(network, example.clone())
     if not found.sites:
         raise SafsError(
             f"{reason}; without a graph only modules become slots (nn.ReLU), {_told(found.left)}"
         )
     return network, found
+
+
+def _check_free(network: nn.Module, plain: nn.Module) -> None:
+    """Nothing of the module's own may be where its slots go, or the notes on its weights."""
+    if hasattr(network, "slots"):
+        raise SafsError(_renaming(plain, "slots"))
+    if not isinstance(getattr(network, "meta", {}), Mapping):
+        raise SafsError(_renaming(plain, "meta"))
+
+
+def _renaming(plain: nn.Module, name: str) -> str:
+    whose = f"{type(plain).__name__}.{name}"
+    return f"{whose}: a network with slots has something of that name itself; rename it"
 
 
 def _fill(

@@ -367,6 +367,36 @@ def test_constants_and_optional_arguments_keep_their_values():
     assert torch.allclose(adopt.adopt(model, x)(x), model(x), atol=1e-6)
 
 
+def modal(net, x):
+    """Asks for the mode as functions do, and uses a part of its own."""
+    x = functional.dropout(functional.relu(net.conv(x)), training=net.training)
+    return net.head(net.get_submodule(net.part)(x).mean((2, 3)))
+
+
+def branching(net, x):
+    x = net.act(net.conv(x)) if float(x.abs().sum()) > 0 else net.conv(x)
+    return net.head((getattr(net, net.part) * x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("forward", "name", "part"),
+    [
+        *((modal, name, nn.BatchNorm2d(8)) for name in ("slots", "mode", "meta", "graph", "code")),
+        *((branching, name, nn.Parameter(torch.ones(1))) for name in ("slots", "meta")),
+        *((branching, name, 2.0) for name in ("slots", "meta")),
+    ],
+)
+def test_a_part_whose_name_the_network_with_slots_needs_is_to_be_renamed(forward, name, part):
+    own = {name: part, "act": nn.SiLU()} if forward is branching else {name: part}
+    with pytest.raises(SafsError, match=rf"^Net\.{name}: .* rename it"):
+        tune(Net(forward, part=name, **own))
+
+
+@pytest.mark.parametrize(("forward", "name"), [(pooled, "slots"), (branching, "mode")])
+def test_such_a_name_is_free_where_nothing_is_in_the_way(forward, name):
+    assert tune(Net(forward, act=nn.SiLU(), part=name, **{name: 2.0})).report["default"]
+
+
 @pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
 def test_wrappers_are_taken_off(wrap):
     assert isinstance(adopt.adopt(wrap(plain()), images()[0]), torch.fx.GraphModule)
