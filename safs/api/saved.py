@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from safs import checked, sealed
 from safs.api.export import WEIGHTS, save_state
 from safs.api.report import Report
 from safs.errors import SafsError
+from safs.rows import Row
 
 REPORT = "report.json"
+
+
+class SavedSlot(Row):
+    """What is needed of a slot to fill it again; the rest is in the weights."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    operator: str
 
 
 class Saved(Report):
     """A report in its file: with the digest of the weights' file, and of its own content."""
 
+    slots: Annotated[list[SavedSlot], Field(min_length=1)]  # type: ignore[assignment]
     weights: str
     digest: str
 
@@ -60,6 +73,7 @@ def read_weights(place: Path, report: Saved) -> dict[str, Tensor]:
     Raises:
         SafsError: it is missing or damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     file = place / WEIGHTS
@@ -69,7 +83,10 @@ def read_weights(place: Path, report: Saved) -> dict[str, Tensor]:
         raise _unread(file, error) from None
     if not whole:
         raise SafsError(f"{file}: damaged or edited: not the weights that were saved")
-    return load_file(file)
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise SafsError(f"{file}: not safetensors: {error}") from None
 
 
 def _unread(file: Path, error: OSError) -> SafsError:

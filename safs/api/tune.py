@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from safs import masks, seeds, slots
 from safs.api import adopt, saved
@@ -29,7 +30,7 @@ from safs.api.report import Budget, Report
 from safs.api.study import Settings, TwoStages
 from safs.backends.device import repeatable, seed_generators
 from safs.datasets.base import Augmentation
-from safs.errors import SafsError, UnknownName
+from safs.errors import SafsError, UnknownName, shown
 from safs.masks import Mask
 from safs.operators import OPERATORS
 from safs.pruning import given as given_masks
@@ -68,7 +69,7 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``report.json``; :func:`load` reads them."""
-        return saved.write(Path(folder), self.module, self.report)
+        return saved.write(_path(folder), self.module, self.report)
 
 
 def search_and_tune(
@@ -136,6 +137,7 @@ def search_and_tune(
     _check_types(budget=(budget, Budget), recipe=(recipe, Recipe), seed=(seed, int),
                  augmentation=(augmentation, Augmentation))  # fmt: skip
     _check_names(method, scope, operators, algorithm, default, backend)
+    _check_mask(mask, method, ratio)
     if seed < 0:
         raise SafsError(f"seed: got {seed}, expected a number of at least 0")
     if ratio is not None:
@@ -170,13 +172,13 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
     Raises:
         SafsError: a file is missing, damaged or of another version, or belongs to another module.
     """
-    place = Path(folder)
+    place = _path(folder)
     report = saved.read_report(place)
     state = saved.read_weights(place, report)
     device = _device(model)
     with _own_settings(device):
         seed_generators(device, 0)
-        example = torch.randn(2, *report.data.shape, device=device)
+        example = _example(report.data.shape, device, folder)
         network = adopt.adopt(model, example, default=report.slots[0]["operator"])
         names = [slot["name"] for slot in report.slots]
         if list(slots.slots(network)) != names:
@@ -190,6 +192,21 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
             reason = " ".join(str(error).split())
             raise SafsError(f"{folder}: the weights are of another module: {reason}") from error
     return network.eval()
+
+
+def _path(folder: str | Path) -> Path:
+    if not isinstance(folder, str | PathLike):
+        raise SafsError(f"folder: got {shown(folder)}, expected a path")
+    return Path(folder)
+
+
+def _example(shape: Sequence[int], device: torch.device, folder: str | Path) -> Tensor:
+    try:
+        return torch.randn(2, *shape, device=device)
+    except (RuntimeError, TypeError):  # negative, or more than there is memory for
+        raise SafsError(
+            f"{folder}: saved for inputs of the shape {shape}, which no tensor has"
+        ) from None
 
 
 def _mask(
@@ -261,7 +278,8 @@ def _check_names(
     default: str | None,
     backend: str,
 ) -> None:
-    if isinstance(operators, str) or not operators:
+    listed = isinstance(operators, Collection) and not isinstance(operators, str)
+    if not listed or len(operators) == 0:
         raise SafsError(f"operators: got {operators!r}, expected names of operators")
     named: list[tuple[str, object, Iterable[str]]] = [
         ("pruning method", method, PRUNERS),
@@ -275,6 +293,23 @@ def _check_names(
     for kind, name, known in named:
         if name not in tuple(known):
             raise UnknownName(kind, name, known)
+
+
+def _check_mask(mask: object, method: str, ratio: float | None) -> None:
+    """What :func:`safs.pruning.given.read` takes for granted; and that there is a mask if asked."""
+    expected = "expected tensors by layer name, a module or a file"
+    if mask is None:
+        if method == "given" and ratio is not None:
+            raise SafsError(f"mask: method 'given' needs one, {expected}")
+        return
+    if not isinstance(mask, Mapping | nn.Module | str | PathLike):
+        raise SafsError(f"mask: got {shown(mask)}, {expected}")
+    tensors = mask.state_dict() if isinstance(mask, nn.Module) else mask
+    for name, tensor in tensors.items() if isinstance(tensors, Mapping) else ():
+        if not isinstance(name, str):
+            raise SafsError(f"mask: got {shown(name)} as the name of a layer, {expected}")
+        if isinstance(tensor, Tensor) and tensor.is_meta:
+            raise SafsError(f"mask: {name} is on the device meta, expected values")
 
 
 def _device(model: nn.Module) -> torch.device:

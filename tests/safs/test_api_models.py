@@ -13,7 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
 
 import safs
-from safs import slots
+from safs import sealed, slots
 from safs.api import adopt
 from safs.errors import SafsError
 
@@ -138,6 +138,14 @@ def test_a_data_set_of_single_images_and_arrays_with_negative_strides_are_read()
             {"mask": {"0": torch.full((8, 3, 3, 3), np.nan)}},
             "given mask: 0 holds nan; expected 0",
         ),
+        ({"mask": [1]}, r"mask: got \[1\], expected tensors by layer name, a module or a file"),
+        ({"mask": torch.ones(3)}, r"mask: got tensor\(.*, expected tensors by layer name"),
+        ({"mask": {0: torch.ones(8, 3, 3, 3)}}, "mask: got 0 as the name of a layer"),
+        ({"mask": {"0": torch.ones(8, 3, 3, 3, device="meta")}}, "mask: 0 is on the device meta"),
+        ({"mask": plain().to("meta")}, "mask: 0.weight is on the device meta"),
+        ({"method": "given"}, "mask: method 'given' needs one, expected tensors by layer name"),
+        ({"operators": 3}, "operators: got 3, expected names"),
+        ({"operators": (name for name in ("relu", "elu"))}, "operators: got .*, expected names"),
         ({"mask": {"0": torch.zeros(8, 3, 3, 3), "4": torch.zeros(3, 8)}}, "no weight survives"),
     ],
 )
@@ -494,6 +502,11 @@ def test_torchvisions_networks_with_stochastic_depth():
 # -- saved results --
 
 
+@pytest.fixture(scope="module")
+def saved():
+    return tune(plain())
+
+
 def test_damaged_and_older_files_are_named(tmp_path):
     result = tune(plain())
     report, weights = tmp_path / "report.json", tmp_path / "model.safetensors"
@@ -521,3 +534,37 @@ def test_damaged_and_older_files_are_named(tmp_path):
     assert not safs.load(tmp_path, plain()).training
     with pytest.raises(SafsError, match=r"report\.json: cannot be written"):
         result.save(report)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slots": []}, r"report\.json: slots: got \[\]; expected at least 1"),
+        ({"slots": [{"name": "_1"}]}, r"report\.json: missing key 'slots\.0\.operator'"),
+        ({"slots": [{"name": 1, "operator": "relu"}]}, r"slots\.0\.name: got 1"),
+        ({"slots": [{"name": "_1", "operator": "rleu"}]}, "unknown operator 'rleu'; did you mean"),
+        ({"data": {"shape": [-3]}}, r"inputs of the shape \[-3\], which no tensor has"),
+        ({"data": {"shape": [10**30]}}, r"inputs of the shape \[10+\], which no tensor has"),
+        ({"weights": b"none"}, r"model\.safetensors: not safetensors"),
+    ],
+)
+def test_what_was_edited_and_sealed_again_ends_in_one_line(saved, tmp_path, change, message):
+    saved.save(tmp_path)
+    report, weights = tmp_path / "report.json", tmp_path / "model.safetensors"
+    content = json.loads(report.read_text())
+    if "weights" in change:
+        weights.write_bytes(change["weights"])
+        change = {"weights": sealed.file_digest(weights)}
+    if "data" in change:
+        change = {"data": content["data"] | change["data"]}
+    sealed.write(report, content | change)
+    with pytest.raises(SafsError, match=message) as caught:
+        safs.load(tmp_path, plain())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", [None, 3])
+def test_a_folder_is_a_path(saved, folder):
+    for use in (saved.save, lambda place: safs.load(place, plain())):
+        with pytest.raises(SafsError, match=r"folder: got .*, expected a path"):
+            use(folder)
