@@ -200,8 +200,7 @@ def logits(model: nn.Module, example: Tensor) -> Tensor:
     if wrong:
         several = model.training and not isinstance(output, Tensor)
         hint = "; build it without auxiliary outputs (aux_logits=False)" if several else ""
-        expected = f"logits [{len(example)}, classes]"
-        raise SafsError(f"{returns} {wrong} in {mode}, expected {expected}{hint}")
+        raise SafsError(f"{returns} {wrong} in {mode}, expected logits [N, classes]{hint}")
     if not bool(output.isfinite().all()):
         found = output[~output.isfinite()][0].item()
         raise SafsError(f"{returns} {found} in {mode}, expected finite logits{_strange(model)}")
@@ -236,9 +235,9 @@ def _no_logits(output: Any, count: int) -> str:
         return str(output.layout)
     if not output.is_floating_point():
         return str(output.dtype)
-    if output.dim() != 2 or len(output) != count or output.shape[1] == 0:
+    if output.dim() != 2 or output.shape[1] == 0:
         return str(list(output.shape))
-    return ""
+    return "" if len(output) == count else f"{list(output.shape)} for {count} inputs"
 
 
 def _strange(model: nn.Module) -> str:

@@ -428,7 +428,7 @@ def test_wrappers_are_taken_off(wrap):
         (lambda: Net(lambda net, x: pooled(net, x) / 0), "returns -?inf in .* finite logits$"),
         (lambda: plain().to("meta"), "0.weight is on the device meta"),
         (lambda: plain(last=nn.Linear(8, 3, device="meta")), "4.weight is on the device meta"),
-        (lambda: Net(lambda net, x: pooled(net, x)[:1]), r"returns \[1, 3\].* \[2, classes\]"),
+        (lambda: Net(lambda net, x: pooled(net, x)[:1]), r"returns \[1, 3\] for 2 inputs"),
         (lambda: Net(lambda net, x: pooled(net, x)[:, :0]), r"returns \[2, 0\] in evaluation"),
         (lambda: Net(lambda net, x: pooled(net, x).long()), "returns torch.int64 in evaluation"),
         (lambda: Net(lambda net, x: pooled(net, x).to_sparse()), "returns torch.sparse_coo"),
