@@ -78,9 +78,10 @@ def _network(name: str, pair: Pair) -> None:
 def _recipe(study: Study, name: str, pair: Pair) -> None:
     """The dense recipe is trial 0, so it must be a point of the tuning space."""
     if any(ARMS[arm].tuned for arm in study.profile.arms):
-        for key, value in config_of(pair.recipe).items():
-            low, high = _RANGES.get(key, (value, value))
-            if not low <= value <= high:
+        dense = config_of(pair.recipe)
+        for key, (low, high) in _RANGES.items():
+            value = dense.get(key)
+            if isinstance(value, float) and not low <= value <= high:
                 raise SafsError(
                     f"{name}: recipe.{key}: {value}: outside of the tuning space, "
                     f"expected {low} to {high}"
