@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench import finals
+from bench.published import read as read_table
 from bench.record import Key, Record
 from safs.arms import ARMS
 from safs.errors import SafsError
@@ -48,7 +49,10 @@ TEXTS = (
 RECIPE = {"optimizer", "schedule", "lr", "momentum", "weight_decay"}
 """The fields of a recipe that are columns."""
 
-COLUMNS = ("pair", "ratio", "replicate", "arm", "status", "reason", *NUMBERS, *TEXTS)
+KEYS = ("pair", "ratio", "replicate", "arm")
+"""The columns that say which run it is."""
+
+COLUMNS = (*KEYS, "status", "reason", *NUMBERS, *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -148,17 +152,17 @@ def published(table: Path) -> Collection:
     """A collection from its published table, ``runs.csv``: the frame, without any record.
 
     In a table of an older edition a run has one final training, and one that failed no value.
+
+    Raises:
+        SafsError: one line that names the file, if it is no such table.
     """
-    types: dict[Hashable, str] = dict.fromkeys(("ratio", *NUMBERS), "float64")
-    texts: dict[Hashable, str] = dict.fromkeys(("reason", *TEXTS), "str")
-    frame = pd.read_csv(table, dtype=types | texts, keep_default_na=False, na_values=[""])
-    frame = frame.rename(columns={"method": "arm"})
+    frame = read_table(table, KEYS, ("ratio", "replicate", *NUMBERS), ("status", "top1"))
     if "finals" not in frame:
         failed = (frame["status"] == "failed").astype(float)
         frame = frame.assign(finals=1.0, failures=failed, top1_finite=frame["top1"])
-    absent = {str(name): "" for name in texts if name not in frame}
-    frame = frame.fillna(dict.fromkeys(map(str, texts), "")).assign(**absent)
-    return Collection(frame.reindex(columns=list(COLUMNS)), {}, {})
+    absent = {name: "" for name in ("reason", *TEXTS) if name not in frame}
+    frame = frame.assign(**absent).reindex(columns=list(COLUMNS))
+    return Collection(frame.astype(dict.fromkeys(("ratio", *NUMBERS), "float64")), {}, {})
 
 
 def _no_repeats(expected: Sequence[Expected]) -> None:

@@ -149,3 +149,35 @@ def test_a_table_of_version_1_is_read(tmp_path: Path) -> None:
     found = published(path)
     assert found.series(PAIR, 0.99, "safs").tolist() == [50]
     assert found.frame["failures"].tolist() == [0, 1]
+
+
+RUNS = f"pair,ratio,replicate,arm,status,top1\n{PAIR},0.99,0,safs,ok,50.0\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ": an empty file; expected 1 to"),
+        (b"\n", ": no column 'pair'; known: none"),
+        (RUNS.encode() + b"\xff", ": not UTF-8 at byte"),
+        (b"a,b\n1,2\n", ": no column 'pair'; known: a, b"),
+        (RUNS.replace("status", "state").encode(), ": no column 'status'; did you mean 'state'?"),
+        (RUNS.replace("50.0", "fifty").encode(), ":2: top1: got 'fifty'; expected a number"),
+        (RUNS.replace(",0,", ",x,").encode(), ":2: replicate: got 'x'; expected a number"),
+        (RUNS.replace(",0,", ",,").encode(), ":2: replicate: got nothing; expected a value"),
+        (RUNS.replace("50.0", "50.0,1").encode(), ":2: 7 fields; expected 6"),
+        (RUNS[:-8].encode(), ":2: 5 fields; expected 6"),
+        (RUNS.replace("50.0", '"50.0').encode(), ":2: not CSV: unexpected end of data"),
+        (RUNS.replace("status", "pair").encode(), ": column 'pair' stands twice"),
+        ((RUNS + RUNS.splitlines()[1]).encode(), ":3: pair 'lenet5_"),
+    ],
+)
+def test_a_table_that_is_none_is_told_in_one_line(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(content)
+    with pytest.raises(SafsError) as caught:
+        published(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}{words}") and "\n" not in line

@@ -1,0 +1,77 @@
+"""A published table, read again: a CSV file that somebody may have changed, cut off or replaced."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from safs.errors import SafsError, did_you_mean, shown
+from safs.files import read_text
+
+MAX_BYTES = 64 * 2**20
+"""Of a table; those of the repository have less than 300,000."""
+
+
+def read(
+    path: Path, keys: Sequence[str], numbers: Sequence[str], needed: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows of a table, as numbers where it has such columns and as texts in all others.
+
+    What older editions call ``method`` is ``arm``. An empty number is NaN.
+
+    Args:
+        path: the file.
+        keys: columns that it must have and every row must fill, no two rows alike.
+        numbers: columns that hold numbers, if they are there.
+        needed: further columns that it must have.
+
+    Raises:
+        SafsError: one line that names the file, and the line and the column where there is one.
+        OSError: it is not there, or cannot be opened.
+    """
+    texts = _texts(path)
+    for name in (*keys, *needed):
+        if name not in texts:
+            raise SafsError(f"{path}: no column {name!r}{did_you_mean(name, texts.columns)}")
+    _check_keys(path, texts[list(keys)])
+    found = {name: _numbers(path, texts[name]) for name in numbers if name in texts}
+    return texts.assign(**found).reset_index(drop=True)
+
+
+def _texts(path: Path) -> pd.DataFrame:
+    """Every field as it stands; the index is the line at which its row ends."""
+    reader = csv.reader(io.StringIO(read_text(path, MAX_BYTES), newline=""), strict=True)
+    try:
+        head, *rows = [(reader.line_num, row) for row in reader if row] or [(1, [])]
+    except csv.Error as error:
+        raise SafsError(f"{path}:{reader.line_num}: not CSV: {error}") from None
+    columns = ["arm" if name == "method" else name for name in head[1]]
+    for name, count in Counter(columns).items():
+        if count > 1:
+            raise SafsError(f"{path}: column {shown(name)} stands twice; expected each once")
+    for line, row in rows:
+        if len(row) != len(columns):
+            raise SafsError(f"{path}:{line}: {len(row)} fields; expected {len(columns)}")
+    lines = [line for line, _ in rows]
+    return pd.DataFrame([row for _, row in rows], lines, columns, dtype="str")
+
+
+def _check_keys(path: Path, keys: pd.DataFrame) -> None:
+    for name, texts in keys.items():
+        for line in texts.index[texts == ""][:1]:
+            raise SafsError(f"{path}:{line}: {name}: got nothing; expected a value")
+    for line in keys.index[keys.duplicated()][:1]:
+        told = ", ".join(f"{name} {shown(value)}" for name, value in keys.loc[line].items())
+        raise SafsError(f"{path}:{line}: {told}: stands twice; expected each once")
+
+
+def _numbers(path: Path, texts: pd.Series[str]) -> pd.Series[float]:
+    found = pd.to_numeric(texts.mask(texts == ""), errors="coerce")
+    for line, text in texts[found.isna() & (texts != "")].items():
+        raise SafsError(f"{path}:{line}: {texts.name}: got {shown(text)}; expected a number")
+    return found
