@@ -18,20 +18,28 @@ from typing import Any
 import pandas as pd
 
 from bench.archive import Replicate
+from bench.collection import KEYS
 from bench.columns import RATIO, exact_text, figure, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY
 from bench.paper import facts
+from bench.published import read as read_table
+from bench.record import Protocol
 from bench.render import ABSENT, Column, Facts, Table, hours_text, number
 from bench.report.assets import page
 from bench.tables.claims import CLAIMS, LISTS, Claim, digits
 from bench.verdicts import FAILS, HOLDS, UNDECIDED
+from safs.checked import MAX_BYTES, plain, typed
 from safs.errors import SafsError
-from safs.files import write_text
+from safs.files import read_text, write_text
 from safs.settings import PROTOCOL_VERSION
 
 COST = ("hours", "epochs_factor", "hours_factor", "paper_hours_factor")
 """What is shown of a row of the table of cost."""
+VERDICT = ("kind", "verdict", "rule", "mean", "unit", "low", "high", "t_low", "t_high")
+"""What is shown of a claim; older editions have not all of it."""
+NUMBERS = ("ratio", "replicate", "n", "mean", "low", "high", "t_low", "t_high", *COST)
+"""The columns of these tables that hold numbers."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +123,11 @@ def read(context: Context, folder: Path) -> list[Subject]:
     """
     if not (folder / "comparisons/claims.csv").is_file():
         return []
-    claims = _frame(folder / "comparisons/claims.csv")
-    costs = _frame(folder / "tables/cost.csv").rename(columns={"method": "arm"})
-    runs = _frame(folder / "tables/runs.csv").rename(columns={"method": "arm"})
-    summary = _summary(folder / "tables/summary.json")
+    version = _version(folder / "tables/summary.json")
+    said = VERDICT if version == PROTOCOL_VERSION else ()
+    claims = _frame(folder / "comparisons/claims.csv", ("claim", "pair"), ("ratio", "n", *said))
+    costs = _frame(folder / "tables/cost.csv", ("pair", "ratio", "arm"), COST)
+    runs = _frame(folder / "tables/runs.csv", KEYS, ("status",))
     subjects = []
     for pair, own in claims.groupby("pair", sort=False):
         here = runs[runs["pair"] == pair]
@@ -126,7 +135,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
             Subject(
                 context,
                 str(pair),
-                summary["protocol"]["version"],
+                version,
                 int(((here["arm"] == "dense") & (here["status"] == "ok")).sum()),
                 _networks(folder / "records" / str(pair)),
                 _ended(here),
@@ -137,18 +146,21 @@ def read(context: Context, folder: Path) -> list[Subject]:
     return subjects
 
 
-def _frame(file: Path) -> pd.DataFrame:
+def _frame(file: Path, keys: Sequence[str], needed: Sequence[str]) -> pd.DataFrame:
     try:
-        return pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise SafsError(f"{file}: {error}") from error
+        return read_table(file, keys, NUMBERS, needed)
+    except OSError as error:
+        raise SafsError(f"{file}: {error.strerror}") from None
 
 
-def _summary(file: Path) -> dict[str, Any]:
+def _version(file: Path) -> int:
+    """The protocol's, as a study's summary says it."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise SafsError(f"{file}: {error}") from error
+        summary = plain(read_text(file, MAX_BYTES), file)
+    except OSError as error:
+        raise SafsError(f"{file}: {error.strerror}") from None
+    told = summary.get("protocol") if isinstance(summary, dict) else None
+    return typed(Protocol, json.dumps(told), f"{file}: protocol").version
 
 
 def _networks(folder: Path) -> frozenset[str]:

@@ -73,6 +73,28 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None:
         overview.read(context, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("comparisons/claims.csv", ",verdict,", ",verdikt,", "no column 'verdict'; did you mean"),
+        ("comparisons/claims.csv", ",points,", ",points,x", ": low: got 'x"),
+        ("tables/cost.csv", "hours_factor", "hours_faktor", "no column 'hours_factor'; did you"),
+        ("tables/runs.csv", ",status,", ",state,", "no column 'status'; did you mean 'state'?"),
+        ("tables/summary.json", '"version": 3', '"version": "x"', "protocol: version: got 'x'"),
+        ("tables/summary.json", '"protocol"', '"protokol"', "protocol: (whole file): got null"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_one_line(
+    tmp_path: Path, file: str, old: str, new: str, words: str
+) -> None:
+    context, path = published(tmp_path, 3), tmp_path / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(SafsError) as caught:
+        overview.read(context, tmp_path)
+    line = str(caught.value)
+    assert line.startswith(str(path)) and words in line and "\n" not in line
+
+
 def test_every_claim_stands_once_with_what_each_study_says(
     large: list[overview.Subject], small: list[overview.Subject]
 ) -> None:
