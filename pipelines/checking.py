@@ -7,6 +7,7 @@ In ``runs/`` that are the digests of records and artefacts, and the chain of eac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from pipelines.config.study import Study
 from pipelines.engine import artefacts
 from pipelines.engine.behind import Behind
 from pipelines.publishing import expected, results
-from safs.errors import SafsError
+from safs.checked import MAX_BYTES
+from safs.errors import SafsError, shown
+from safs.files import read_text
 from safs.sealed import file_digest
 
 SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,13 @@ def published(study: Study) -> Checked:
     """The files of ``results/<profile>/``, against the list."""
     place = results(study)
     files, sums = _files(place), place / SUMS
-    listed = _listed(sums)
-    if not listed:
-        faults = [f"{sums}: no such file; `safs-bench run` writes it"] * bool(files)
-        return Checked("published files", len(files), 0, 0, tuple(faults))
+    try:
+        listed = _listed(sums) if files or sums.exists() else {}
+    except SafsError as error:
+        return Checked("published files", len(files), 0, 0, (str(error),))
     strays = [path for path in files if path not in listed]
     changed = [p for p, told in listed.items() if p.is_file() and file_digest(p) != told]
-    missing = [path for path in listed if place in path.parents and not path.exists()]
+    missing = [path for path in listed if place in path.parents and not path.is_file()]
     faults = [f"{path}: not in {SUMS}" for path in strays]
     faults += [f"{path}: not what {sums} says" for path in changed]
     whole = set(files) - {*strays, *changed}
@@ -118,11 +122,18 @@ def published(study: Study) -> Checked:
 
 
 def _listed(sums: Path) -> dict[Path, str]:
-    """The digests in a list by file; none where there is no list."""
-    if not sums.is_file():
-        return {}
-    lines = (line.split("  ", 1) for line in sums.read_text().splitlines())
-    return {Path(name): told for told, name in lines}
+    """The digests in a list by file. Raises SafsError, one line, if it is none."""
+    try:
+        lines = read_text(sums, MAX_BYTES).splitlines()
+    except OSError as error:
+        raise SafsError(f"{sums}: {error.strerror}; `safs-bench run` writes it") from None
+    listed = {}
+    for number, line in enumerate(lines, start=1):
+        if not (found := _LINE.fullmatch(line)):
+            told = f"got {shown(line)}; expected a digest, two blanks and a file"
+            raise SafsError(f"{sums}:{number}: {told}")
+        listed[Path(found[2])] = found[1]
+    return listed
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines import overview
+from pipelines import checking, overview
+from pipelines.config.study import named
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +61,31 @@ def test_a_study_that_lost_its_table_is_not_one_that_was_never_run(quick: Path) 
     quick.unlink()
     with pytest.raises(SafsError, match="results/quick: 1 files missing that SHA256SUMS lists"):
         overview.write()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: b"", ": an empty file; expected 1 to"),
+        (lambda text: text + b"garbage\n", ":{}: got 'garbage'; expected a digest, two blanks"),
+        (lambda text: text + b"\xff", ": not UTF-8 at byte"),
+        (lambda text: text[1:], ":1: got '"),
+    ],
+)
+def test_a_list_of_digests_that_is_none_is_told_in_one_line(
+    quick: Path, damage: Callable[[bytes], bytes], words: str
+) -> None:
+    sums = Path("results/quick", checking.SUMS)
+    text = sums.read_bytes()
+    sums.write_bytes(damage(text))
+    line = f"{sums}{words.format(len(text.splitlines()) + 1)}"
+    (fault,) = checking.published(named("quick")).faults
+    assert fault.startswith(line) and "\n" not in fault
+    with pytest.raises(SafsError, match=re.escape(line)):
+        overview.write()
+
+
+def test_what_stands_in_the_place_of_a_listed_file_is_none(quick: Path) -> None:
+    quick.unlink()
+    quick.mkdir()
+    assert checking.published(named("quick")).missing == 1
