@@ -1,15 +1,18 @@
-"""A published table, read again: a CSV file that somebody may have changed, cut off or replaced."""
+"""Published tables and summaries, read again: somebody may have changed or replaced the files."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from bench.record import Protocol
+from safs import checked
 from safs.errors import SafsError, did_you_mean, shown
 from safs.files import read_text
 
@@ -41,6 +44,13 @@ def read(
     _check_keys(path, texts[list(keys)])
     found = {name: _numbers(path, texts[name]) for name in numbers if name in texts}
     return texts.assign(**found).reset_index(drop=True)
+
+
+def protocol_version(summary: str, source: object) -> int:
+    """The protocol's version, as the text of a ``summary.json`` has it. Raises SafsError."""
+    values = checked.plain(summary, source)
+    told = values.get("protocol") if isinstance(values, dict) else None
+    return checked.typed(Protocol, json.dumps(told), f"{source}: protocol").version
 
 
 def _texts(path: Path) -> pd.DataFrame:

@@ -6,13 +6,13 @@ what ``runs/`` has.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.archive import Replicate
 from bench.chains import Chains
 from bench.identity import Agreement, compare
+from bench.published import protocol_version
 from pipelines import archiving
 from pipelines.config.study import Study
 from pipelines.engine import environment
@@ -78,8 +78,6 @@ def _chains(replicates: Iterable[Replicate | None]) -> Chains | None:
 
 def _version(place: Path) -> int | None:
     """The protocol's version of what an older edition published, if that is known."""
-    text = environment.committed(place / "tables/summary.json")
-    try:
-        return int(json.loads(text or "")["protocol"]["version"])
-    except (ValueError, LookupError, TypeError):
-        return None
+    file = place / "tables/summary.json"
+    text = environment.committed(file)
+    return None if text is None else protocol_version(text, file)

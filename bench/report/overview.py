@@ -8,7 +8,6 @@ asked once.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +16,18 @@ from typing import Any
 
 import pandas as pd
 
+from bench import published
 from bench.archive import Replicate
 from bench.collection import KEYS
 from bench.columns import RATIO, exact_text, figure, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY
 from bench.paper import facts
-from bench.published import read as read_table
-from bench.record import Protocol
 from bench.render import ABSENT, Column, Facts, Table, hours_text, number
 from bench.report.assets import page
 from bench.tables.claims import CLAIMS, LISTS, Claim, digits
 from bench.verdicts import FAILS, HOLDS, UNDECIDED
-from safs.checked import MAX_BYTES, plain, typed
+from safs.checked import MAX_BYTES
 from safs.errors import SafsError
 from safs.files import read_text, write_text
 from safs.settings import PROTOCOL_VERSION
@@ -148,7 +146,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
 
 def _frame(file: Path, keys: Sequence[str], needed: Sequence[str]) -> pd.DataFrame:
     try:
-        return read_table(file, keys, NUMBERS, needed)
+        return published.read(file, keys, NUMBERS, needed)
     except OSError as error:
         raise SafsError(f"{file}: {error.strerror}") from None
 
@@ -156,11 +154,9 @@ def _frame(file: Path, keys: Sequence[str], needed: Sequence[str]) -> pd.DataFra
 def _version(file: Path) -> int:
     """The protocol's, as a study's summary says it."""
     try:
-        summary = plain(read_text(file, MAX_BYTES), file)
+        return published.protocol_version(read_text(file, MAX_BYTES), file)
     except OSError as error:
         raise SafsError(f"{file}: {error.strerror}") from None
-    told = summary.get("protocol") if isinstance(summary, dict) else None
-    return typed(Protocol, json.dumps(told), f"{file}: protocol").version
 
 
 def _networks(folder: Path) -> frozenset[str]:

@@ -61,22 +61,29 @@ def committed(path: Path) -> str | None:
     """The text of a file, in or below this folder, as the last commit has it; None if it has none.
 
     Raises:
-        SafsError: git refuses to say, in its own words.
+        SafsError: it is no UTF-8, or git refuses to say, in its own words.
     """
     if shutil.which("git") is None:
         return None
     at = f"HEAD:./{path.as_posix()}"
     if not _git("rev-parse", "--verify", "--quiet", at, of_none=""):
         return None
-    return _git("show", at) + "\n"
+    try:
+        return _printed("show", at).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SafsError(f"{path} in the last commit: not UTF-8 at byte {error.start}") from None
 
 
 def _git(*arguments: str, of_none: str | None = None) -> str:
     """What a git command prints; ``of_none`` where there is no repository, or nothing in it."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return _printed(*arguments, of_none=of_none).decode("utf-8", "replace").strip()
+
+
+def _printed(*arguments: str, of_none: str | None = None) -> bytes:
+    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     if done.returncode == 0:
-        return done.stdout.strip()
-    words = " ".join(done.stderr.split())
+        return done.stdout
+    words = " ".join(done.stderr.decode("utf-8", "replace").split())
     if of_none is not None and ("not a git repository" in words or not words):
-        return of_none
+        return of_none.encode()
     raise SafsError(f"git: {words}")

@@ -173,6 +173,33 @@ def test_without_runs_what_is_published_is_shown(tmp_path, capsys, monkeypatch):
     assert "published    results/mnist5k/tables/runs.csv" in capsys.readouterr().out, "an older one"
 
 
+@pytest.mark.parametrize("command", ["verify", "retrain"])
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("records/lenet5_mnist5k/r0.json", b"\xff", "not UTF-8 at byte 0"),
+        ("tables/summary.json", b"{\xff", "not UTF-8 at byte 1"),
+        ("tables/summary.json", b"{}", "protocol: (whole file): got null"),
+        ("tables/summary.json", b"[" * 200_000, "nested too deeply"),
+    ],
+)
+def test_a_commit_that_publishes_what_cannot_be_read_is_one_line(
+    command, file, content, words, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "dvc.yaml", "pipelines"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    path = Path("results/quick", file)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    who = ["-c", "user.name=lab", "-c", "user.email=lab@example.org"]
+    for arguments in (["init"], ["add", "results"], ["commit", "--message", "Publish"]):
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+    assert cli.main([command, "quick"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}") and words in error and error.count("\n") == 1
+
+
 def test_a_terminal_without_utf8_gets_replacements():
     command = [sys.executable, "-m", "pipelines.cli.main", "show", "quick"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
