@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.archive import Replicate
 from bench.labs.packing import head, runs
 from bench.labs.schema import Budget, Failed, LabPair, Trainings
-from bench.record import Record
+from bench.record import Key, Record
+from pipelines import archiving
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import layout
 from pipelines.engine.behind import Behind
-from pipelines.publishing import collection, context
+from pipelines.publishing import context, shown
 from pipelines.spending import spending
 from safs.errors import SafsError
 from safs.sealed import digest, file_digest
@@ -21,14 +25,19 @@ from safs.sealed import digest, file_digest
 def content(study: Study, name: str, description: str) -> dict[str, Any]:
     """A lab file's content without its digest.
 
+    Its runs are those that ``show`` shows, so replicates that ``run --from-records`` left out too.
+
     Raises:
-        SafsError: a run has no valid record, or DVC has not recorded the profile.
+        SafsError: nothing was run, a run has no valid record, or DVC has not recorded the profile.
     """
     profile, arms = study.profile, packed(study)
     lock = Path(profile.params_file).with_name("dvc.lock")
     if not lock.is_file():
         raise SafsError(f"{lock}: no such file; run `safs-bench run {profile.profile}` first")
-    found = runs(collection(study), arms, failed)
+    told, here = shown(study)[0], Path("runs") / profile.profile
+    if not (told.records and any(here.glob("evaluate/*/*.json"))):
+        raise SafsError(f"{here}: no records; `safs-bench run {profile.profile}` makes them")
+    found = runs(told, arms, partial(failed, _published(study)))
     about = {
         "lab": {"name": name, "description": description},
         "profile": profile.profile,
@@ -75,9 +84,20 @@ def budget(pair: Pair, arm: str) -> Budget:
     return Budget(final=spent["final"][0][1], **stages)
 
 
-def failed(record: Record) -> Failed:
-    """Trainings behind a record that failed, counted in the traces of its searches."""
-    counts = {"search": 0, "tune": 0}
-    for purpose, (_, trace) in Behind.of(record).searches().items():
-        counts[purpose] = sum(row.status == "failed" for row in trace.rows)
-    return Failed(**counts)
+def failed(published: Mapping[Key, Replicate], record: Record) -> Failed:
+    """Trainings behind a record that failed, counted in the traces of its searches.
+
+    Those of a record that is ``published`` as it is are published with it; others are in ``runs/``.
+    """
+    replicate = published.get(record.key)
+    if replicate is not None and record in replicate.records:
+        traces = dict(replicate.traces(record))
+    else:
+        traces = {name: trace for name, (_, trace) in Behind.of(record).searches().items()}
+    counts = {name: sum(r.status == "failed" for r in trace.rows) for name, trace in traces.items()}
+    return Failed(**({"search": 0, "tune": 0} | counts))
+
+
+def _published(study: Study) -> dict[Key, Replicate]:
+    """The published replicate of every run that has one."""
+    return {record.key: each for each in archiving.read(study) for record in each.records}

@@ -64,7 +64,10 @@ def intensity() -> float:
 def extrapolated(
     steps: list[Step], pair: str, ratio: float, epochs: dict[str, float]
 ) -> tuple[float, float | None]:
-    """Seconds and joules of epochs by phase (final, search, tune); NaN where none was timed."""
+    """Seconds and joules of epochs by phase (final, search, tune).
+
+    NaN and None where epochs are unknown, or none of their phase was timed.
+    """
     known = by_key(steps)
     seconds, joules = 0.0, 0.0
     measured = True
@@ -72,7 +75,7 @@ def extrapolated(
         if not count:
             continue
         step = preferred(known, pair, phase, ratio)
-        if step is None:
+        if step is None or np.isnan(count):
             return np.nan, None
         seconds += count * step.seconds
         measured = measured and step.joules is not None
@@ -89,8 +92,7 @@ def _row(
 ) -> dict[str, Any]:
     pair, ratio, arm = cell
     epochs = {phase: mean(collection, *cell, f"epochs_{phase}") for phase in PURPOSES}
-    known = {phase: 0.0 if np.isnan(count) else count for phase, count in epochs.items()}
-    seconds, joules = extrapolated(steps, pair, ratio, known)
+    seconds, joules = extrapolated(steps, pair, ratio, epochs)
     if arm not in TIMED:
         seconds, joules = np.nan, None
     measured = mean(collection, *cell, "seconds")
@@ -122,7 +124,7 @@ def _energy(joules: float | None, seconds: float, watts: float | None) -> tuple[
     """kWh of a replicate, and whether they were measured, modelled or not measured."""
     if joules is not None and joules > 0:
         return joules / 3.6e6, "measured"
-    if watts is not None:
+    if watts is not None and np.isfinite(seconds):
         return watts * seconds / 3.6e6, "modelled"
     return np.nan, "not measured"
 

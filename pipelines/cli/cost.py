@@ -67,9 +67,9 @@ def _steps(source: Path) -> list[Step]:
 
 def _hours(study: Study, steps: list[Step], watts: float | None) -> list[Table]:
     from bench.cost import arithmetic, hours, view
-    from pipelines.publishing import collection, context
+    from pipelines.publishing import context, shown
 
-    tables = [hours.table(collection(study), context(study), steps, watts), arithmetic.table()]
+    tables = [hours.table(shown(study)[0], context(study), steps, watts), arithmetic.table()]
     return [view.steps_table(steps), *tables] if steps else tables
 
 

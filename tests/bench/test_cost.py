@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from synthetic import PAIR, collection, context
 
+from bench.collection import Expected, collect
 from bench.cost import arithmetic, energy, history, hours, view
 from bench.cost.steps import Step, read
 from safs.errors import SafsError
@@ -87,6 +88,16 @@ def test_energy_is_measured_modelled_or_not_measured_never_0(tmp_path):
     assert row["energy"] == "modelled" and row["kwh"] == pytest.approx(90 * 18.4 / 3.6e6)
     assert "90 W given" in text
     assert hours.intensity() == pytest.approx(1.45 / 3.36)
+
+
+def test_what_no_record_tells_is_unknown_never_0():
+    """Though every phase was timed, and the power of the device is given."""
+    steps = [step(phase, joules=36.0) for phase in ("final", "search", "tune")]
+    nothing = collect([Expected(PAIR, 0.99, 0, arm, Path("none")) for arm in ("vanilla", "safs")])
+    table = hours.table(nothing, context(ratios=(0.99,)), steps, watts=90.0)
+    numbers = table.frame[["epochs", "hours", "hours_extrapolated", "error", "kwh", "co2"]]
+    assert numbers.isna().all(axis=None) and set(table.frame["energy"]) == {"not measured"}
+    assert "0.0000" not in table.markdown()
 
 
 def test_a_meter_reads_counters_and_their_overflow(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from test_cli import without_torch
 
-from bench.labs.reading import LABS, by_lab, validate
+from bench.labs.reading import LABS, by_lab, parse, validate
 from bench.labs.schema import render
-from pipelines import packing
+from pipelines import archiving, packing
 from pipelines.cli import main as cli
 from pipelines.config.study import load
 from safs.errors import SafsError
@@ -119,6 +119,44 @@ def test_a_profile_that_was_not_run_is_not_exported(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(ROOT)
     assert cli.main(["export-lab", "lab", "--profile", "papr"]) == 2
     assert "did you mean 'paper'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A checkout with the published records of quick, in which nothing was run; its study."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock", "pipelines", "results"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return load(Path("params.yaml"))
+
+
+def test_replicates_that_were_left_out_are_exported_from_their_records(quick):
+    """With their failed trainings, of which runs/ has no trace."""
+    with pytest.raises(SafsError, match="runs/quick: no records; `safs-bench run quick` makes"):
+        packing.content(quick, "lab", "")
+    (pair,) = quick.pairs
+    for replicate in range(quick.profile.replicates):
+        note = Path(f"runs/quick/evaluate/{pair}/recorded-r{replicate}.json")
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text("{}")
+    found = parse(render(packing.content(quick, "lab", "")), "lab.json")
+    assert len(found.runs) == quick.profile.replicates * (1 + 3 * (len(found.arms) - 1))
+    published = [search for each in archiving.read(quick) for search in each.searches]
+    searches = {
+        (s.trace.ratio, s.trace.replicate): sum(row.status == "failed" for row in s.trace.rows)
+        for s in published
+        if s.name == "search"
+    }
+    told = [run for run in found.runs if run.record.arm == "safs"]
+    assert {(r.record.ratio, r.record.replicate): r.failed.search for r in told} == searches
+    assert sum(searches.values()) > 0
+
+
+def test_what_a_profile_costs_is_read_where_show_reads_it(quick, capsys):
+    assert cli.main(["cost", "quick", "--watts", "90", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["hours"]
+    assert {row["hours_extrapolated"] for row in rows} == {None}
+    assert all(row["epochs"] > 0 and row["hours"] > 0 for row in rows)
 
 
 def test_digests_of_submitted_files_differ():
