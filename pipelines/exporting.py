@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from pipelines.engine import artefacts, layout
 from pipelines.tasks.shared import empty
 from safs import sealed
+from safs.checked import MAX_BYTES
 from safs.errors import SafsError
-from safs.files import write_json
+from safs.files import read_text, write_json
 from safs.sealed import Json
 from safs.spec import NetworkSpec
 
@@ -58,7 +59,8 @@ def artefact(source: Path) -> Path:
     Raises:
         SafsError: ``source`` is neither.
     """
-    if source.is_file() and "records_file" in sealed.read_object(source):
+    read_text(source, MAX_BYTES)  # no pipe, which would never end
+    if "records_file" in sealed.read_object(source):
         raise SafsError(f"{source}: records of many runs, without weights; expected one of runs/")
     content = artefacts.read(source)
     if {"job", "result", "weights"} <= set(content):

@@ -1,6 +1,7 @@
 """``safs-bench export`` finds a run's network from its record or artefact."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,10 @@ def test_what_cannot_be_exported_is_one_line(capsys):
     assert "records of many runs, without weights" in error_of(many, capsys)
     Path("broken.json").write_text("{")
     assert "broken.json: not JSON" in error_of("broken.json", capsys)
+    Path("other.json").write_text("{}", encoding="utf-16")
+    assert "other.json: not UTF-8 at byte 0" in error_of("other.json", capsys)
+    os.mkfifo("pipe.json")
+    assert "pipe.json: not a regular file" in error_of("pipe.json", capsys)
 
 
 def test_a_failed_run_has_nothing_to_export(capsys):
