@@ -10,15 +10,15 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from bench.cost.steps import Step, by_key, preferred
-from safs.checked import parsed
+from safs.checked import MAX_BYTES, parsed
 from safs.errors import SafsError
-from safs.files import write_text
-from safs.spec import Spec
+from safs.files import read_text, write_text
+from safs.spec import Spec, Text
 
 FOLDER = Path("results/cost")
 
@@ -47,13 +47,21 @@ class Machine(Spec):
 class CostRatio(Spec):
     """A cost over another from the same run; lower is better.
 
-    ``low`` and ``high`` come from the quartiles of both sides: the noise of this ratio.
+    ``low`` and ``high`` come from the quartiles of both sides: the noise of this ratio. ``name``
+    starts with the word for its kind.
     """
 
-    name: str
+    name: Annotated[Text, Field(pattern=r"^\S")]
     value: Annotated[float, Field(gt=0)]
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            told = f"got low {self.low:g}, value {self.value:g}, high {self.high:g}"
+            raise ValueError(f"{told}; expected them in ascending order")
+        return self
 
 
 class Entry(Spec):
@@ -82,7 +90,7 @@ class Entry(Spec):
 def read(path: Path) -> Entry:
     """An entry. Raises SafsError with file and key, or if there is no such file."""
     try:
-        return parsed(Entry, path.read_text(), path)
+        return parsed(Entry, read_text(path, MAX_BYTES), path)
     except OSError as error:
         raise SafsError(f"{path}: {error.strerror}; safs-bench cost --save writes one") from None
 
@@ -105,7 +113,7 @@ def ratios(steps: Iterable[Step]) -> tuple[CostRatio, ...]:
     for pair, ratio in cells:
         parts = [preferred(known, pair, phase, ratio) for phase in ("final", "search", "tune")]
         whole = [(step.protocol_epochs, step) for step in parts if step is not None]
-        if len(whole) == len(parts):
+        if len(whole) == len(parts) and whole[0][0]:
             found.append(_ratio(f"SAFS/vanilla {pair} {ratio:g}", whole, whole[:1]))
     return tuple(found)
 
@@ -125,8 +133,12 @@ def _ratio(name: str, over: list[tuple[int, Step]], under: list[tuple[int, Step]
     )
 
 
+def shared(before: Entry, after: Entry) -> list[tuple[CostRatio, CostRatio]]:
+    """The ratios that both entries have, in the order of the second."""
+    earlier = {ratio.name: ratio for ratio in before.ratios}
+    return [(earlier[r.name], r) for r in after.ratios if r.name in earlier]
+
+
 def worsened(before: Entry, after: Entry) -> list[tuple[CostRatio, CostRatio]]:
     """The ratios that grew by more than their noise: the ranges do not touch."""
-    earlier = {ratio.name: ratio for ratio in before.ratios}
-    pairs = [(earlier[r.name], r) for r in after.ratios if r.name in earlier]
-    return [(old, new) for old, new in pairs if new.low > old.high]
+    return [(old, new) for old, new in shared(before, after) if new.low > old.high]

@@ -6,19 +6,20 @@ them, over several rounds.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from safs.checked import validated
+from safs.checked import MAX_BYTES, plain, validated
 from safs.errors import SafsError
-from safs.spec import Spec
+from safs.files import read_text
+from safs.spec import Count, Positive, Spec, Text
 
 TimedPhase = Literal["dense", "final", "search", "tune", "evaluation"]
 MEBIBYTE = 2**20
+Seconds = Annotated[float, Field(ge=1e-9, le=1e9)]
 
 
 class Step(Spec):
@@ -31,17 +32,17 @@ class Step(Spec):
     ``device`` is the GPU that trained, None where the CPU did.
     """
 
-    pair: str
+    pair: Text
     phase: TimedPhase
     ratio: Annotated[float, Field(ge=0, lt=1)]
     backend: Literal["dense", "sparse"]
-    images: Annotated[int, Field(ge=1)]
-    epoch_images: Annotated[int, Field(ge=1)]
-    epoch_seconds: Annotated[tuple[float, ...], Field(min_length=1)]
-    protocol_epochs: Annotated[int, Field(ge=0)]
-    peak_memory: Annotated[int, Field(ge=0)] | None = None
-    joules: float | None = None
-    device: str | None = None
+    images: Positive
+    epoch_images: Positive
+    epoch_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1)]
+    protocol_epochs: Count
+    peak_memory: Count | None = None
+    joules: Annotated[float, Field(ge=0, le=1e15)] | None = None
+    device: Text | None = None
 
     @property
     def key(self) -> tuple[str, str, float, str]:
@@ -76,11 +77,12 @@ def read(path: Path) -> list[Step]:
         SafsError: the file is not there, is not such a file, or an entry is not a step.
     """
     try:
-        content: Any = json.loads(path.read_text())
-        entries = [entry["extra_info"] for entry in content["benchmarks"]]
+        content = plain(read_text(path, MAX_BYTES), path)
     except OSError as error:
         raise SafsError(f"{path}: {error.strerror}; make bench writes it") from None
-    except (ValueError, KeyError, TypeError):
+    try:
+        entries = [entry["extra_info"] for entry in content["benchmarks"]]
+    except (KeyError, TypeError):
         raise SafsError(f"{path}: not a file of pytest-benchmark") from None
     return [validated(Step, entry, f"{path}: extra_info") for entry in entries]
 

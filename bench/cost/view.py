@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.columns import RATIO, figure, words
-from bench.cost.history import Entry, worsened
+from bench.cost.history import Entry, shared, worsened
 from bench.cost.steps import MEBIBYTE, Step, by_key
 from bench.figures import style
 from bench.render import ABSENT, Column, Facts, Table, number
@@ -53,11 +53,9 @@ def _energy(row: Facts) -> str:
 def diff_table(before: Entry, after: Entry) -> Table:
     """Ratios and seconds of two entries; only ratios compare across machines and loads."""
     worse = {new.name for _, new in worsened(before, after)}
-    old = {ratio.name: ratio.value for ratio in before.ratios}
     rows = [
-        {"what": r.name, "before": old[r.name], "after": r.value, "worse": r.name in worse}
-        for r in after.ratios
-        if r.name in old
+        {"what": new.name, "before": old.value, "after": new.value, "worse": new.name in worse}
+        for old, new in shared(before, after)
     ]
     same = before.machine.digest == after.machine.digest
     first, second = by_key(list(before.steps)), by_key(list(after.steps))

@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 
 STEPS = Path("scratch/bench.json")
 """Where ``make bench`` leaves its measurements."""
+MAX_WATTS = 1e6
+"""Of a device."""
 USAGE = "cost [PROFILE], cost diff A B, cost gate A B or cost trend"
+
+
+def _power(_: click.Context, __: click.Parameter, watts: float | None) -> float | None:
+    if watts is not None and not 0 < watts <= MAX_WATTS:
+        raise SafsError(f"--watts: got {watts:g}; expected above 0, at most {MAX_WATTS:g}")
+    return watts
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PROFILE | diff A B | gate A B | trend]")
 @click.option("--from", "source", type=FILE, default=STEPS, metavar="FILE", help="From make bench.")
-@click.option("--watts", type=float, metavar="W", help="Power of the device, to model its energy.")
+@click.option(
+    "--watts", type=float, callback=_power, metavar="W", help="Device's power, to model its energy."
+)
 @click.option("--save", is_flag=True, help="Add the measurements to results/cost.")
 @json_option
 def cost(
@@ -102,7 +112,7 @@ def entry(steps: list[Step]) -> Entry:
 
 
 def _two(kind: str, names: list[str], as_json: bool) -> int:
-    from bench.cost.history import read, worsened
+    from bench.cost.history import read
     from bench.cost.view import diff_table
 
     if len(names) != 2:
@@ -111,10 +121,20 @@ def _two(kind: str, names: list[str], as_json: bool) -> int:
     if kind == "diff":
         tell_tables([diff_table(before, after)], as_json)
         return 0
-    worse = worsened(before, after)
+    return _gate(before, after)
+
+
+def _gate(before: Entry, after: Entry) -> int:
+    from bench.cost.history import shared, worsened
+
+    both, worse = shared(before, after), worsened(before, after)
+    if not both:
+        raise SafsError(f"cost gate: {before.name} and {after.name} have no ratio in common")
     for old, new in worse:
         click.echo(f"{new.name}: {old.value:.4g} -> {new.value:.4g}, beyond {old.high:.4g}")
-    click.echo(f"{len(worse)} of {len(after.ratios)} ratios worse than {before.name} beyond noise")
+    alone = {r.name for r in before.ratios} ^ {r.name for r in after.ratios}
+    left = f" ({len(alone)} not compared: only one of the two has them)" if alone else ""
+    click.echo(f"{len(worse)} of {len(both)} ratios worse than {before.name} beyond noise{left}")
     return 1 if worse else 0
 
 

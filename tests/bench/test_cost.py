@@ -1,6 +1,8 @@
 """Cost: the paper's arithmetic, extrapolated hours, energy, history and its gate."""
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,6 +175,70 @@ def test_steps_are_read_from_pytest_benchmark(tmp_path):
         read(path)
     with pytest.raises(SafsError, match="make bench writes it"):
         read(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epoch_seconds": [0]}, "epoch_seconds.0: got 0; expected greater than or equal to 0.0"),
+        ({"epoch_seconds": [-1.0]}, "epoch_seconds.0: got -1.0; expected greater than"),
+        ({"epoch_seconds": [1e300]}, "epoch_seconds.0: got 1e+300; expected less than"),
+        ({"protocol_epochs": 10**30}, "protocol_epochs: got 1000"),
+        ({"joules": -1.0}, "joules: got -1.0; expected greater than or equal to 0"),
+    ],
+)
+def test_a_step_that_no_clock_can_have_told_is_refused(tmp_path, changes, words):
+    path, info = tmp_path / "bench.json", step().model_dump(mode="json") | changes
+    path.write_text(json.dumps({"benchmarks": [{"extra_info": info}]}))
+    with pytest.raises(SafsError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: extra_info: {words}")
+
+
+def test_a_final_training_without_epochs_is_no_denominator():
+    steps = [step(phase, protocol_epochs=0) for phase in ("final", "search", "tune")]
+    assert history.ratios(steps) == ()
+
+
+UNREADABLE = {
+    "nothing": (b"", "an empty file; expected 1 to"),
+    "no text": (b"\xff", "not UTF-8 at byte 0"),
+    "depth": (b"[" * 200_000, "nested too deeply to be read"),
+    "no JSON": (b"{", "not JSON"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("reading", [read, history.read])
+def test_measurements_that_cannot_be_read_are_one_line(tmp_path, reading, content, words):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(SafsError) as caught:
+        reading(path)
+    line = str(caught.value)
+    assert line.startswith(str(path)) and words in line and "\n" not in line
+
+
+@pytest.mark.parametrize("reading", [read, history.read])
+def test_a_pipe_in_the_place_of_measurements_is_refused_without_waiting(tmp_path, reading):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SafsError, match="pipe: not a regular file"):
+        reading(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": ""}, "ratios.0.name: got ''; expected match pattern"),
+        ({"low": 2.0, "high": 1.0}, "ratios.0: got low 2, value 1.5, high 1; expected them in"),
+    ],
+)
+def test_a_ratio_that_cannot_be_drawn_is_refused(tmp_path, changes, words):
+    path, content = tmp_path / "entry.json", entry().model_dump(mode="json", by_alias=True)
+    content["ratios"] = [{"name": "SAFS/vanilla", "value": 1.5, "low": 1.0, "high": 2.0} | changes]
+    path.write_text(json.dumps(content))
+    with pytest.raises(SafsError, match=re.escape(words)):
+        history.read(path)
 
 
 def test_an_entry_is_written_and_read_again(tmp_path):
