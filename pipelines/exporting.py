@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from pipelines.engine import artefacts, layout
 from pipelines.tasks.shared import empty
 from safs import sealed
-from safs.checked import MAX_BYTES
+from safs.checked import MAX_BYTES, validated
 from safs.errors import SafsError
 from safs.files import read_text, write_json
 from safs.sealed import Json
-from safs.spec import NetworkSpec
+from safs.spec import Count, Fraction, Name, NetworkSpec, Spec, Text
 
 if TYPE_CHECKING:
     from safs.api.export import Exported
@@ -65,12 +65,22 @@ def artefact(source: Path) -> Path:
     content = artefacts.read(source)
     if {"job", "result", "weights"} <= set(content):
         return source
-    if not {"profile", "pair", "ratio", "replicate", "arm"} <= set(content):
+    if not set(_Run.model_fields) <= set(content):
         raise SafsError(f"{source}: neither a record nor the artefact of a training")
-    arm = content["arm"]
-    ratio = None if arm == "dense" else content["ratio"]
-    place = layout.folder(content["profile"], layout.trained_in(arm), content["pair"], ratio)
-    return place / f"{layout.final_name(arm, 0, content['replicate'])}.json"
+    run = validated(_Run, {key: content[key] for key in _Run.model_fields}, source)
+    ratio = None if run.arm == "dense" else run.ratio
+    place = layout.folder(run.profile, layout.trained_in(run.arm), run.pair, ratio)
+    return place / f"{layout.final_name(run.arm, 0, run.replicate)}.json"
+
+
+class _Run(Spec):
+    """Which run a record is of: older ones too, of which no more is read."""
+
+    profile: Name
+    pair: Name
+    ratio: Fraction
+    replicate: Count
+    arm: Text
 
 
 def _trained(place: Path) -> Json:

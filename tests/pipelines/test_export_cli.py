@@ -120,6 +120,23 @@ def test_what_cannot_be_exported_is_one_line(capsys):
     assert "pipe.json: not a regular file" in error_of("pipe.json", capsys)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arm": []}, "arm: got []; expected a valid string"),
+        ({"arm": "saffs"}, "unknown arm 'saffs'; did you mean 'safs'?"),
+        ({"profile": 1}, "profile: got 1; expected a valid string"),
+        ({"pair": "../.."}, "pair: got '../..'; expected match pattern"),
+        ({"ratio": None}, "ratio: got null; expected a valid number"),
+        ({"replicate": "x"}, "replicate: got 'x'; expected a valid integer"),
+    ],
+)
+def test_a_record_of_no_run_is_one_line(changes, words, capsys):
+    run = {"profile": "p", "pair": "pair", "ratio": 0.9, "replicate": 0, "arm": "safs"}
+    sealed.write(Path("record.json"), run | changes)
+    assert words in error_of("record.json", capsys)
+
+
 def test_a_failed_run_has_nothing_to_export(capsys):
     write_run("safs", "tune", 0.9, failure="training loss became nan in epoch 3")
     assert "the run failed, it has no network: training loss" in error_of("record.json", capsys)
