@@ -108,11 +108,12 @@ class Preset(Spec):
     published: dict[str, Sections] = Field(default_factory=dict)
 
     def layers(self, pair: str, root: Path) -> tuple[Sections, Sections]:
-        """What to lay over a pair, in this order."""
+        """What to lay over a pair, in this order; its file need not have been checked."""
         file = root / PAIRS / f"{pair}.yaml"
         about = read_yaml(file).get("about") if file.is_file() else None
         published = about.get("published") if isinstance(about, dict) else None
-        return self.every, self.published.get(published or "", {})
+        key = published if isinstance(published, str) else ""
+        return self.every, self.published.get(key, {})
 
 
 def load_pair(

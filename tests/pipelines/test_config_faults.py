@@ -177,6 +177,9 @@ def test_a_wrong_value_of_a_profile_is_named(root, key, value, words):
         ("search/history", 10**12, "search.history: got 1000000000000; expected less than"),
         ("prune/spare", ["fc1", "fc1"], "prune.spare: 'fc1' stands twice"),
         ("fast", {"rungs": [0.1, 0.1]}, "fast.rungs: 0.1 stands twice"),
+        ("about/published", [1], "about.published: got [1]; expected a valid string"),
+        ("about/published", {"a": 1}, "about.published: got {'a': 1}; expected a valid string"),
+        ("about", [1], "about: got [1]; expected an object"),
     ],
 )
 def test_a_wrong_value_of_a_pair_is_named_though_the_profile_might_override_it(
