@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,18 +25,24 @@ PER_PAIR = (
 )  # fmt: skip
 PER_CELL = ("prune", "baselines", "search", "tune")
 PER_PROFILE = ("records", "tables", "compare", "report", "sums")
+STAGES = (*PER_PAIR, *PER_CELL, *PER_PROFILE)
 
 
 def main(arguments: list[str]) -> int:
     """Run one stage; see the module."""
     from pipelines.config.study import load
-    from safs.errors import SafsError, one_line
+    from safs.errors import SafsError, UnknownName, one_line, shown
 
-    stage, params, *cell = arguments
     try:
+        if len(arguments) < 2:
+            got = shown(" ".join(arguments)) if arguments else "nothing"
+            raise SafsError(f"got {got}; expected STAGE PARAMS_FILE [CELL]")
+        stage, params, *cell = arguments
+        if stage not in STAGES:
+            raise UnknownName("stage", stage, STAGES)
         study = load(Path(params))
-        run = importlib.import_module(f"pipelines.stages.{stage}").run
-        run(study, *_place(study, stage, cell))
+        place = _place(study, stage, cell)
+        importlib.import_module(f"pipelines.stages.{stage}").run(study, *place)
     except (SafsError, OSError, MemoryError, ImportError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -43,12 +50,32 @@ def main(arguments: list[str]) -> int:
 
 
 def _place(study: Study, stage: str, cell: list[str]) -> tuple[object, ...]:
+    """What a stage is given beside its study. Raises SafsError."""
+    from safs.errors import SafsError, UnknownName, shown
+
+    wanted = "nothing" if stage in PER_PROFILE else "a pair" if stage in PER_PAIR else "a cell"
+    if bool(cell) == (stage in PER_PROFILE) or (len(cell) > 1 and stage != "evaluate"):
+        got = shown(" ".join(cell)) if cell else "nothing"
+        raise SafsError(f"{stage}: got {got} behind the parameters; expected {wanted}")
     if stage in PER_PROFILE:
         return ()
+    name, *ratios = cell
+    known: Collection[str] = study.pairs if stage in PER_PAIR else study.profile.cells
+    if name not in known:
+        raise UnknownName(wanted.removeprefix("a "), name, known)
     if stage in PER_PAIR:
-        return (cell[0], *map(float, cell[1:]))
-    chosen = study.profile.cells[cell[0]]
+        return (name, *(_ratio(text, study.profile.ratios(name)) for text in ratios))
+    chosen = study.profile.cells[name]
     return (chosen.pair, chosen.ratio)
+
+
+def _ratio(text: str, known: list[float]) -> float:
+    from safs.errors import UnknownName
+
+    try:
+        return known[known.index(float(text))]
+    except ValueError:
+        raise UnknownName("ratio", text, map(str, known)) from None
 
 
 def fix_hash_seed() -> None:

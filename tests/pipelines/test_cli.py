@@ -7,10 +7,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from pipelines import __main__ as stages
 from pipelines.__main__ import PER_CELL
 from pipelines.cli import main as cli
 from pipelines.cli import runs
@@ -72,6 +74,53 @@ def test_a_misspelt_profile_is_one_line_and_code_2(arguments, capsys, monkeypatc
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "did you mean 'quick'" in error
+
+
+CELLS = "unknown cell 'nosuch'; known: lenet5_mnist5k-0.90, "
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("", "got nothing; expected STAGE PARAMS_FILE [CELL]"),
+        ("search", "got 'search'; expected STAGE PARAMS_FILE [CELL]"),
+        ("serch params.yaml", "unknown stage 'serch'; did you mean 'search'?"),
+        ("search parms.yaml", "parms.yaml: no such file"),
+        ("search params.yaml", "search: got nothing behind the parameters; expected a cell"),
+        ("search params.yaml nosuch", CELLS),
+        ("search params.yaml a b", "search: got 'a b' behind the parameters; expected a cell"),
+        ("pretrain params.yaml lenet5", "unknown pair 'lenet5'; did you mean 'lenet5_mnist5k'?"),
+        ("pretrain params.yaml lenet5_mnist5k 0.9", "pretrain: got 'lenet5_mnist5k 0.9' behind"),
+        ("evaluate params.yaml", "evaluate: got nothing behind the parameters; expected a pair"),
+        ("evaluate params.yaml lenet5_mnist5k abc", "unknown ratio 'abc'; known: 0.9, 0.95, 0.99"),
+        ("evaluate params.yaml lenet5_mnist5k 0.5", "unknown ratio '0.5'"),
+        ("sums params.yaml extra", "sums: got 'extra' behind the parameters; expected nothing"),
+    ],
+)
+def test_a_stage_that_is_asked_for_wrongly_is_one_line_and_code_2(words, line, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(stages, "importlib", None)
+    assert stages.main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {line}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("sums", ()),
+        ("pretrain lenet5_mnist5k", ("lenet5_mnist5k",)),
+        ("evaluate lenet5_mnist5k 0.90 0.99", ("lenet5_mnist5k", 0.9, 0.99)),
+        ("search lenet5_mnist5k-0.90", ("lenet5_mnist5k", 0.9)),
+    ],
+)
+def test_a_stage_is_given_its_cell(words, place, monkeypatch):
+    given = []
+    stage = SimpleNamespace(run=lambda study, *place: given.append(place))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(stages, "importlib", SimpleNamespace(import_module=lambda name: stage))
+    name, *cell = words.split()
+    assert stages.main([name, "params.yaml", *cell]) == 0 and given == [place]
 
 
 def test_nothing_is_removed_outside_of_a_checkout(tmp_path, capsys, monkeypatch):
