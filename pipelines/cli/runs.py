@@ -293,7 +293,7 @@ def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -
 
 @click.command()
 def clean() -> None:
-    """Empty scratch/ of checkpoints, journals and logs; not while a run goes on."""
+    """Empty scratch/ of checkpoints, journals and logs."""
     from pipelines.dvc.alone import FILE, alone
     from pipelines.engine.layout import SCRATCH
 

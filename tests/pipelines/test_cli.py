@@ -165,7 +165,7 @@ def test_a_profile_without_its_graph_is_told_how_to_get_one(tmp_path, capsys, mo
         (tmp_path / name).symlink_to(ROOT / name)
     study = load(Path("params.yaml"))
     alone = study.profile.model_copy(update={"params_file": "elsewhere/params.yaml"})
-    with pytest.raises(SafsError, match=r"elsewhere/dvc\.yaml: no such file; `make graph`"):
+    with pytest.raises(SafsError, match=r"elsewhere/dvc\.yaml: no such file; expected a copy"):
         launch.launch(study.model_copy(update={"profile": alone}))
 
 
