@@ -56,7 +56,8 @@ class Test(Spec):
     """The one reading of the test images.
 
     ``correct`` is base64 of ``numpy.packbits`` over the per-image top-1 correctness, in the order
-    of the test set. ``loss`` is the mean loss per image, ``null`` if not finite.
+    of the test set. ``loss`` is the mean loss per image, ``null`` if not finite, which only records
+    of older versions of the protocol say: since version 3 such a final has failed.
     """
 
     __test__ = False  # not a pytest class
@@ -440,6 +441,9 @@ def _header_problems(record: Record) -> Iterator[Problem]:
 def _status_problems(record: Record) -> Iterator[Problem]:
     for place, final in enumerate(record.finals):
         yield from _final_problems(final, ("finals", str(place)))
+        if final.test is not None and final.test.loss is None and record.protocol.version >= 3:
+            expected = "a number, as a final that is not finite on the test images has failed"
+            yield ("finals", str(place), "test", "loss"), None, expected
     if record.failures == len(record.finals):
         return
     needed: dict[str, object] = {"parameters": record.parameters, "recipe": record.recipe}

@@ -129,7 +129,7 @@ def retrain(study: Study, sample: int, seed: int) -> list[Redone]:
         seed: of the draw.
 
     Raises:
-        NothingToCompare: today's protocol has published no training of it.
+        pipelines.verifying.NothingToCompare: today's protocol has published no training of it.
         SafsError: what is published is damaged.
     """
     verifying.published(study)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench import stats
 from bench.collection import Collection
+from bench.columns import exact_text
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY, CONTRASTS, MAIN_RATIO, contrast_label
 from bench.render import Table, hours_text, number, p_text, ratio_text
@@ -107,13 +108,16 @@ def _answers(comparisons: Comparisons, context: Context) -> Iterator[Answer]:
 
 
 def _sentence(row: Row, context: Context) -> str:
-    """What a comparison says, with its mean, replicates and p."""
+    """What a comparison says, with its mean, interval, replicates and p."""
+    interval = exact_text(row)
+    bounds = "" if interval in row["verdict"] else f"exact 95% interval {interval}, "
     p = f"exact p {p_text(row['p'])}"
     if row["kind"] == CONFIRMATORY:
         p += f", Holm p {p_text(row['p_holm'])}"
     return (
         f"{_where(row['pair'], context)}, {contrast_label(row['contrast'])}: {row['verdict']} "
-        f"(mean {number(row['difference'], sign=True)} points, n = {row['n']}, {p}){_beside(row)}."
+        f"(mean {number(row['difference'], sign=True)} points, {bounds}n = {row['n']}, {p})"
+        f"{_beside(row)}."
     )
 
 
@@ -207,13 +211,13 @@ def _scope_limits(collection: Collection, context: Context) -> Iterator[str]:
         yield f"The paper's main claim: {ratio_text(MAIN_RATIO)} pruning was not run."
     yield (
         "That a difference holds on other test images, unless the interval over images too lies "
-        "on one side of 0: these were used before."
+        "on one side of 0: these may have been used before."
     )
 
 
 def _control_limits(context: Context) -> Iterator[str]:
     arms = set(context.arms)
-    if not {"default_hpo", "srelu_hpo"} & arms:
+    if "default_hpo" not in arms:
         yield (
             "That the gain comes from the activations: no arm has the tuning of stage 2 with the "
             "default activation alone, so activations and tuning are not told apart."

@@ -2,7 +2,8 @@
 
 It is made from the tables that the studies have published. Only the verdicts of today's protocol
 are shown; a study of an older one is described, and what it says is in its own report, since its
-claims were worded and judged otherwise. Nothing is pooled.
+claims were worded and judged otherwise. Nothing is pooled, and networks that two studies share are
+asked once.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.archive import Replicate
 from bench.columns import RATIO, exact_text, figure, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY
@@ -41,6 +43,7 @@ class Subject:
         pair: the pair.
         protocol: the version of the protocol that it followed.
         replicates: dense networks of the pair that were trained to the end.
+        networks: their links of the chain, where the records have them.
         runs: how many runs of the pair were expected, and how many ended how.
         claims: the rows of its table of claims, by the claims' keys.
         cost: the row of SAFS in its table of cost at the claims' ratio.
@@ -50,6 +53,7 @@ class Subject:
     pair: str
     protocol: int
     replicates: int
+    networks: frozenset[str]
     runs: dict[str, int]
     claims: dict[str, Facts]
     cost: Facts
@@ -107,7 +111,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
         folder: its folder, ``results/<profile>``.
 
     Raises:
-        SafsError: a file is missing or cannot be read, naming it.
+        SafsError: a file is missing, damaged or cannot be read, naming it.
     """
     if not (folder / "comparisons/claims.csv").is_file():
         return []
@@ -124,6 +128,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
                 str(pair),
                 summary["protocol"]["version"],
                 int(((here["arm"] == "dense") & (here["status"] == "ok")).sum()),
+                _networks(folder / "records" / str(pair)),
                 _ended(here),
                 {row["claim"]: row for row in own.to_dict("records")},
                 _cost(costs, str(pair), own["ratio"].iloc[0]),
@@ -144,6 +149,13 @@ def _summary(file: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise SafsError(f"{file}: {error}") from error
+
+
+def _networks(folder: Path) -> frozenset[str]:
+    """The links of the dense networks among a pair's records."""
+    replicates = map(Replicate.read, sorted(folder.glob("r[0-9]*.json")))
+    dense = [record for found in replicates for record in found.records if record.arm == "dense"]
+    return frozenset(link for record in dense if record.chain for link in record.chain.finals)
 
 
 def _cost(costs: pd.DataFrame, pair: str, ratio: float) -> Facts:
@@ -271,6 +283,17 @@ def in_order(subjects: Sequence[Subject]) -> list[Subject]:
     )
 
 
+def asked_once(subjects: Sequence[Subject]) -> Iterator[Subject]:
+    """The studies :func:`in_order`, each without the claims that an earlier one has tested on all
+    of its networks: they are the same trainings, and one answer."""
+    every = in_order(subjects)
+    for place, subject in enumerate(every):
+        wholes = [s for s in every[:place] if subject.networks and subject.networks <= s.networks]
+        tested = {key for whole in wholes for key, row in whole.claims.items() if row["n"]}
+        claims = {k: {**row, "n": 0} if k in tested else row for k, row in subject.claims.items()}
+        yield replace(subject, claims=claims)
+
+
 def render(subjects: Sequence[Subject], not_run: Sequence[Context], path: Path) -> Path:
     """Write the page.
 
@@ -279,7 +302,7 @@ def render(subjects: Sequence[Subject], not_run: Sequence[Context], path: Path) 
         not_run: the profiles that have published nothing.
         path: where the HTML goes; it links ``<profile>/report.html`` beside it.
     """
-    every = in_order(subjects)
+    every = list(asked_once(subjects))
     today = [subject for subject in every if subject.today]
     text = page(
         "overview.html.j2",

@@ -43,7 +43,7 @@ def _row(collection: Collection, pair: str, ratio: float, replicate: int) -> dic
     for column in ("connected", "classes", "cap", "connected_classes"):
         row[column] = known[column].iloc[0] if len(known) else np.nan
     for arm in ("vanilla", "safs"):
-        found = rows.loc[(rows["arm"] == arm) & (rows["status"] == "ok"), "top1"]
+        found = rows.loc[rows["arm"] == arm, "top1"].dropna()
         row[arm] = float(found.iloc[0]) if len(found) else np.nan
     return row
 

@@ -94,7 +94,7 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
             compute.data_directory(),
         )
         for place, test in zip(whole, tests, strict=True):
-            record["finals"][place]["test"] = test | {"correct": pack(test["correct"])}
+            record["finals"][place] = _scored(record["finals"][place], test)
         record |= counted
     record["environment"] = environment.describe()
     Record.model_validate(record).write(target)
@@ -166,6 +166,13 @@ def _final(artefact: Json) -> Json:
         },
         "weights": artefact["weights"],
     }
+
+
+def _scored(final: Json, test: Json) -> Json:
+    """A final training with what it came to; failed where its loss on the test images is none."""
+    if test["loss"] is None:
+        return {"reason": "the test loss is not finite"}
+    return final | {"test": test | {"correct": pack(test["correct"])}}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -117,6 +117,23 @@ def test_runs_are_those_of_the_pair(tmp_path: Path) -> None:
     assert head.startswith("pair,")
 
 
+def test_networks_that_two_studies_share_are_asked_once(
+    large: list[overview.Subject], small: list[overview.Subject]
+) -> None:
+    """The part says only what the whole could not test; a study with networks of its own, all."""
+    whole = replace(small[0], networks=frozenset("abc"))
+    untested = {key: {**row, "n": 0} for key, row in whole.claims.items() if key == "vanilla"}
+    whole = replace(whole, claims={**whole.claims, **untested})
+    part = replace(large[0], networks=frozenset("ab"))
+    asked = {s.context.profile: s for s in overview.asked_once([part, whole])}
+    assert asked["small"].claims == whole.claims
+    assert [key for key, row in asked["large"].claims.items() if row["n"]] == ["vanilla"]
+    assert asked["large"].row()["tested"] == 1
+    other = replace(part, networks=frozenset("abd"))
+    assert list(overview.asked_once([whole, other]))[1].claims == part.claims
+    assert list(overview.asked_once([*large, *small])) == overview.in_order([*large, *small])
+
+
 def test_a_claim_that_two_studies_decide_differently_is_neither(
     large: list[overview.Subject],
 ) -> None:

@@ -196,6 +196,21 @@ def test_control_arms_lift_the_warning(tmp_path: Path) -> None:
     assert not any("random choice" in line for line in made.not_claimable)
 
 
+@pytest.mark.parametrize("replicates", [3, 7])
+def test_an_answer_has_its_interval(tmp_path: Path, replicates: int) -> None:
+    found = synthetic.collection(tmp_path, replicates=replicates)
+    context = synthetic.context()
+    made = compare.compare(found, context)
+    claimed = claims.table(found, synthetic.traces(), context)
+    costs = tables.build(found, context)["cost"]
+    answers = report.findings(found, made, claimed, costs, context).answers
+    rows = made.contrasts.frame.query("contrast == 'safs-vanilla' and ratio == .99")
+    row = rows.to_dict("records")[0]
+    bounds = "unbounded, n < 6" if replicates == 3 else f"{row['low']:+.2f} to {row['high']:+.2f}"
+    (said,) = [line for each in answers for line in each.sentences if "SAFS - Vanilla" in line]
+    assert said.count(f"95% interval {bounds}") == 1, said
+
+
 def test_a_pair_without_the_main_ratio_is_said_to_be_left_out(tmp_path: Path) -> None:
     runs = synthetic.expected(tmp_path) + synthetic.expected(tmp_path, ratios=[0.9], pair="other")
     synthetic.write(runs)

@@ -159,8 +159,11 @@ def test_what_is_no_record_at_all(tmp_path: Path) -> None:
     assert validate(file)
 
 
-def test_a_loss_that_is_not_finite_is_null() -> None:
+def test_a_test_loss_is_finite_or_the_final_failed() -> None:
     final = synthetic.final("safs", 0.99, 0)
-    synthetic.record(finals=[final | {"test": final["test"] | {"loss": None}}])
+    finals = [final | {"test": final["test"] | {"loss": None}}]
+    with pytest.raises(ValueError, match="not finite on the test images has failed"):
+        synthetic.record(finals=finals)
+    synthetic.record(finals=finals, protocol={"version": 2, "preset": "paper"})
     with pytest.raises(ValueError, match="finite"):
         synthetic.record(finals=[final | {"test": final["test"] | {"loss": np.inf}}])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from bench import finals
 from bench.archive import Replicate
 from bench.record import Protocol, Record
 from pipelines import archiving, checking, sampled
@@ -20,7 +21,7 @@ from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
-from pipelines.engine import artefacts, recorded
+from pipelines.engine import artefacts, layout, recorded
 from pipelines.engine.work import Work
 from pipelines.publishing import collection, context, expected
 from pipelines.publishing import published as opened
@@ -46,7 +47,7 @@ from safs.errors import SafsError
 from safs.pruning.scopes import kept
 from safs.rows import Trained
 from safs.slots import slots
-from safs.training import evaluation
+from safs.training import evaluation, scores
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_generated", 0.95
@@ -753,6 +754,26 @@ def test_a_diverged_run_whose_parameters_are_nan_is_kept(inline, tmp_path, monke
         assert [slot["operator"] for slot in content["result"]["slots"]] == (
             ["srelu" if arm == "srelu" else "relu"] * 4
         )
+
+
+def test_what_overflows_on_the_test_images_has_failed(inline, tmp_path, monkeypatch):
+    """One logit that is not finite: the final counts as chance, not as 0 %."""
+    monkeypatch.chdir(tmp_path)
+    pretrain.run(study(), PAIR)
+    prune.run(study(), PAIR, RATIO)
+    baselines.run(study(), PAIR, RATIO)
+
+    def overflowing(network, images):
+        logits = network(images.normalised(slice(None)))
+        logits[0, 0] = float("inf")
+        return scores.of_logits(logits, images.labels)
+
+    monkeypatch.setattr(evaluation, "score", overflowing)
+    evaluate.run(study(), PAIR, RATIO)
+    record = Record.read(layout.folder("smoke", "evaluate", PAIR) / f"vanilla-{RATIO}-r0.json")
+    (final,) = record.finals
+    assert final.reason == "the test loss is not finite" and final.test is None
+    assert record.status == "failed" and finals.top1(record) == 1 / record.classes
 
 
 def test_a_diverged_run_is_a_failed_row_with_its_reason(inline, tmp_path, monkeypatch):
