@@ -205,8 +205,17 @@ class Reach(Spec):
     cap: Fraction
 
 
+OWN_KEPT = 1000
+"""Own parameters of channels that a record keeps, of all its slots together: of more, those of
+every second, third ... channel of each slot."""
+
+
 class SlotRecord(Spec):
-    """One activation slot: y = alpha f(beta x); ``null`` where a scale does not apply."""
+    """One activation slot: y = alpha f(beta x); ``null`` where a scale does not apply.
+
+    ``own`` are the operator's own parameters, a list where every channel has one (SReLU), of which
+    a large network's record keeps some (:data:`OWN_KEPT`).
+    """
 
     name: Text
     operator: Text

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.record import EPOCHS_KEPT, HISTORY, SCHEMA_VERSION, Flow, Record, pack
+from bench.record import EPOCHS_KEPT, HISTORY, OWN_KEPT, SCHEMA_VERSION, Flow, Record, pack
 from pipelines.config.study import Study
 from pipelines.engine import artefacts, compute, environment, layout
 from pipelines.engine.behind import Behind
@@ -142,7 +142,7 @@ def describe(work: Work, behind: Behind, trainings: Sequence[Json]) -> Json:
         "threads": int(result.where["threads"]),
         "bits": result.bits,
         "connectivity": mask and mask.get("connectivity"),
-        "slots": list(result.slots),
+        "slots": _slots(result),
         "recipe": job["recipe"],
         "digests": {
             "parameters": _parameters(work),
@@ -188,6 +188,20 @@ def _history(result: Trained) -> Json:
     places = sorted({round(x) for x in np.linspace(0, last - 1, min(last, EPOCHS_KEPT))})
     kept = [result.history[place] for place in places]
     return {name: [_short(epoch[name]) for epoch in kept] for name in HISTORY} if kept else {}
+
+
+def _slots(result: Trained) -> list[Json]:
+    """What every slot learned; of channels' parameters, evenly spread ones where they are many."""
+    lists = [v for slot in result.slots for v in slot["own"].values() if isinstance(v, list)]
+    step = max(1, math.ceil(sum(map(len, lists)) / OWN_KEPT))
+
+    def few(value: float | list[float]) -> float | list[float]:
+        return value[::step] if isinstance(value, list) else value
+
+    return [
+        {**slot, "own": {name: few(value) for name, value in slot["own"].items()}}
+        for slot in result.slots
+    ]
 
 
 def _short(value: float | None) -> float | None:

@@ -451,6 +451,9 @@ def test_a_sample_of_what_is_published_is_trained_once_more(published, commit, c
         shutil.move("elsewhere", "runs")
 
 
+TRAINED = {"failure": None, "seconds": 0, "backend": "none", "history": (), "kept": 0}
+
+
 def published_otherwise(found: Replicate, **links: object) -> list[Record]:
     """The records of a replicate with other links in their chains."""
     return [
@@ -484,7 +487,7 @@ def test_a_training_whose_worker_dies_is_not_one_that_differs(
     published, commit, capsys, monkeypatch
 ):
     commit()
-    death = Trained(failure=artefacts.DIED, seconds=0, backend="none", history=(), kept=0)
+    death = Trained(**TRAINED | {"failure": artefacts.DIED})
     monkeypatch.setattr(Work, "trained", lambda *job: death)
     code, said, errors = retrained(published, capsys, "--sample", "3")
     assert code == 1 and said.startswith("0 of 3 trainings identical")
@@ -538,6 +541,23 @@ def test_records_that_are_not_this_studys_are_never_told_as_its_own(published, c
             opened(published)
     finally:
         path.write_text(whole)
+
+
+@pytest.mark.parametrize(("channels", "kept"), [((6, 120), (6, 120)), ((96, 1152), (32, 384))])
+def test_a_record_keeps_some_channels_of_a_large_network(channels, kept):
+    """All of LeNet-5's; of more than a thousand values every n-th, in each slot alike."""
+    names = ("t_left", "t_right")
+    slots = tuple(
+        {"name": f"act{n}", "own": {name: [float(c) for c in range(n)] for name in names}}
+        for n in channels
+    )
+    alone = {"name": "last", "own": {"k": 2.0}}
+    found = evaluate._slots(Trained(slots=(*slots, alone), **TRAINED))
+    assert found[-1] == alone
+    for slot, whole, count in zip(found, channels, kept, strict=False):
+        assert (
+            slot["own"]["t_left"] == slot["own"]["t_right"] == list(range(0, whole, whole // count))
+        )
 
 
 def test_a_backend_that_was_asked_for_decides_a_replicate():
