@@ -16,16 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import signals
+from pipelines.stages import PER_PAIR, PER_PROFILE, STAGES
 
 if TYPE_CHECKING:
     from pipelines.config.study import Study
-
-PER_PAIR = (
-    "pretrain", "activations", "algorithms", "landscape", "fast", "readings", "evaluate",
-)  # fmt: skip
-PER_CELL = ("prune", "baselines", "search", "tune")
-PER_PROFILE = ("records", "tables", "compare", "report", "sums")
-STAGES = (*PER_PAIR, *PER_CELL, *PER_PROFILE)
 
 
 def main(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Literal
 
 import safs
-from pipelines.engine.compute import data_directory, visible_gpus
+from pipelines.compute import data_directory, visible_gpus
 from safs.errors import SafsError
 
 NEEDED = ("torch", "torchvision", "smac", "dvc", "distributed", "mlxtend", "safetensors")
@@ -156,7 +156,7 @@ def _disk() -> Iterator[Finding]:
 
 
 def _repository() -> Iterator[Finding]:
-    from pipelines.engine import environment
+    from pipelines.storage import environment
 
     try:
         inside, commit = environment.in_repository(), environment.commit()

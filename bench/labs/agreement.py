@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.labs.schema import LabFile, Run
+from bench.labs.schema import Contents, Run
 from bench.record import Problem, Record
 from safs.arms import ARMS
 from safs.errors import shown
@@ -13,13 +13,13 @@ Fact = tuple[str, tuple[object, ...], object]
 """Key path in a run, the group of runs in which it is the same, its value."""
 
 
-def problems(file: LabFile) -> Iterator[Problem]:
+def problems(file: Contents) -> Iterator[Problem]:
     """Runs that say otherwise than those before, as (key path, what stands there, expected)."""
     yield from _repeated_problems(file)
     yield from _fold_problems(file)
 
 
-def _repeated_problems(file: LabFile) -> Iterator[Problem]:
+def _repeated_problems(file: Contents) -> Iterator[Problem]:
     """What several runs say must be the same in each of them."""
     known: dict[tuple[object, ...], object] = {}
     for place, run in enumerate(file.runs):
@@ -79,7 +79,7 @@ def _facts_of_search(run: Run) -> Iterator[Fact]:
         yield "record.slots", group, [slot.operator for slot in record.slots]
 
 
-def _fold_problems(file: LabFile) -> Iterator[Problem]:
+def _fold_problems(file: Contents) -> Iterator[Problem]:
     """Replicate r validates on fold r mod k, with one k for a data set."""
     folds: dict[str, dict[int, int]] = {}
     for record in file.records:

@@ -10,7 +10,7 @@ from bench.labs import agreement
 from bench.labs.schema import (
     Budget,
     CellSummary,
-    LabFile,
+    Contents,
     LabPair,
     Run,
     cells_of,
@@ -27,7 +27,7 @@ TOLERANCE = 1e-9
 """Two computations of one number may differ by this much (points, shares)."""
 
 
-def problems(file: LabFile) -> list[Problem]:
+def problems(file: Contents) -> list[Problem]:
     """All faults; what follows from the runs is checked only once the runs themselves agree."""
     found = [*_arm_problems(file)] or [*_pair_problems(file), *_grid_problems(file)]
     for place, run in enumerate(file.runs):
@@ -37,7 +37,7 @@ def problems(file: LabFile) -> list[Problem]:
     return found or [*_summary_problems(file)]
 
 
-def _arm_problems(file: LabFile) -> Iterator[Problem]:
+def _arm_problems(file: Contents) -> Iterator[Problem]:
     unknown = next((arm for arm in file.arms if arm not in ARMS), None)
     if unknown is not None:
         yield ("arms",), unknown, f"an arm{did_you_mean(unknown, ARMS)}"
@@ -45,7 +45,7 @@ def _arm_problems(file: LabFile) -> Iterator[Problem]:
         yield ("arms",), file.arms, "distinct arms, dense among them"
 
 
-def _pair_problems(file: LabFile) -> Iterator[Problem]:
+def _pair_problems(file: Contents) -> Iterator[Problem]:
     wanted = set(file.arms)
     for name, pair in file.pairs.items():
         if pair.ratios != sorted(set(pair.ratios)) or not pair.ratios:
@@ -81,7 +81,7 @@ def _budget_problems(pair: LabPair, at: tuple[str, ...]) -> Iterator[Problem]:
                 yield (*at, arm, *where), number, f"{same}, as for arm {other}"
 
 
-def _grid_problems(file: LabFile) -> Iterator[Problem]:
+def _grid_problems(file: Contents) -> Iterator[Problem]:
     """Every expected run is there once: none is left out, repeated or added."""
     size = file.replicates * len(file.arms) * sum(len(p.ratios) for p in file.pairs.values())
     if size > 10 * len(file.runs) + 1000:
@@ -111,7 +111,7 @@ def _words(key: Key) -> str:
     return "{}/{}/{}/{}".format(*key)
 
 
-def _run_problems(file: LabFile, run: Run, where: tuple[str, ...]) -> Iterator[Problem]:
+def _run_problems(file: Contents, run: Run, where: tuple[str, ...]) -> Iterator[Problem]:
     record, at = run.record, (*where, "record")
     if record.profile != file.profile:
         yield (*at, "profile"), record.profile, f"the file's profile {file.profile!r}"
@@ -176,7 +176,7 @@ def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterato
             yield (*at, "epochs", stage), epochs, text
 
 
-def _copy_problems(file: LabFile) -> Iterator[Problem]:
+def _copy_problems(file: Contents) -> Iterator[Problem]:
     """Replicates are runs of their own: no two have the same weights or the same identity."""
     weights: dict[tuple[str, str], tuple[object, ...]] = {}
     identities: set[str] = set()
@@ -201,7 +201,7 @@ def _weight_problems(
             yield where, final.weights, "weights that no other replicate or final has"
 
 
-def _mixing_problems(file: LabFile) -> Iterator[Problem]:
+def _mixing_problems(file: Contents) -> Iterator[Problem]:
     parameters: dict[str, str] = {}
     for place, record in enumerate(file.records):
         known = parameters.setdefault(record.pair, record.digests.parameters)
@@ -214,7 +214,7 @@ def _mixing_problems(file: LabFile) -> Iterator[Problem]:
         yield ("runs",), "records that cannot stand together", str(error)
 
 
-def _summary_problems(file: LabFile) -> Iterator[Problem]:
+def _summary_problems(file: Contents) -> Iterator[Problem]:
     """What the head says of the runs, against the runs."""
     if file.data != data_of(file.records):
         yield ("data",), file.data, "the checksums of the runs, by data set"

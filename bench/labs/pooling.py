@@ -21,7 +21,8 @@ from statsmodels.stats.meta_analysis import combine_effects
 from bench import identity, stats
 from bench.chains import Chains
 from bench.contrasts import Contrast, contrasts_of
-from bench.labs.schema import LabFile, differences
+from bench.labs.file import LabFile
+from bench.labs.schema import differences
 from bench.stats import Array, Interval
 from bench.verdicts import Verdict
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from bench.archive import Replicate
 from bench.labs.cards import CardFile
-from bench.labs.schema import LabFile, seal
+from bench.labs.file import LabFile
+from bench.labs.schema import seal
 from bench.record import Record
 from safs.checked import MAX_BYTES, KeyPath, plain, typed
 from safs.errors import SafsError

@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from bench import older
 from bench.contrasts import contrasts_of
 from bench.finals import top1
-from bench.record import Environment, Protocol, Record, detail
+from bench.record import Environment, Protocol, Record
 from safs.spec import Count, Epochs, Fraction, Items, Name, Positive, Spec, Text
 
 VERSION = 2
@@ -98,8 +97,11 @@ class Run(Spec):
     record: Record
 
 
-class LabFile(Spec):
-    """See the module. ``digest`` seals the rest of the file as :func:`seal` says."""
+class Contents(Spec):
+    """The fields of a lab file, each checked by itself.
+
+    ``digest`` seals the rest of the file as :func:`seal` says.
+    """
 
     lab_file: Annotated[int, Field(ge=VERSION, le=VERSION)]
     digest: Sha256
@@ -115,20 +117,6 @@ class LabFile(Spec):
     pairs: dict[Name, LabPair]
     cells: Items[CellSummary]
     runs: Items[Run]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_any_version(cls, values: object) -> object:
-        return older.lab_file(values)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        from bench.labs.checks import problems
-
-        found = [detail(problem) for problem in problems(self)]
-        if found:
-            raise ValidationError.from_exception_data("LabFile", found)
-        return self
 
     @property
     def records(self) -> list[Record]:

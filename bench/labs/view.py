@@ -14,8 +14,8 @@ from bench import paper
 from bench.columns import CONTRAST, RATIO, bounds, count, figure, pair_by, words
 from bench.context import PairInfo
 from bench.labs import forest
+from bench.labs.file import LabFile
 from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, Same, compare
-from bench.labs.schema import LabFile
 from bench.render import ABSENT, Column, Facts, Table, view_of, write_tables
 from bench.stats import Interval
 from safs.errors import SafsError

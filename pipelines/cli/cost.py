@@ -77,7 +77,7 @@ def _steps(source: Path) -> list[Step]:
 
 def _hours(study: Study, steps: list[Step], watts: float | None) -> list[Table]:
     from bench.cost import arithmetic, hours, view
-    from pipelines.publishing import context, shown
+    from pipelines.results.publishing import context, shown
 
     tables = [hours.table(shown(study)[0], context(study), steps, watts), arithmetic.table()]
     return [view.steps_table(steps), *tables] if steps else tables
@@ -92,7 +92,7 @@ def _save(steps: list[Step]) -> Path:
 def entry(steps: list[Step]) -> Entry:
     """The measurements as an entry of the history."""
     from bench.cost.history import Entry, Machine, ratios
-    from pipelines.engine.environment import describe
+    from pipelines.storage.environment import describe
     from safs.processor import cpu_name
 
     machine = Machine(

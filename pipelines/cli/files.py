@@ -34,7 +34,7 @@ def export(source: Path, folder: Path) -> None:
 
     The ONNX file is checked by onnxruntime.
     """
-    from pipelines.exporting import export as write
+    from pipelines.results.exporting import export as write
 
     done = write(source, folder)
     click.echo(done.weights)

@@ -27,7 +27,7 @@ def export_lab(name: str, profile: str | None, to: Path | None, description: str
     """
     from bench.labs.reading import LABS, parse
     from bench.labs.schema import render
-    from pipelines.packing import content
+    from pipelines.results.packing import content
     from safs.files import write_text
 
     study = study_of(profile)

@@ -38,7 +38,7 @@ def retrain(profile: str, sample: int, seed: int | None, as_json: bool) -> int:
     The dense networks and masks that they start from are trained too, where they are not in runs/.
     Exit code 0 if all rows come out as published, 1 if one does not.
     """
-    from pipelines.landscape_sample import drawn
+    from pipelines.verification.landscape_sample import drawn
 
     study = study_of(profile)
     found = [each for table in published(study) for each in drawn(study, table, sample, seed)]
@@ -73,9 +73,9 @@ def race(
     """
     from bench.landscape import race as races
     from bench.tables.landscape import race_rows, race_table, where_of
-    from pipelines import landscapes, racing
     from pipelines.cli.common import tell_tables
-    from pipelines.publishing import context
+    from pipelines.results import landscapes, racing
+    from pipelines.results.publishing import context
 
     study = study_of(profile)
     names = algorithms.split(",") if algorithms else races.algorithms()
@@ -106,7 +106,7 @@ def export(profile: str, folder: Path) -> None:
 
 def published(study: Study) -> list[Landscape]:
     """The landscapes of a study. Raises SafsError where there is none."""
-    from pipelines import landscapes
+    from pipelines.results import landscapes
 
     found = list(landscapes.every(study))
     if not found:

@@ -13,11 +13,11 @@ from rich.table import Table
 from bench.labs.cards import CardFile
 from bench.labs.reading import CARDS, read_card
 from bench.paper import hours as published_hours
+from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.engine import compute
+from pipelines.dvc.plan import PlanStep, steps, training_images
+from pipelines.engine.spending import run_epochs
 from pipelines.engine.work import place_of
-from pipelines.plan import PlanStep, steps, training_images
-from pipelines.spending import run_epochs
 from pipelines.tasks import pruning, timing
 
 EpochSeconds = dict[tuple[str, float | None], float]

@@ -16,7 +16,7 @@ def init(folder: Path) -> None:
 
     It has profiles, pairs and a DVC pipeline that runs the installed package.
     """
-    from pipelines.project import lay_out
+    from pipelines.dvc.project import lay_out
 
     lay_out(folder)
     click.echo(f"{folder}: now `cd {folder}` and `safs-bench run`, or edit params.yaml first")

@@ -59,8 +59,8 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     """Say what PROFILE will train, and how long it takes here."""
     from rich.console import Group, RenderableType
 
+    from pipelines import compute
     from pipelines.cli.plan import beside_table3, measure, on_cards, rows, view, warnings
-    from pipelines.engine import compute
 
     study = study_of(profile)
     seconds, connected = ({}, {}) if no_measure else measure(study)
@@ -161,7 +161,7 @@ def _print_results(study: Study, as_json: bool = False) -> int:
     from rich.console import Group
 
     from bench.report.terminal import rows, summary
-    from pipelines.publishing import context, results, shown
+    from pipelines.results.publishing import context, results, shown
 
     runs, source = shown(study)
     about, place = context(study), results(study)
@@ -175,7 +175,7 @@ def _print_results(study: Study, as_json: bool = False) -> int:
 @profile_argument
 def open_report(profile: str | None) -> None:
     """Open the report of PROFILE in a browser."""
-    from pipelines.publishing import results
+    from pipelines.results.publishing import results
 
     page = results(study_of(profile)) / "report.html"
     if not page.is_file():
@@ -187,7 +187,7 @@ def open_report(profile: str | None) -> None:
 @click.command()
 def overview() -> None:
     """Put what every study says on one page, results/index.html."""
-    from pipelines import overview as pages
+    from pipelines.results import overview as pages
 
     at_root()
     click.echo(pages.write())
@@ -203,7 +203,7 @@ def check(profile: str | None, as_json: bool) -> int:
     """
     from dataclasses import asdict
 
-    from pipelines.checking import check as checked
+    from pipelines.results.checking import check as checked
 
     parts = checked(study_of(profile))
     for fault in (fault for part in parts for fault in part.faults):
@@ -221,7 +221,7 @@ def rebuild(profile: str | None, as_json: bool) -> int:
     Reads results/PROFILE/records alone, so it needs neither runs/ nor torch. Exit code 0 if every
     file came out as it was, 1 if one did not.
     """
-    from pipelines.rebuilding import rebuild as rebuilt
+    from pipelines.verification.rebuilding import rebuild as rebuilt
 
     found = rebuilt(study_of(profile))
     changed = [file for file in found if not file.same]
@@ -241,7 +241,7 @@ def verify(profile: str | None, as_json: bool) -> int:
     Holds every training in runs/ to the one in the last commit's results/. Exit code 0 if all are
     identical, 1 if not, 3 if there is nothing to compare.
     """
-    from pipelines import verifying
+    from pipelines.verification import verifying
 
     study = study_of(profile)
     name = study.profile.profile
@@ -273,8 +273,8 @@ def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -
     """
     import secrets
 
-    from pipelines.retraining import retrain as again
-    from pipelines.verifying import NothingToCompare
+    from pipelines.verification.retraining import retrain as again
+    from pipelines.verification.verifying import NothingToCompare
 
     study = study_of(profile)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
@@ -295,7 +295,7 @@ def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -
 def clean() -> None:
     """Empty scratch/ of checkpoints, journals and logs."""
     from pipelines.dvc.alone import FILE, alone
-    from pipelines.engine.layout import SCRATCH
+    from pipelines.storage.layout import SCRATCH
 
     at_root()
     if not SCRATCH.is_dir():

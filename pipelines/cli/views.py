@@ -30,7 +30,7 @@ def _words(value: object) -> str:
 
 def profile_row(study: Study) -> dict[str, Any]:
     """What a profile runs, and whether its report is here."""
-    from pipelines.publishing import results
+    from pipelines.results.publishing import results
 
     profile, report = study.profile, results(study) / "report.html"
     return {

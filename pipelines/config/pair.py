@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from bench.context import PairInfo
 from pipelines.config.reading import Sections, checked, known, read_yaml, written_down
-from pipelines.engine import sources
+from pipelines.storage import sources
 from safs.errors import SafsError, did_you_mean, shown
 from safs.settings import Fast, Search, Tune
 from safs.spec import Distinct, Epochs, NetworkSpec, Recipe, Spec

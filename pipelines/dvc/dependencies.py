@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from pipelines.engine import sources
-from pipelines.engine.sources import ROOT
+from pipelines.storage import sources
+from pipelines.storage.sources import ROOT
 
 TEMPLATE = "pipelines/template"
 """What ``safs-bench init`` lays out beside pairs, presets and profiles."""

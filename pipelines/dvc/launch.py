@@ -9,14 +9,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import plan
+from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.dvc import narrow, side_by_side
+from pipelines.dvc import narrow, plan, side_by_side
 from pipelines.dvc import process as dvc_process
 from pipelines.dvc.alone import alone
-from pipelines.engine import artefacts, compute, environment, layout, progress, recorded
-from pipelines.preflight import preflight
-from pipelines.project import note_code
+from pipelines.dvc.preflight import preflight
+from pipelines.dvc.project import note_code
+from pipelines.engine import progress, recorded
+from pipelines.storage import artefacts, environment, layout
 from safs import sealed
 from safs.errors import SafsError
 

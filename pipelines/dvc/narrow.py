@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.__main__ import PER_CELL, PER_PAIR
 from pipelines.config.profile import Profile
 from pipelines.config.study import Study, load
+from pipelines.stages import PER_CELL, PER_PAIR
 
 
 def stages(study: Study) -> set[str]:

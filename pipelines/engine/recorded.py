@@ -12,9 +12,10 @@ import json
 import os
 from pathlib import Path
 
+from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, compute, layout, sources
-from pipelines.engine.sources import Registered
+from pipelines.storage import artefacts, layout, sources
+from pipelines.storage.sources import Registered
 from safs import sealed
 from safs.arms import ARMS, SRELU
 from safs.datasets import load_part

@@ -1,29 +1,32 @@
 """The workbench of a training stage: finished work is kept, the rest runs on the pool.
 
 DVC keeps a stage's folder over a rerun (``persist``), and the identity of each artefact
-(:mod:`.artefacts`) decides file by file what is still valid: an added replicate trains alone, a
-changed input or a damaged file reuses nothing, and a clone that pulled the folder reads it back.
+(:mod:`pipelines.storage.artefacts`) decides file by file what is still valid: an added replicate
+trains alone, a changed input or a damaged file reuses nothing, and a clone that pulled the folder
+reads it back.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines import compute
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, compute, folds, layout, recorded, scratch, sources
-from pipelines.engine.jobs import Files, Job
+from pipelines.engine import recorded
 from pipelines.engine.progress import EpochProgress
-from pipelines.engine.scratch import Journal
+from pipelines.engine.starts import PrunedStart
+from pipelines.storage import artefacts, folds, layout, scratch, sources
+from pipelines.storage.scratch import Journal
 from pipelines.tasks import training
+from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import WEIGHTS, multiply_adds
-from safs.arms import ARMS, chromosome, finals
 from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.files import copy
@@ -255,7 +258,8 @@ class Work:
     def train(self, name: str, job: Job, files: Files) -> Json:
         """A dense or final training as an artefact: its job, result and weights.
 
-        A dense one says under ``fold`` which images its replicate has (:func:`.folds.identity`).
+        A dense one says under ``fold`` which images its replicate has
+        (:func:`pipelines.storage.folds.identity`).
         """
 
         def make(place: Path) -> Json:
@@ -266,65 +270,6 @@ class Work:
             return made if job.chromosome is not None else made | {"fold": self._fold(job)}
 
         return self.keep(name, job.identity, make, job.epochs)
-
-    def final(
-        self,
-        arm: str,
-        replicate: int,
-        start: PrunedStart,
-        operators: Sequence[str],
-        recipe: Recipe | None,
-    ) -> None:
-        """The final trainings of an arm: the pruned checkpoint, retrained for the dense epochs.
-
-        Where there is nothing to train (no checkpoint, or no recipe because every trial failed)
-        the artefacts say so, and they count as failed.
-        """
-        failure = start.failure or ("every trial failed" if recipe is None else None)
-
-        def one(number: int) -> None:
-            job = self.final_job(
-                arm, replicate, start, operators, recipe or self.pair.recipe, number
-            )
-            name = layout.final_name(arm, number, replicate)
-            if failure is None:
-                self.train(name, job, start.files())
-                return
-            result = self._untrained(failure).to_plain()
-            content = {"job": job.model_dump(mode="json"), "result": result}
-            identity = digest([job.identity, failure])
-            self.keep(name, identity, lambda place: content, job.epochs)
-
-        self.each(one, [(n,) for n in range(finals(arm, self.study.profile.protocol))])
-
-    def final_job(
-        self,
-        arm: str,
-        replicate: int,
-        start: PrunedStart,
-        operators: Sequence[str],
-        recipe: Recipe,
-        number: int,
-    ) -> Job:
-        """One of the final trainings of an arm."""
-        return self.job(
-            replicate,
-            "final",
-            recipe,
-            self.pair.finetune.epochs,
-            validate_every=True,
-            keep=self.study.profile.protocol.reported_epoch,
-            chromosome=tuple(operators),
-            final=number,
-            **self.learned(arm),
-            **start.inputs,
-        )
-
-    def learned(self, arm: str) -> dict[str, bool]:
-        """Which activation parameters an arm learns, as fields of a job."""
-        own, entry = self.study.profile.protocol.own_parameters, ARMS[arm]
-        train_own = own == "both" or (own == "stage2" and entry.tuned)
-        return {"scaled": entry.scaled, "train_own": train_own}
 
     def trial(self, journal: Journal, job: Job, files: Files, epochs: int | None = None) -> Trained:
         """One training inside a search, answered from the journal where it stands there.
@@ -343,16 +288,6 @@ class Work:
         self.progress.finished(job.identity, epochs or job.epochs, kept=known is not None)
         return result
 
-    def retrain(self, arms: Sequence[str]) -> None:
-        """The final trainings of arms that neither search nor tune: ``<arm>-r<replicate>``."""
-
-        def one(arm: str, replicate: int) -> None:
-            start = self.start(replicate)
-            operators = chromosome(arm, start.default, self.study.profile.protocol)
-            self.final(arm, replicate, start, operators, self.pair.recipe)
-
-        self.each(one, [(arm, r) for r in self.replicates for arm in arms])
-
     def noted(
         self, found: Searched | Tuned, replicate: int, trace: type[Trace], rows: str, **head: Any
     ) -> Json:
@@ -370,7 +305,7 @@ class Work:
             result = self.run(training.train, job, files, self.pool.topic)
         except compute.WorkerDied as death:
             self.progress.notice(f"{death}; the workers' logs are in scratch/logs")
-            return self._untrained(str(death))
+            return self.untrained(str(death))
         self.progress.notice(result.notice)
         return result
 
@@ -378,7 +313,7 @@ class Work:
         data = compute.data_directory()
         return folds.identity(job.dataset, job.replicate, job.seed, job.data, data)
 
-    def _untrained(self, failure: str) -> Trained:
+    def untrained(self, failure: str) -> Trained:
         """The result of a training that did not take place."""
         return Trained(
             failure=failure,
@@ -396,37 +331,3 @@ class Work:
         dense = self.folder("pretrain", None) / f"dense-r{replicate}.json"
         mask = self.folder("prune", self.ratio) / f"mask-r{replicate}.json"
         return PrunedStart(dense, mask)
-
-
-class PrunedStart:
-    """Dense network and mask that every arm of a (replicate, ratio) starts from.
-
-    Attributes:
-        inputs: the digests that identify both, as fields of a job.
-        paths: where they are, as fields of a job's files.
-        default: the operators of the dense network, one per slot.
-        slots: the names of its slots.
-        failure: why there is no checkpoint, or None.
-    """
-
-    def __init__(self, dense: Path, mask: Path) -> None:
-        trained, pruned = artefacts.whole(dense), artefacts.whole(mask)
-        places: list[dict[str, Any]] = trained["result"]["slots"]
-        self.slots = tuple(str(slot["name"]) for slot in places)
-        self.default = tuple(str(slot["operator"]) for slot in places)
-        self.failure: str | None = pruned["failure"]
-        self.inputs = {"dense": trained["weights"], "mask": pruned["weights"]}
-        self.paths = {
-            "dense": artefacts.weights_of(dense).resolve(),
-            "mask": artefacts.weights_of(mask).resolve(),
-        }
-
-    def files(self) -> Files:
-        """Files of a job that starts here; the scratch folder is set when it runs."""
-        return files(**self.paths)
-
-
-def files(**paths: Path) -> Files:
-    """Files of a job; the scratch folder is set when it runs."""
-    shared = layout.SCRATCH.resolve() / "folds"
-    return Files(folder=Path(), data=compute.data_directory(), folds=shared, **paths)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
-from pipelines.engine import layout
+from pipelines.engine.trainings import retrain
 from pipelines.engine.work import Work
+from pipelines.storage import layout
 
 
 def run(study: Study, pair: str) -> None:
@@ -19,4 +20,4 @@ def cell(study: Study, pair: str, ratio: float) -> None:
     arms = study.profile.swept(pair, ratio)
     total = study.pairs[pair].finetune.epochs * study.profile.replicates * len(arms)
     with Work(study, "activations", pair, ratio, epochs=total) as work:
-        work.retrain(arms)
+        retrain(work, arms)

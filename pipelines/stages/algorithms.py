@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
-from pipelines.engine import layout
 from pipelines.engine.work import Work
 from pipelines.stages.search import find
+from pipelines.storage import layout
 
 
 def run(study: Study, pair: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.tables import claims
 from bench.tables import comparisons as compare
 from pipelines.config.study import Study
-from pipelines.publishing import context, published, results
+from pipelines.results.publishing import context, published, results
 
 
 def run(study: Study) -> None:

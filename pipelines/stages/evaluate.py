@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from bench.record import EPOCHS_KEPT, HISTORY, OWN_KEPT, SCHEMA_VERSION, Flow, Record, pack
+from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, compute, environment, layout
-from pipelines.engine.behind import Behind
 from pipelines.engine.work import Work
+from pipelines.storage import artefacts, environment, layout
+from pipelines.storage.behind import Behind
 from pipelines.tasks import evaluation
 from safs.arms import finals
 from safs.datasets import DATASETS, fold_of

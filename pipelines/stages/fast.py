@@ -12,16 +12,17 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines import spending
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, layout, sources
-from pipelines.engine.jobs import Job
-from pipelines.engine.scratch import Journal
-from pipelines.engine.sources import Registered
-from pipelines.engine.work import PrunedStart, Work
-from pipelines.stages import search as stage1
+from pipelines.engine import spending
+from pipelines.engine.starts import PrunedStart
+from pipelines.engine.trainings import candidate, train_finals, trial
+from pipelines.engine.work import Work
 from pipelines.stages import tune as stage2
+from pipelines.storage import artefacts, layout, sources
+from pipelines.storage.scratch import Journal
+from pipelines.storage.sources import Registered
 from pipelines.tasks import prediction
+from pipelines.tasks.jobs import Job
 from safs import seeds
 from safs.method.cheap import cheap_stage1, cheap_stage2
 from safs.rows import SearchTrace, Trained, TuneTrace
@@ -56,7 +57,7 @@ def cell(study: Study, pair: str, ratio: float, below: float | None) -> None:
             chromosome, recipe = _below(work, replicate, below)
             found = search(work, replicate, start, chromosome)
             tuned = tune(work, replicate, start, found, recipe)
-            work.final(ARM, replicate, start, found, tuned)
+            train_finals(work, ARM, replicate, start, found, tuned)
             rank(work, replicate, start)
 
         work.each(one, [(r,) for r in work.replicates if ARM in study.profile.arms])
@@ -74,11 +75,11 @@ def search(work: Work, replicate: int, start: PrunedStart, warm: Chromosome | No
     spec, fast = work.pair.search, work.pair.fast
     seed = seeds.integer(work.study.profile.seed, "search", replicate)
     shortest = fast.epochs(spec.epochs)[0]
-    first = stage1.candidate(work, replicate, start, spec, start.default, shortest)
+    first = candidate(work, replicate, start, spec, start.default, shortest)
 
     def make(place: Path) -> Json:
         def job(chromosome: Chromosome, until: int) -> Job:
-            return stage1.candidate(work, replicate, start, spec, chromosome, until)
+            return candidate(work, replicate, start, spec, chromosome, until)
 
         further = _Further(work, place, start, fast.epochs(spec.epochs))
         oracle = _Oracle(work, further.journal, start, first)
@@ -121,7 +122,7 @@ def tune(
     seed = seeds.integer(work.study.profile.seed, "tune", replicate)
 
     def job(recipe: Recipe, until: int) -> Job:
-        return stage2.trial(work, ARM, replicate, start, operators, recipe, until)
+        return trial(work, ARM, replicate, start, operators, recipe, until)
 
     def make(place: Path) -> Json:
         further = _Further(work, place, start, fast.epochs(spec.epochs))
@@ -154,7 +155,7 @@ def rank(work: Work, replicate: int, start: PrunedStart) -> None:
     found = {tuple(e["chromosome"]): e["energy"] for e in rows if e["status"] == "ok"}
     names = list(sources.names("predictor"))
     images = work.pair.fast.images
-    job = stage1.candidate(work, replicate, start, work.pair.search, start.default)
+    job = candidate(work, replicate, start, work.pair.search, start.default)
 
     def make(place: Path) -> Json:
         told = work.run(prediction.predict, job, start.files(), list(found), names, images)

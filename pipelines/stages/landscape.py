@@ -10,11 +10,12 @@ import numpy as np
 
 from bench.landscape.space import ORDERS, Space
 from bench.landscape.table import Landscape
-from pipelines import landscapes
 from pipelines.config.study import Study
-from pipelines.engine import layout
-from pipelines.engine.work import PrunedStart, Work
-from pipelines.recomputed import job, retrain
+from pipelines.engine.starts import PrunedStart
+from pipelines.engine.work import Work
+from pipelines.results import landscapes
+from pipelines.results.recomputed import job, retrain
+from pipelines.storage import layout
 from pipelines.tasks.landscape import candidates
 from safs.errors import SafsError
 from safs.sealed import Json, digest

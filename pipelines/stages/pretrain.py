@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
-from pipelines.engine.jobs import Job
-from pipelines.engine.work import Work, files
+from pipelines.engine import trainings
+from pipelines.engine.starts import files
+from pipelines.engine.work import Work
 
 
 def run(study: Study, pair: str) -> None:
@@ -16,10 +17,4 @@ def run(study: Study, pair: str) -> None:
 
 def dense(work: Work, replicate: int) -> None:
     """The dense network of a replicate, as an artefact of this stage."""
-    work.train(f"dense-r{replicate}", job(work, replicate), files())
-
-
-def job(work: Work, replicate: int) -> Job:
-    """Its training."""
-    kept = {"validate_every": True, "keep": work.study.profile.protocol.reported_epoch}
-    return work.job(replicate, "dense", work.pair.recipe, work.pair.pretrain.epochs, **kept)
+    work.train(f"dense-r{replicate}", trainings.dense(work, replicate), files())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, sources
 from pipelines.engine.work import Work
+from pipelines.storage import artefacts, sources
 from pipelines.tasks import pruning
 from pipelines.tasks.shared import WEIGHTS
 from safs.sealed import Json, digest, file_digest

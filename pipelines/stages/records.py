@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bench.landscape.card import card
 from bench.landscape.table import times_of
-from pipelines import archiving, landscapes, racing
 from pipelines.config.study import Study
 from pipelines.engine import recorded
+from pipelines.results import archiving, landscapes, racing
 from safs.files import write_text
 
 

@@ -8,8 +8,8 @@ from bench.labs.view import view
 from bench.render import csv_text
 from bench.tables.comparisons import compare
 from bench.traces import candidate_frame, trial_frame
-from pipelines import publishing
 from pipelines.config.study import Study
+from pipelines.results import publishing
 from safs.files import write_text
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import spending
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import sources
-from pipelines.engine.jobs import Job
-from pipelines.engine.scratch import Journal
-from pipelines.engine.sources import Registered
-from pipelines.engine.work import PrunedStart, Work
+from pipelines.engine import spending
+from pipelines.engine.starts import PrunedStart
+from pipelines.engine.trainings import candidate, train_finals
+from pipelines.engine.work import Work
+from pipelines.storage import sources
+from pipelines.storage.scratch import Journal
+from pipelines.storage.sources import Registered
 from safs import seeds
 from safs.arms import ARMS
 from safs.method.stage1 import stage1
@@ -33,7 +34,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
             start = work.start(replicate)
             found = find(work, name, replicate, start, searches(study, spec)[name])
             if name == "search" and ARM in study.profile.arms:
-                work.final(ARM, replicate, start, found, spec.recipe)
+                train_finals(work, ARM, replicate, start, found, spec.recipe)
 
         work.each(one, [(n, r) for r in work.replicates for n in searches(study, spec)])
 
@@ -78,25 +79,3 @@ def find(work: Work, name: str, replicate: int, start: PrunedStart, spec: Search
     identity = digest([spec.model_dump(mode="json"), basis, code])
     content = work.keep(f"{name}-r{replicate}", identity, make, spec.evaluations * spec.epochs)
     return tuple(content["chromosome"])
-
-
-def candidate(
-    work: Work,
-    replicate: int,
-    start: PrunedStart,
-    spec: Search,
-    chromosome: Chromosome,
-    until: int | None = None,
-) -> Job:
-    """The training of a candidate: the dense recipe, alpha = beta = 1."""
-    return work.job(
-        replicate,
-        "search",
-        work.pair.recipe,
-        spec.epochs,
-        until=until,
-        validate_every=spec.fitness == "best_validation_error",
-        chromosome=chromosome,
-        train_own=work.study.profile.protocol.own_parameters == "both",
-        **start.inputs,
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines import checking, publishing
 from pipelines.config.study import Study
+from pipelines.results import checking, publishing
 from safs.files import write_text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench import tables
 from bench.render import csv_text
 from pipelines.config.study import Study
-from pipelines.publishing import context, published, results
+from pipelines.results.publishing import context, published, results
 from safs.files import write_text
 
 

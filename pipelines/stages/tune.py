@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import spending
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, layout, sources
-from pipelines.engine.jobs import Job
-from pipelines.engine.scratch import Journal
-from pipelines.engine.sources import Registered
-from pipelines.engine.work import PrunedStart, Work
+from pipelines.engine import spending
+from pipelines.engine.starts import PrunedStart
+from pipelines.engine.trainings import selected, train_finals, trial
+from pipelines.engine.work import Work
+from pipelines.storage import artefacts, layout, sources
+from pipelines.storage.scratch import Journal
+from pipelines.storage.sources import Registered
 from safs import seeds
 from safs.arms import ARMS, chromosome, reports_trial
 from safs.method.stage2 import stage2
@@ -41,7 +42,7 @@ def run(study: Study, pair: str, ratio: float) -> None:
                 job = selected(work, arm, replicate, start, operators, recipe)
                 work.train(layout.final_name(arm, 0, replicate), job, start.files())
             else:
-                work.final(arm, replicate, start, operators, recipe)
+                train_finals(work, arm, replicate, start, operators, recipe)
 
         work.each(one, [(arm, r) for r in work.replicates for arm in arms])
 
@@ -73,44 +74,6 @@ def tune(
     identity = digest([spec.model_dump(mode="json"), basis, code])
     content = work.keep(f"{arm}-tune-r{replicate}", identity, make, count * spec.epochs)
     return Recipe(**content["recipe"]) if content["recipe"] else None
-
-
-def selected(
-    work: Work,
-    arm: str,
-    replicate: int,
-    start: PrunedStart,
-    operators: Chromosome,
-    recipe: Recipe,
-) -> Job:
-    """The selected trial once more, for the weights that meet the test images."""
-    job = trial(work, arm, replicate, start, operators, recipe)
-    keep = "best_validation" if work.pair.tune.objective == "best" else "last"
-    return job.model_copy(update={"keep": keep})
-
-
-def trial(
-    work: Work,
-    arm: str,
-    replicate: int,
-    start: PrunedStart,
-    operators: Chromosome,
-    recipe: Recipe,
-    until: int | None = None,
-) -> Job:
-    """The training of a trial of an arm."""
-    spec = work.pair.tune
-    return work.job(
-        replicate,
-        "tune",
-        recipe,
-        spec.epochs,
-        until=until,
-        validate_every=spec.objective == "best",
-        chromosome=operators,
-        **work.learned(arm),
-        **start.inputs,
-    )
 
 
 def _operators(work: Work, arm: str, replicate: int, start: PrunedStart) -> Chromosome:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import compute
-from pipelines.engine.jobs import Files, Job
+from pipelines import compute
+from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import images_of, own_device, starting_point
 from pipelines.tasks.training import told
 

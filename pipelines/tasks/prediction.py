@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.engine.jobs import Files, Job
+from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import images_of, own_device, starting_point
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import compute
+from pipelines import compute
 from pipelines.tasks.shared import empty, load_dense, own_device, save
 from safs.spec import NetworkSpec
 

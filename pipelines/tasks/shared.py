@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import compute
-from pipelines.engine.jobs import Files, Job
+from pipelines import compute
+from pipelines.tasks.jobs import Files, Job
 from safs.files import replacing
 from safs.spec import NetworkSpec
 
@@ -117,7 +117,7 @@ def _fold_of(
 ) -> Fold:
     import torch
 
-    from pipelines.engine import folds
+    from pipelines.storage import folds
 
     return folds.load(*key, torch.device(device), data, folder)
 

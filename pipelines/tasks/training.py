@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.engine import compute
-from pipelines.engine.jobs import Files, Job
+from pipelines import compute
+from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import WEIGHTS, empty, images_of, own_device, save, starting_point
 from safs import sealed
 from safs.rows import Trained

@@ -10,8 +10,9 @@ import numpy as np
 import synthetic
 from synthetic import IMAGES, PAIR
 
+from bench.labs.file import LabFile
 from bench.labs.reading import parse
-from bench.labs.schema import LabFile, Run, pack_runs, render
+from bench.labs.schema import Run, pack_runs, render
 from bench.record import Final, Record, pack
 
 SHOWN_ARMS = ["dense", "vanilla", "srelu", "safs"]

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from synthetic_labs import content
 
+from bench.labs.file import LabFile
 from bench.labs.pooling import compare
 from bench.labs.reading import parse, validate
-from bench.labs.schema import LabFile, render, seal
+from bench.labs.schema import render, seal
 from bench.record import Record
 from safs.checked import parsed
 from safs.errors import SafsError

@@ -11,8 +11,8 @@ from synthetic import PAIR
 from synthetic_labs import content, lab, sha
 
 from bench.labs import pooling
+from bench.labs.file import LabFile
 from bench.labs.pooling import compare, pool
-from bench.labs.schema import LabFile
 from bench.labs.view import view
 from bench.stats import mean_interval
 

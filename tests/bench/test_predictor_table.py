@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from bench.tables.predictors import Predictions, table
+from bench.predictions import Predictions
+from bench.tables.predictors import table
 from safs import sealed
 from safs.errors import SafsError
 

@@ -17,7 +17,7 @@ import torch
 
 from bench.cost.energy import Meter
 from pipelines.config.pair import PAIRS, Pair, load_pair
-from pipelines.plan import training_images
+from pipelines.dvc.plan import training_images
 from pipelines.tasks import timing
 from pipelines.tasks.shared import empty
 from safs import slots

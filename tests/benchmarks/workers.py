@@ -19,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from pipelines.compute import Compute, Pool, cluster
 from pipelines.config.pair import load_pair
-from pipelines.engine.compute import Compute, Pool, cluster
-from pipelines.engine.jobs import Files, Job
 from pipelines.tasks import pruning, training
+from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import WEIGHTS
 
 GOAL = 0.56

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.engine import sources
+from pipelines.storage import sources
 
 os.environ["SAFS_IDLE_SECONDS"] = "8"
 

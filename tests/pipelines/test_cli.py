@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from pipelines import __main__ as stages
-from pipelines.__main__ import PER_CELL
 from pipelines.cli import main as cli
 from pipelines.cli import runs
 from pipelines.config.study import load
 from pipelines.dvc import launch, narrow
-from pipelines.engine.layout import trained_in
-from pipelines.plan import steps
+from pipelines.dvc.plan import steps
+from pipelines.stages import PER_CELL
+from pipelines.storage.layout import trained_in
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]

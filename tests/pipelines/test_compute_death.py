@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import compute
 from pipelines.config.profile import Studies
 from pipelines.config.study import Study, load
 from pipelines.dvc.launch import forget_the_dead
-from pipelines.engine import compute
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
 
 ROOT = Path(__file__).parents[2]

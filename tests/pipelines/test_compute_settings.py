@@ -13,14 +13,14 @@ from typing import get_args
 import pytest
 import yaml
 
+from pipelines import compute
+from pipelines.compute import clusters, place
+from pipelines.compute import placement as placement_module
+from pipelines.compute import pool as pool_module
+from pipelines.compute.placement import Place, Placement, announce, announced, spread
+from pipelines.compute.pool import number_of
+from pipelines.compute.settings import Compute, default_workers, visible_gpus
 from pipelines.dvc import launch
-from pipelines.engine import compute
-from pipelines.engine.compute import clusters, place
-from pipelines.engine.compute import placement as placement_module
-from pipelines.engine.compute import pool as pool_module
-from pipelines.engine.compute.placement import Place, Placement, announce, announced, spread
-from pipelines.engine.compute.pool import number_of
-from pipelines.engine.compute.settings import Compute, default_workers, visible_gpus
 from pipelines.tasks.shared import multiply_adds, own_device
 from safs.errors import SafsError
 from safs.spec import NetworkSpec

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines import compute
+from pipelines.compute import keeper
+from pipelines.compute import pool as pools
 from pipelines.config.study import load
-from pipelines.engine import compute, scratch
-from pipelines.engine.compute import keeper
-from pipelines.engine.compute import pool as pools
 from pipelines.stages import pretrain
+from pipelines.storage import scratch
 from safs import sealed
 from safs.errors import SafsError
 

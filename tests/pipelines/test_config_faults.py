@@ -14,7 +14,7 @@ import yaml
 from pipelines.cli.main import main
 from pipelines.config.reading import MAX_BYTES, read_yaml
 from pipelines.config.study import load
-from pipelines.publishing import context
+from pipelines.results.publishing import context
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]

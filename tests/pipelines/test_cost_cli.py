@@ -11,7 +11,7 @@ from bench.cost.history import CostRatio
 from bench.cost.steps import Step
 from pipelines.cli import main as cli
 from pipelines.cli.cost import entry
-from pipelines.engine import environment
+from pipelines.storage import environment
 from safs import processor
 
 

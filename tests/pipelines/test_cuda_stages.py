@@ -13,12 +13,11 @@ import torch
 from safetensors.torch import load_file
 from simulated.cuda import NAME, installed
 
+from pipelines import compute
+from pipelines.compute import pool
 from pipelines.config.profile import Studies
 from pipelines.config.study import Study, load
-from pipelines.engine import compute
-from pipelines.engine.compute import pool
-from pipelines.engine.jobs import Files, Job
-from pipelines.publishing import collection, expected
+from pipelines.results.publishing import collection, expected
 from pipelines.stages import (
     baselines,
     evaluate,
@@ -29,6 +28,7 @@ from pipelines.stages import (
     tune,
 )
 from pipelines.tasks import evaluation, prediction, pruning, shared, timing, training
+from pipelines.tasks.jobs import Files, Job
 from safs import sealed
 from safs.datasets import load_part
 from safs.networks import build, prunable

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines import compute
 from pipelines.cli import main as cli
+from pipelines.compute import Compute
 from pipelines.config.study import Study, load
 from pipelines.dvc.launch import preflight
-from pipelines.engine import compute
-from pipelines.engine.compute import Compute
-from pipelines.publishing import collection
+from pipelines.results.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
 from safs.datasets import DATASETS, base
 from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
@@ -141,7 +141,7 @@ def test_a_labs_file_that_the_report_cannot_read_is_told_before_anything_starts(
 ):
     (tmp_path / "somewhere").mkdir()
     (tmp_path / "somewhere/quick.json").write_text("{")
-    monkeypatch.setattr("pipelines.preflight.LABS", tmp_path)
+    monkeypatch.setattr("pipelines.dvc.preflight.LABS", tmp_path)
     with pytest.raises(SafsError, match=r"somewhere/quick\.json"):
         preflight(load(Path("params.yaml"), ROOT))
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.config.pair import Pair
 from pipelines.config.profile import Profile
-from pipelines.engine import sources
+from pipelines.storage import sources
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = {"prune.scope": "scope"}

@@ -23,7 +23,7 @@ import yaml
 
 from bench.labs.reading import validate
 from bench.record import Record
-from pipelines.engine import layout
+from pipelines.storage import layout
 from safs import arms
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipelines import exporting
 from pipelines.cli import main as cli
-from pipelines.engine import artefacts, layout
+from pipelines.results import exporting
+from pipelines.storage import artefacts, layout
 from pipelines.tasks.shared import empty
 from safs import sealed, slots
 from safs.spec import NetworkSpec

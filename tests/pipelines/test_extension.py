@@ -14,7 +14,6 @@ from torch import nn
 from pipelines.config.pair import Pair
 from pipelines.config.profile import Studies
 from pipelines.config.study import Study, load
-from pipelines.engine import sources
 from pipelines.stages import (
     activations,
     compare,
@@ -27,6 +26,7 @@ from pipelines.stages import (
     tables,
     tune,
 )
+from pipelines.storage import sources
 from safs.datasets.base import DATASETS, Arrays, dataset
 from safs.errors import SafsError
 from safs.networks import prunable
@@ -110,7 +110,7 @@ def added():
 FINGERPRINTS = """
 import json
 from pipelines.engine import sources
-from pipelines.engine.sources import Registered
+from pipelines.storage.sources import Registered
 
 found = {}
 for kind in sources.KINDS:

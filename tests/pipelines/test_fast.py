@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from bench.record import Record
 from pipelines.config.profile import Cell, Studies
 from pipelines.config.study import Study, load
+from pipelines.dvc.plan import steps
+from pipelines.engine.spending import run_epochs
 from pipelines.engine.work import Work
-from pipelines.plan import steps
-from pipelines.publishing import published
-from pipelines.spending import run_epochs
+from pipelines.results.publishing import published
 from pipelines.stages import evaluate, fast, pretrain, prune, records, search, tables
 from pipelines.tasks import training
 from pipelines.tasks.shared import WEIGHTS

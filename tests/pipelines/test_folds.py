@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.engine import folds
+from pipelines.storage import folds
 from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.training.data import load_fold

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.config import pair
 from pipelines.config.study import load
-from pipelines.engine import sources
+from pipelines.storage import sources
 from safs.operators import OPERATORS
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from test_cli import without_torch
 
 from bench.labs.reading import LABS, by_lab, parse, validate
 from bench.labs.schema import render
-from pipelines import archiving, packing
 from pipelines.cli import main as cli
 from pipelines.config.study import load
+from pipelines.results import archiving, packing
 from safs.errors import SafsError
 from safs.spec import Acceleration
 

@@ -10,8 +10,9 @@ import pytest
 from bench.landscape import load
 from bench.landscape.card import card
 from bench.landscape.table import times_of
-from pipelines import landscape_sample, landscapes
 from pipelines.config.study import load as load_study
+from pipelines.results import landscapes
+from pipelines.verification import landscape_sample
 from safs.settings import PROTOCOL_VERSION
 
 ROOT = Path(__file__).parents[2]

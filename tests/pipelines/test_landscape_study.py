@@ -11,13 +11,14 @@ import pytest
 
 from bench.landscape.space import Space
 from bench.landscape.table import load, times_of
-from pipelines import archiving, landscape_sample, landscapes, racing
 from pipelines.cli import landscape as cli
 from pipelines.config.profile import LandscapeStudy, Studies
 from pipelines.config.study import Study
 from pipelines.config.study import load as load_study
 from pipelines.engine import recorded
+from pipelines.results import archiving, landscapes, racing
 from pipelines.stages import compare, landscape, pretrain, prune, records, report, search, tables
+from pipelines.verification import landscape_sample
 from safs import sealed
 from safs.errors import SafsError
 
@@ -113,7 +114,7 @@ def test_acon_is_swish_at_its_published_parameters(done):
     with landscape.Work(of, "landscape", PAIR, RATIO) as work:
         start = work.start(0)
         named = [("acon",) * 4, ("srs", "acon", "swish", "acon")]
-        from pipelines.recomputed import trained
+        from pipelines.results.recomputed import trained
 
         for chromosome, told in zip(named, trained(work, start, table, 0, 0, named), strict=True):
             row = table.row(chromosome)

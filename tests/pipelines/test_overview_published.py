@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import checking, overview
 from pipelines.config.study import named
+from pipelines.results import checking, overview
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import yaml
 from bench.paper import pairs as published_pairs
 from pipelines.config.pair import PAIRS, load_pair, load_preset
 from pipelines.config.study import load
-from pipelines.engine.sources import training_code
+from pipelines.storage.sources import training_code
 from safs import slots
 from safs.datasets import DATASETS
 from safs.errors import SafsError

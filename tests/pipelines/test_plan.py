@@ -12,9 +12,9 @@ from pipelines.acceptance import run
 from pipelines.cli.plan import beside_table3, on_cards, warnings
 from pipelines.config.pair import Prune, load_pair
 from pipelines.config.study import load
-from pipelines.engine.layout import trained_in
-from pipelines.plan import steps, training_images
-from pipelines.spending import run_epochs, spending
+from pipelines.dvc.plan import steps, training_images
+from pipelines.engine.spending import run_epochs, spending
+from pipelines.storage.layout import trained_in
 from pipelines.tasks import pruning, timing
 from safs.errors import SafsError
 from safs.settings import Protocol

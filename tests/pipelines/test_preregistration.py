@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from bench.contrasts import MAIN
-from pipelines import archiving
 from pipelines.config.profile import every_profile
 from pipelines.config.reading import read_yaml
 from pipelines.config.study import Study, named
+from pipelines.results import archiving
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = "docs/PREREGISTRATION.md"

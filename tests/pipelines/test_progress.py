@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import plan, spending
 from pipelines.cli.runs import narrowed
 from pipelines.config.study import named
-from pipelines.dvc import launch, narrow
-from pipelines.engine import progress
+from pipelines.dvc import launch, narrow, plan
+from pipelines.engine import progress, spending
 from pipelines.engine.progress import EpochProgress
 
 

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import doctor, project
+from pipelines import doctor
 from pipelines.cli import main as cli
+from pipelines.dvc import project
 from pipelines.dvc.dependencies import CODE
 from safs import sealed
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import archiving
 from pipelines.config.study import named
+from pipelines.results import archiving
 
 ROOT = Path(__file__).parents[2]
 

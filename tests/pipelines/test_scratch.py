@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.engine.scratch import Journal
+from pipelines.storage.scratch import Journal
 from pipelines.tasks.shared import load, save
 from safs import sealed
 from safs.api.export import save_state

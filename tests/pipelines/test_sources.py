@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.__main__ import PER_CELL, PER_PAIR, PER_PROFILE
 from pipelines.dvc import dependencies
-from pipelines.engine import sources
+from pipelines.stages import STAGES
+from pipelines.storage import sources
 from safs.errors import SafsError
 
 ROOT = sources.ROOT
-STAGES = (*PER_PAIR, *PER_CELL, *PER_PROFILE)
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 

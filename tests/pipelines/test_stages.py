@@ -16,15 +16,15 @@ from safetensors.torch import load_file
 from bench import finals
 from bench.archive import Replicate
 from bench.record import Protocol, Record
-from pipelines import archiving, checking, retraining
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
-from pipelines.engine import artefacts, layout, recorded
+from pipelines.engine import recorded
 from pipelines.engine.work import Work
-from pipelines.publishing import collection, context, expected
-from pipelines.publishing import published as opened
+from pipelines.results import archiving, checking
+from pipelines.results.publishing import collection, context, expected
+from pipelines.results.publishing import published as opened
 from pipelines.stages import (
     activations,
     algorithms,
@@ -41,7 +41,9 @@ from pipelines.stages import (
     tables,
     tune,
 )
+from pipelines.storage import artefacts, layout
 from pipelines.tasks.shared import empty
+from pipelines.verification import retraining
 from safs import sealed
 from safs.errors import SafsError
 from safs.pruning.scopes import kept
@@ -432,7 +434,7 @@ def test_a_sample_of_what_is_published_is_trained_once_more(published, commit, c
     assert code == 3 and "no git repository here" in said[0]
     commit()
     compared = published.profile.replicates * published.pairs[PAIR].search.evaluations
-    assert len(list(retraining.trainings(published))) == trainings(published) + compared
+    assert len(list(retraining.published_trainings(published))) == trainings(published) + compared
     reads = done.count
     shutil.move("runs", "elsewhere")
     try:
@@ -468,7 +470,7 @@ def test_a_training_that_was_not_as_published_is_told_by_its_first_link(publishe
     runs = published_otherwise(found, finals=["0" * 32])
     found.model_copy(update={"records": runs}).write(path)
     commit()
-    everything = len(list(retraining.trainings(published)))
+    everything = len(list(retraining.published_trainings(published)))
     code, said, errors = retrained(published, capsys, "--sample", str(everything))
     assert code == 1 and len(errors) == len(runs)
     assert f"smoke: {PAIR} 95%, replicate 1, final 0 of SAFS: differs" in errors

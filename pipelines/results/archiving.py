@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.archive import Replicate, Search
+from bench.predictions import Predictions
 from bench.record import Record
-from bench.tables.predictors import Predictions
-from pipelines import landscapes
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, layout, recorded
+from pipelines.engine import recorded
+from pipelines.results import landscapes
+from pipelines.storage import artefacts, layout
 from safs.checked import MAX_BYTES
 from safs.errors import SafsError
 from safs.files import read_text

@@ -13,16 +13,16 @@ from bench.archive import Replicate
 from bench.collection import Collection, Expected, collect
 from bench.collection import published as from_table
 from bench.context import Context
+from bench.predictions import Predictions
 from bench.record import Protocol as ProtocolName
 from bench.render import Table
 from bench.tables.landscape import tables as landscape
-from bench.tables.predictors import Predictions
 from bench.tables.predictors import table as predictors
 from bench.tables.readings import Runs, readings
 from bench.traces import Traces, curve_frame
-from pipelines import archiving, landscapes, racing
 from pipelines.config.study import Study
-from pipelines.engine import layout
+from pipelines.results import archiving, landscapes, racing
+from pipelines.storage import layout
 from safs.arms import everywhere
 from safs.errors import SafsError
 from safs.rows import Trace

@@ -21,12 +21,12 @@ from bench.landscape.analysis import finite, losses
 from bench.landscape.race import HALVING, SURROGATE, Race, Raced, algorithms, lines, race
 from bench.landscape.space import BUDGETS
 from bench.landscape.table import Landscape, load
-from pipelines import landscapes
+from pipelines.compute import worker_count
 from pipelines.config.profile import LandscapeStudy
 from pipelines.config.study import Study
-from pipelines.engine import sources
-from pipelines.engine.compute import worker_count
-from pipelines.engine.sources import Registered
+from pipelines.results import landscapes
+from pipelines.storage import sources
+from pipelines.storage.sources import Registered
 from safs import sealed
 from safs.checked import parsed
 from safs.sealed import digest

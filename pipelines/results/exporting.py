@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.engine import artefacts, layout
+from pipelines.storage import artefacts, layout
 from pipelines.tasks.shared import empty
 from safs import sealed
 from safs.checked import MAX_BYTES, validated

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from bench.labs.reading import LABS, by_lab
+from pipelines import compute
+from pipelines.compute import clusters
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import compute
-from pipelines.engine.compute import clusters
 from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.errors import SafsError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import landscapes
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.spending import epochs, trained
+from pipelines.engine.spending import epochs, trained
+from pipelines.results import landscapes
 from pipelines.tasks.shared import slot_names
 from safs.datasets import DATASETS, load_part
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipelines.config.profile import PROFILES
 from pipelines.dvc.dependencies import CODE, TEMPLATE
-from pipelines.engine.sources import ROOT
+from pipelines.storage.sources import ROOT
 from safs import sealed
 from safs.errors import SafsError
 

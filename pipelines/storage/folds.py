@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.engine import artefacts, sources
+from pipelines.storage import artefacts, sources
 from safs.errors import SafsError
 from safs.files import replacing
 from safs.sealed import digest

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from bench.landscape.table import KEYS, Landscape
-from pipelines import landscapes
-from pipelines.engine.jobs import Job
-from pipelines.engine.work import PrunedStart, Work
-from pipelines.stages.search import candidate
+from pipelines.engine.starts import PrunedStart
+from pipelines.engine.trainings import candidate
+from pipelines.engine.work import Work
+from pipelines.results import landscapes
+from pipelines.tasks.jobs import Job
 from pipelines.tasks.landscape import candidates
 
 AT_ONCE = 8

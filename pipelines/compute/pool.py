@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.engine import artefacts
-from pipelines.engine.compute.placement import Place, Placement, placement
-from pipelines.engine.compute.settings import Compute, settings
+from pipelines.compute.placement import Place, Placement, placement
+from pipelines.compute.settings import Compute, settings
+from pipelines.storage import artefacts
 from safs.errors import SafsError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Pool:
             return self._client
 
     def _connect(self) -> Client:
-        from pipelines.engine.compute import clusters, keeper
+        from pipelines.compute import clusters, keeper
 
         if self.where.address is None:
             clusters.check(self.where)
@@ -128,7 +128,7 @@ class Pool:
     ) -> T:
         from distributed.scheduler import KilledWorker
 
-        from pipelines.engine.compute import clusters, keeper
+        from pipelines.compute import clusters, keeper
 
         workers = self.placement.numbers(place) if self.placement and place else None
         try:
@@ -149,7 +149,7 @@ class Pool:
         return future.result()
 
     def _complain(self, client: Client) -> None:
-        from pipelines.engine.compute import keeper
+        from pipelines.compute import keeper
 
         with self._lock:
             if self._complained or client.scheduler_info().get("workers"):

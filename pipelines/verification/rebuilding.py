@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import archiving
 from pipelines.config.study import Study
-from pipelines.publishing import results
+from pipelines.results import archiving
+from pipelines.results.publishing import results
 from pipelines.stages import compare, report, sums, tables
 from safs.errors import SafsError
 from safs.sealed import file_digest

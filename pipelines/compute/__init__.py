@@ -8,15 +8,15 @@ from the first stage that trains to a minute after the last. ``docs/RUNNING.md``
 
 from typing import Any
 
-from pipelines.engine.compute.placement import Place, announced, place
-from pipelines.engine.compute.pool import (
+from pipelines.compute.placement import Place, announced, place
+from pipelines.compute.pool import (
     Abandoned,
     Pool,
     WorkerDied,
     announce,
     worker_number,
 )
-from pipelines.engine.compute.settings import (
+from pipelines.compute.settings import (
     Compute,
     data_directory,
     device_name,
@@ -48,6 +48,6 @@ __all__ = [
 
 def cluster(workers: int) -> Any:
     """A local cluster of single-threaded workers, to be closed by the caller."""
-    from pipelines.engine.compute import clusters
+    from pipelines.compute import clusters
 
     return clusters.local(workers)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import layout
+from pipelines.storage import layout
 from safs.arms import ARMS, finals, reports_trial
 from safs.search.halving import planned
 from safs.settings import Protocol

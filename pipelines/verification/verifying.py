@@ -13,10 +13,10 @@ from bench.archive import Replicate
 from bench.chains import Chains
 from bench.identity import Agreement, compare
 from bench.published import protocol_version
-from pipelines import archiving
 from pipelines.config.study import Study
-from pipelines.engine import environment
-from pipelines.publishing import results
+from pipelines.results import archiving
+from pipelines.results.publishing import results
+from pipelines.storage import environment
 from safs.errors import SafsError
 from safs.settings import PROTOCOL_VERSION
 

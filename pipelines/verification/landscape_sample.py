@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bench.landscape.table import Landscape
-from pipelines import landscapes
 from pipelines.config.study import Study
-from pipelines.engine.work import PrunedStart, Work
-from pipelines.recomputed import Retrained, retrain
+from pipelines.engine.starts import PrunedStart
+from pipelines.engine.work import Work
+from pipelines.results import landscapes
+from pipelines.results.recomputed import Retrained, retrain
 from pipelines.stages import pretrain, prune
 from safs.errors import SafsError
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from bench.collection import Expected
 from bench.record import Record
 from pipelines.config.study import Study
-from pipelines.engine import artefacts
-from pipelines.engine.behind import Behind
-from pipelines.publishing import expected, results
+from pipelines.results.publishing import expected, results
+from pipelines.storage import artefacts
+from pipelines.storage.behind import Behind
 from safs.checked import MAX_BYTES
 from safs.errors import SafsError, shown
 from safs.files import read_text

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.engine import artefacts, layout
+from pipelines.storage import artefacts, layout
 from safs.rows import SearchTrace, Trace, TuneTrace
 from safs.sealed import Json
 

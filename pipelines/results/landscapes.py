@@ -17,8 +17,10 @@ import pandas as pd
 
 from bench.landscape.space import Space, each_once
 from bench.landscape.table import KEYS, Begun, Landscape, Meta, load, loss_at, name_of
+from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, compute, layout, recorded
+from pipelines.engine import recorded
+from pipelines.storage import artefacts, layout
 from safs.datasets import DATASETS, load_part
 from safs.errors import SafsError
 from safs.sealed import Json

@@ -15,7 +15,7 @@ import os
 from functools import cache
 from typing import Literal, NamedTuple
 
-from pipelines.engine.compute.settings import Compute, visible_gpus
+from pipelines.compute.settings import Compute, visible_gpus
 from safs.spec import BackendName
 
 LIGHT = 5_000_000

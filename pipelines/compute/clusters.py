@@ -19,7 +19,7 @@ from typing import Any
 
 from distributed import Client, LocalCluster, WorkerPlugin
 
-from pipelines.engine.compute.settings import Compute, data_directory
+from pipelines.compute.settings import Compute, data_directory
 from safs.errors import SafsError
 
 # Dask tells glibc to give memory back at once (a trim threshold of 64 KiB); a training step frees

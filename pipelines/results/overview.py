@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.report import overview
-from pipelines import checking, publishing
 from pipelines.config.profile import every_profile
 from pipelines.config.study import named
+from pipelines.results import checking, publishing
 from safs.errors import SafsError
 
 PAGE = Path("results/index.html")

@@ -18,13 +18,16 @@ from typing import Any
 from bench.archive import Replicate, Search
 from bench.record import Record
 from bench.render import ratio_text
-from pipelines import archiving, verifying
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import artefacts, environment, layout
-from pipelines.engine.jobs import Job
-from pipelines.engine.work import PrunedStart, Work, files
-from pipelines.stages import fast, pretrain, prune, search, tune
+from pipelines.engine import trainings
+from pipelines.engine.starts import PrunedStart, files
+from pipelines.engine.work import Work
+from pipelines.results import archiving
+from pipelines.stages import fast, pretrain, prune
+from pipelines.storage import artefacts, environment, layout
+from pipelines.tasks.jobs import Job
+from pipelines.verification import verifying
 from safs.arms import ARMS, reports_trial
 from safs.rows import TuneTrace
 from safs.spec import Recipe
@@ -129,11 +132,11 @@ def retrain(study: Study, sample: int, seed: int) -> list[Redone]:
         seed: of the draw.
 
     Raises:
-        pipelines.verifying.NothingToCompare: today's protocol has published no training of it.
+        verifying.NothingToCompare: today's protocol has published no training of it.
         SafsError: what is published is damaged.
     """
     verifying.published(study)
-    every = [one for each in (study, *study.readings.values()) for one in trainings(each)]
+    every = [one for each in (study, *study.readings.values()) for one in published_trainings(each)]
     if not every:
         raise verifying.NothingToCompare(f"{archiving.folder(study)}: no training of its own")
     drawn = random.Random(seed).sample(every, min(sample, len(every)))
@@ -143,7 +146,7 @@ def retrain(study: Study, sample: int, seed: int) -> list[Redone]:
     return [done for group in groups.values() for done in _of_pair(group)]
 
 
-def trainings(study: Study) -> Iterator[Drawn]:
+def published_trainings(study: Study) -> Iterator[Drawn]:
     """Every training that a study's records tell of and that starts from its own checkpoint.
 
     Those of the cheap search go on from one another and are left out, as are landscapes, which have
@@ -182,13 +185,13 @@ def _final(record: Record, number: int, work: Work, start: PrunedStart) -> Job:
     operators = tuple(slot.operator for slot in record.slots)
     arguments = (record.arm, record.replicate, start, operators, record.recipe)
     if reports_trial(record.arm, work.study.profile.protocol):
-        return tune.selected(work, *arguments)
-    return work.final_job(*arguments, number)
+        return trainings.selected(work, *arguments)
+    return trainings.final(work, *arguments, number)
 
 
 def _candidates(base: Base, searched: Search) -> Iterator[Drawn]:
     def job(genes: tuple[str, ...], work: Work, start: PrunedStart) -> Job:
-        return search.candidate(work, base.replicate, start, work.pair.search, genes)
+        return trainings.candidate(work, base.replicate, start, work.pair.search, genes)
 
     for row in searched.trace.rows:
         if row.outcome is not None:
@@ -198,7 +201,7 @@ def _candidates(base: Base, searched: Search) -> Iterator[Drawn]:
 
 def _trials(base: Base, tuning: TuneTrace) -> Iterator[Drawn]:
     def job(genes: tuple[str, ...], recipe: Recipe, work: Work, start: PrunedStart) -> Job:
-        return tune.trial(work, tuning.arm, base.replicate, start, genes, recipe)
+        return trainings.trial(work, tuning.arm, base.replicate, start, genes, recipe)
 
     for row in tuning.rows:
         if row.outcome is not None and row.chromosome:
@@ -230,7 +233,7 @@ def _once_more(work: Work, one: Drawn) -> Redone:
     dense = work.folder("pretrain", None) / f"dense-r{one.base.replicate}.json"
     if artefacts.died(artefacts.read(dense)):
         return Redone(one, DIED)
-    job = pretrain.job(work, one.base.replicate)
+    job = trainings.dense(work, one.base.replicate)
     start = None
     if one.job is not None:
         ratio = one.base.ratio

@@ -11,13 +11,13 @@ from bench.archive import Replicate
 from bench.labs.packing import head, runs
 from bench.labs.schema import Budget, Failed, LabPair, Trainings
 from bench.record import Key, Record
-from pipelines import archiving
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
-from pipelines.engine import layout
-from pipelines.engine.behind import Behind
-from pipelines.publishing import context, shown
-from pipelines.spending import spending
+from pipelines.engine.spending import spending
+from pipelines.results import archiving
+from pipelines.results.publishing import context, shown
+from pipelines.storage import layout
+from pipelines.storage.behind import Behind
 from safs.errors import SafsError
 from safs.sealed import digest, file_digest
 

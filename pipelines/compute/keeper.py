@@ -6,7 +6,7 @@ is locked for as long as it lives. The key is a digest of the machine, the code,
 packages and the settings, so workers are never met by code or settings that are not theirs. A
 keeper without clients leaves after ``idle_seconds``, and at once if its folder is removed.
 
-Run as ``python -m pipelines.engine.compute.keeper FOLDER LOGS``.
+Run as ``python -m pipelines.compute.keeper FOLDER LOGS``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.engine import layout, scratch, sources
-from pipelines.engine.compute import placement
-from pipelines.engine.compute.settings import Compute, data_directory, settings
+from pipelines.compute import placement
+from pipelines.compute.settings import Compute, data_directory, settings
+from pipelines.storage import layout, scratch, sources
 from safs import sealed
 from safs.errors import SafsError
 from safs.files import naming, write_json
@@ -114,7 +114,7 @@ def _alive(folder: Path) -> bool:
 
 def _start(folder: Path) -> None:
     """Start a keeper in a session of its own, and wait until it has said where it is."""
-    from pipelines.engine.compute import clusters
+    from pipelines.compute import clusters
 
     place = logs()
     place.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _start(folder: Path) -> None:
 
 def keep(folder: Path, place: Path) -> None:
     """Own the workers that the settings ask for until nobody needs them."""
-    from pipelines.engine.compute import clusters
+    from pipelines.compute import clusters
 
     wanted = settings()
     os.environ["SAFS_DEVICE"] = wanted.device

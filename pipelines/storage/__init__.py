@@ -1,0 +1,1 @@
+"""What lies on disk: artefacts, scratch, folds, and the digests that name and check them."""

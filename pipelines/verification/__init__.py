@@ -1,0 +1,1 @@
+"""What anyone can do again: verify, retrain and rebuild what is published."""
