@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelines import compute
@@ -74,7 +75,7 @@ def launch(study: Study, options: Options = Options()) -> int:
         variables = _environment(study, options)
         only = narrow.stages(study) if options.narrow else None
         code = side_by_side.run(
-            str(target), jobs, variables, [held], only, lambda stages: _begin(study, stages)
+            str(target), jobs, variables, [held], only, partial(_begin, study, options)
         )
         if options.narrow and not code:
             code = narrow.evaluate(study, variables)
@@ -117,21 +118,32 @@ def _environment(study: Study, options: Options) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONHASHSEED": "0", **told}
 
 
-def _begin(study: Study, stages: Collection[str]) -> None:
+def _begin(study: Study, options: Options, stages: Collection[str]) -> None:
     """Say how much the stages that will run have to train.
 
     Where pairs differ an epoch of one says nothing of the others', so no time left is told.
     """
-    progress.begin(PROGRESS, epochs(study, stages), alike=len(study.pairs) == 1)
+    total = epochs(study, stages, left_out(study) if options.from_records else {})
+    progress.begin(PROGRESS, total, alike=len(study.pairs) == 1)
 
 
-def epochs(study: Study, stages: Collection[str]) -> int:
-    """Epochs that stages of DVC have together, by their names: ``pretrain@PAIR``, ``tune@CELL``."""
+def left_out(study: Study) -> dict[str, int]:
+    """How many replicates of each pair a run that goes on from records does not train."""
+    return {pair: len(recorded.standing(study, pair)) for pair in study.pairs}
+
+
+def epochs(study: Study, stages: Collection[str], without: Mapping[str, int] = {}) -> int:
+    """Epochs that stages of DVC have together, by their names: ``pretrain@PAIR``, ``tune@CELL``.
+
+    ``without`` is how many replicates of a pair are left out. Landscapes go on from rows and
+    readings have replicates of their own: these count whole.
+    """
     planned = {(step.pair, step.stage): step.epochs for step in plan.steps(study)}
-    total = 0
+    every, total = study.profile.replicates, 0
     for stage, _, place in (name.partition("@") for name in stages):
         cell = study.profile.cells.get(place)
         pair = cell.pair if cell else place
         share = len(study.profile.ratios(pair)) if cell else 1
-        total += planned.get((pair, stage), 0) // share
+        left = every if stage in ("landscape", "readings") else every - without.get(pair, 0)
+        total += planned.get((pair, stage), 0) // share * left // every
     return total

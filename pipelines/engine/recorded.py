@@ -82,8 +82,11 @@ def replicates(study: Study, pair: str) -> dict[int, Path]:
     Raises:
         SafsError: a file is damaged.
     """
-    if not os.environ.get(ASKED):
-        return {}
+    return standing(study, pair) if os.environ.get(ASKED) else {}
+
+
+def standing(study: Study, pair: str) -> dict[int, Path]:
+    """The published replicates with the current identity. Raises as :func:`replicates`."""
     found = {}
     for replicate in range(study.profile.replicates):
         path = layout.records(study.profile.profile) / pair / f"r{replicate}.json"

@@ -53,8 +53,8 @@ def run_epochs(pair: Pair, arm: str) -> int:
 
 
 def stage_epochs(study: Study, pair: Pair, stage: str) -> int:
-    """Epochs of a stage in one cell, over all replicates."""
-    return study.profile.replicates * epochs(trained(study, pair, stage))
+    """Epochs of one replicate of a stage in a cell."""
+    return epochs(trained(study, pair, stage))
 
 
 def trained(study: Study, pair: Pair, stage: str) -> list[tuple[int, int]]:

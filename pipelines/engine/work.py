@@ -57,7 +57,7 @@ class Work:
         stage: name of the stage, and of its folder under ``runs/<profile>/``.
         pair: name of the pair.
         ratio: pruning ratio, or None for stages per pair.
-        epochs: epochs that all trainings of the stage have together, for the progress display.
+        epochs: epochs that the trainings of a replicate have together, for the progress display.
         title: what the display calls it, if not by the stage's name.
     """
 
@@ -78,7 +78,7 @@ class Work:
         self._named: set[str] = set(recorded.note(self.out, self.recorded))
         self._began: dict[int, tuple[str, Path] | None] = {}
         at = f" {ratio:.2f}" if ratio is not None else ""
-        self.progress = EpochProgress(f"{title or stage} {pair}{at}", epochs)
+        self.progress = EpochProgress(f"{title or stage} {pair}{at}", epochs * len(self.replicates))
         self.pool = compute.Pool(self.progress.epoch)
 
     def __enter__(self) -> Work:

@@ -18,6 +18,6 @@ def run(study: Study, pair: str) -> None:
 def cell(study: Study, pair: str, ratio: float) -> None:
     """Final training of the study's arms: ``<arm>-r<replicate>``."""
     arms = study.profile.swept(pair, ratio)
-    total = study.pairs[pair].finetune.epochs * study.profile.replicates * len(arms)
-    with Work(study, "activations", pair, ratio, epochs=total) as work:
+    epochs = study.pairs[pair].finetune.epochs * len(arms)
+    with Work(study, "activations", pair, ratio, epochs=epochs) as work:
         retrain(work, arms)

@@ -23,8 +23,8 @@ def cell(study: Study, pair: str, ratio: float) -> None:
     """
     own = study.pairs[pair].search
     names = [name for name in study.profile.algorithms(pair, ratio) if name != own.algorithm]
-    total = len(names) * study.profile.replicates * own.evaluations * own.epochs
-    with Work(study, "algorithms", pair, ratio, epochs=total) as work:
+    epochs = len(names) * own.evaluations * own.epochs
+    with Work(study, "algorithms", pair, ratio, epochs=epochs) as work:
 
         def one(name: str, replicate: int) -> None:
             spec = own.model_copy(update={"algorithm": name})

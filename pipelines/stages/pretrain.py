@@ -10,8 +10,8 @@ from pipelines.engine.work import Work
 
 def run(study: Study, pair: str) -> None:
     """Train the dense network of every replicate: ``dense-r<replicate>``."""
-    total = study.pairs[pair].pretrain.epochs * study.profile.replicates
-    with Work(study, "pretrain", pair, epochs=total) as work:
+    epochs = study.pairs[pair].pretrain.epochs
+    with Work(study, "pretrain", pair, epochs=epochs) as work:
         work.each(dense, [(work, r) for r in work.replicates])
 
 

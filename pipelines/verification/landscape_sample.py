@@ -26,7 +26,8 @@ def drawn(study: Study, table: Landscape, sample: int, seed: int | None) -> list
     prune.run(study, pair, ratio)
     frame = table.frame[table.frame["replicate"] < study.profile.replicates]
     rows = frame.sample(min(sample, len(frame)), random_state=seed).index
-    work = Work(study, "landscape", pair, ratio, epochs=len(rows) * table.meta.epochs[-1])
+    work = Work(study, "landscape", pair, ratio)
+    work.progress.total = len(rows) * table.meta.epochs[-1]
     with work.pool:
         starts = {int(r): work.start(int(r)) for r in sorted(set(frame["replicate"]))}
         for replicate, start in starts.items():

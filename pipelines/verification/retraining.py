@@ -214,7 +214,8 @@ def _of_pair(drawn: Sequence[Drawn]) -> list[Redone]:
     """Make what the drawn trainings of a pair start from, then do them."""
     study, pair = drawn[0].base.study, drawn[0].base.pair
     epochs, replicates = study.pairs[pair].pretrain.epochs, {one.base.replicate for one in drawn}
-    dense = Work(study, "pretrain", pair, epochs=epochs * len(replicates))
+    dense = Work(study, "pretrain", pair)
+    dense.progress.total = epochs * len(replicates)
     with dense.progress, dense.pool:
         dense.each(pretrain.dense, [(dense, r) for r in sorted(replicates)])
     for ratio in sorted({one.base.ratio for one in drawn} - {0.0}):
@@ -222,8 +223,8 @@ def _of_pair(drawn: Sequence[Drawn]) -> list[Redone]:
         here = {one.base.replicate for one in drawn if one.base.ratio == ratio}
         with masks.pool:
             masks.each(prune.mask, [(masks, r) for r in sorted(here)])
-    total = sum(one.epochs for one in drawn)
-    again = Work(study, "pretrain", pair, epochs=total, title="retrain")
+    again = Work(study, "pretrain", pair, title="retrain")
+    again.progress.total = sum(one.epochs for one in drawn)
     with again.progress, again.pool:
         return again.each(partial(_once_more, again), [(one,) for one in drawn])
 

@@ -83,12 +83,14 @@ def test_a_part_of_a_run_counts_what_it_trains():
     whole = named("quick")
     part = narrowed(whole, None, 0.99)
     (pair,) = whole.pairs
-    dense = whole.profile.replicates * whole.pairs[pair].pretrain.epochs
-    expected = dense + sum(
+    each = whole.pairs[pair].pretrain.epochs + sum(
         spending.stage_epochs(whole, whole.pairs[pair], stage)
         for stage in ("baselines", "search", "tune")
     )
-    assert launch.epochs(part, narrow.stages(part)) == expected
+    every, stages = whole.profile.replicates, narrow.stages(part)
+    assert launch.epochs(part, stages) == every * each
+    assert launch.epochs(part, stages, {pair: 1}) == (every - 1) * each
+    assert launch.epochs(part, stages, {pair: every}) == 0
 
 
 def test_a_part_with_all_of_a_pairs_ratios_keeps_its_studies():

@@ -20,6 +20,7 @@ from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
+from pipelines.dvc import launch
 from pipelines.engine import recorded
 from pipelines.engine.work import Work
 from pipelines.results import archiving, checking
@@ -600,6 +601,8 @@ def test_a_run_goes_on_from_published_records(published, monkeypatch):
         assert sorted(recorded.replicates(published, PAIR)) == [0, 1]
         assert recorded.replicates(study(lr=0.02), PAIR) == {}, "of other parameters"
         lost.unlink()
+        assert launch.left_out(published) == {PAIR: 1}
+        assert Work(published, "tune", PAIR, RATIO, epochs=3).progress.total == 3, "of one"
         run_all(published)
         names = {path.name for path in Path("runs").rglob("*.json")}
         assert {name for name in names if "-r0" in name} == {"recorded-r0.json"}
