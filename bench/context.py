@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 
 from bench.contrasts import CONFIRMATORY, EXPLORATORY, MAIN, MAIN_RATIO, Preregistration
 from bench.paper import pairs as published_pairs
-from bench.record import Protocol
+from bench.records.record import Protocol
 from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.spec import Spec
 
 if TYPE_CHECKING:
-    from bench.collection import Collection
+    from bench.records.collection import Collection
 
 
 class PairInfo(Spec):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bench import paper
-from bench.collection import Collection
 from bench.columns import ARM, RATIO, figure, pair_by, share_off
 from bench.context import Context
 from bench.contrasts import MAIN_RATIO
 from bench.cost.steps import Step, by_key, preferred
+from bench.records.collection import Collection
 from bench.render import ABSENT, Column, Table, number
 from bench.tables.shared import PURPOSES, clocks, mean
 

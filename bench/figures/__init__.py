@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.collection import Collection
 from bench.context import Context
 from bench.figures import (
     accuracy,
@@ -23,9 +22,10 @@ from bench.figures import (
     style,
 )
 from bench.figures.plot import FigureSource, Frame, Plot
+from bench.records.collection import Collection
+from bench.records.traces import Traces
 from bench.render import csv_text
 from bench.tables.comparisons import Comparisons
-from bench.traces import Traces
 from safs.files import write_text
 
 PLOTS: tuple[Plot, ...] = (

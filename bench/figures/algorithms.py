@@ -10,8 +10,8 @@ import pandas as pd
 from bench import stats
 from bench.context import Context
 from bench.figures.plot import FigureSource, Frame, Plot, bands, draw_band, grid, legend
+from bench.records.traces import ALGORITHMS, final_losses, search_frame
 from bench.render import interval_text, number, p_text, ratio_text
-from bench.traces import ALGORITHMS, final_losses, search_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ import pandas as pd
 
 from bench.context import Context
 from bench.figures.plot import FigureSource, Frame, Plot, grid, main_ratio
+from bench.records.traces import operator_frequency, single_wins
 from bench.render import ratio_text
-from bench.traces import operator_frequency, single_wins
 from safs.operators import OPERATORS, label
 
 if TYPE_CHECKING:

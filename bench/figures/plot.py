@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bench.collection import Collection
 from bench.context import Context
 from bench.figures import style
+from bench.records.collection import Collection
+from bench.records.traces import Traces
 from bench.tables.comparisons import Comparisons
-from bench.traces import Traces
 from safs.rows import SearchTrace
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from bench.context import Context
 from bench.figures import style
 from bench.figures.plot import FigureSource, Frame, Plot, grid, legend
+from bench.records.traces import search_frame
 from bench.render import ratio_text
-from bench.traces import search_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

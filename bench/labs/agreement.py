@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.labs.schema import Contents, Run
-from bench.record import Problem, Record
+from bench.records.record import Problem, Record
 from safs.arms import ARMS
 from safs.errors import shown
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from bench.collection import check_mixing
 from bench.labs import agreement
 from bench.labs.schema import (
     Budget,
@@ -17,7 +16,8 @@ from bench.labs.schema import (
     data_of,
     environments_of,
 )
-from bench.record import Key, Parameters, Problem, Record
+from bench.records.collection import check_mixing
+from bench.records.record import Key, Parameters, Problem, Record
 from safs.arms import ARMS
 from safs.errors import SafsError, did_you_mean
 from safs.settings import LR, MOMENTUM, PROTOCOL_VERSION, WEIGHT_DECAY

@@ -6,10 +6,10 @@ from typing import Self
 
 from pydantic import ValidationError, model_validator
 
-from bench import older
 from bench.labs.checks import problems
 from bench.labs.schema import Contents
-from bench.record import detail
+from bench.records import older
+from bench.records.record import detail
 
 
 class LabFile(Contents):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.collection import Collection
 from bench.labs.schema import VERSION, Failed, LabPair, Run, pack_runs
-from bench.record import Record
+from bench.records.collection import Collection
+from bench.records.record import Record
 from safs.errors import SafsError
 
 

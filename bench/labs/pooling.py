@@ -18,11 +18,12 @@ import numpy as np
 from scipy import stats as scipy_stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from bench import identity, stats
-from bench.chains import Chains
+from bench import stats
 from bench.contrasts import Contrast, contrasts_of
 from bench.labs.file import LabFile
 from bench.labs.schema import differences
+from bench.records import identity
+from bench.records.chains import Chains
 from bench.stats import Array, Interval
 from bench.verdicts import Verdict
 

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.archive import Replicate
 from bench.labs.cards import CardFile
 from bench.labs.file import LabFile
 from bench.labs.schema import seal
-from bench.record import Record
+from bench.records.archive import Replicate
+from bench.records.record import Record
 from safs.checked import MAX_BYTES, KeyPath, plain, typed
 from safs.errors import SafsError
 from safs.files import read_text

@@ -1,8 +1,8 @@
 """The lab file, version 2: everything that one lab found in one profile, without weights.
 
-One JSON object. ``runs`` holds the records as the suite wrote them (:class:`bench.record.Record`),
-but without the own parameters of activations, which are weights; everything above it is for the
-reviewer and is checked against the runs. Accuracies are fractions, gains percentage points.
+One JSON object. ``runs`` holds the records as the suite wrote them
+(:class:`bench.records.record.Record`), but without the own parameters of activations, which are
+weights; everything above it is for the reviewer and is checked against the runs. Accuracies are fractions, gains percentage points.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from bench.contrasts import contrasts_of
-from bench.finals import top1
-from bench.record import Environment, Protocol, Record
+from bench.records.finals import top1
+from bench.records.record import Environment, Protocol, Record
 from safs.spec import Count, Epochs, Fraction, Items, Name, Positive, Spec, Text
 
 VERSION = 2

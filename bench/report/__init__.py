@@ -11,19 +11,19 @@ from typing import Any
 from markupsafe import Markup
 
 from bench import tables, verdicts
-from bench.collection import Collection
 from bench.context import Context
 from bench.figures import Drawn
 from bench.labs.view import LabsView
 from bench.paper import contradictions, facts
-from bench.record import SCHEMA_VERSION
+from bench.records.collection import Collection
+from bench.records.record import SCHEMA_VERSION
+from bench.records.traces import Traces
 from bench.render import Table
 from bench.report.assets import page
 from bench.report.findings import findings
 from bench.report.sections import left_out, sections
 from bench.tables import claims
 from bench.tables.comparisons import Comparisons
-from bench.traces import Traces
 from safs.arms import ARMS, ordered
 from safs.files import write_text
 

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from bench import stats
-from bench.collection import Collection
 from bench.columns import exact_text
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY, CONTRASTS, MAIN_RATIO, contrast_label
+from bench.records.collection import Collection
 from bench.render import Table, hours_text, number, p_text, ratio_text
 from bench.tables.claims import LISTS
 from bench.tables.comparisons import Comparisons

@@ -16,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from bench import published
-from bench.archive import Replicate
-from bench.collection import KEYS
 from bench.columns import RATIO, exact_text, figure, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY
 from bench.paper import facts
+from bench.records import published
+from bench.records.archive import Replicate
+from bench.records.collection import KEYS
 from bench.render import ABSENT, Column, Facts, Table, hours_text, number
 from bench.report.assets import page
 from bench.tables.claims import CLAIMS, LISTS, Claim, digits

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.collection import Collection
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import number, ratio_text, spread_text
 from bench.stats import spread
 from safs.arms import ARMS, ordered

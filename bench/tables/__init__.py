@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.collection import Collection
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import Table, csv_text, write_tables
 from bench.tables.accuracy import table1, table2
 from bench.tables.compression import compression

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from bench import paper
-from bench.collection import Collection
 from bench.columns import ARM, RATIO, bounds, count, figure, pair_by, spread
 from bench.context import Context
 from bench.contrasts import MAIN_RATIO
+from bench.records.collection import Collection
 from bench.render import ABSENT, Column, Facts, Table
 from bench.tables.shared import VERDICTS, Judged, cells, gain, judged, mean_and_spread
 from bench.verdicts import NOT_COMPARABLE, RULES_VERSION

@@ -21,14 +21,14 @@ import numpy as np
 import pandas as pd
 
 from bench import stats
-from bench.collection import Collection
 from bench.columns import RATIO, exact_text, p_value, pair_by, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY, EXPLORATORY
+from bench.records.collection import Collection
+from bench.records.traces import ALGORITHMS, Traces, final_losses
 from bench.render import Column, Facts, Table, number
 from bench.stats import Array
 from bench.tables.comparisons import confirmed
-from bench.traces import ALGORITHMS, Traces, final_losses
 from bench.verdicts import CLAIM_RULES, RULES_VERSION, claim_verdict
 from safs.arms import ARMS
 from safs.operators import label

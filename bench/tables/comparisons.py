@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from bench import render, stats, verdicts
-from bench.collection import Collection
 from bench.columns import (
     CONTRAST,
     EQUIVALENT,
@@ -33,6 +32,7 @@ from bench.contrasts import (
     contrast_label,
     contrasts_of,
 )
+from bench.records.collection import Collection
 from bench.render import (
     ABSENT,
     Column,

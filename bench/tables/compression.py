@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from bench import paper
-from bench.collection import Collection
 from bench.columns import ARM, RATIO, figure, pair_by, words
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import Table
 from bench.tables.shared import cells, mean
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.collection import Collection
 from bench.columns import RATIO, figure, pair_by, words
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import ABSENT, Column, Facts, Table
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bench import paper
-from bench.collection import Collection
 from bench.columns import ARM, RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.contrasts import MAIN_RATIO
+from bench.records.collection import Collection
 from bench.render import Table
 from bench.tables.shared import PURPOSES, cells, clocks, mean
 from bench.verdicts import NOT_COMPARABLE

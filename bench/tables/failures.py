@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from bench.collection import Collection
 from bench.columns import ARM, RATIO, pair_by, words
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import ABSENT, Column, Facts, Table, view_of
 
 

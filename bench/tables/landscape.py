@@ -11,8 +11,8 @@ from bench.context import Context
 from bench.landscape import analysis
 from bench.landscape.race import Raced, compared
 from bench.landscape.table import Landscape
+from bench.records.traces import ALGORITHMS
 from bench.render import Column, Table, interval_text, number
-from bench.traces import ALGORITHMS
 from safs.operators import label
 
 MEASURES = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.columns import RATIO, figure, pair_by, words
 from bench.context import Context
-from bench.predictions import Predictions
+from bench.records.predictions import Predictions
 from bench.render import Column, Table, spread_text
 from bench.stats import spread
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bench import paper, stats, verdicts
-from bench.collection import Collection
 from bench.columns import EQUIVALENT, RATIO, pair_by, words
 from bench.context import Context, PairInfo
 from bench.contrasts import contrast_label
+from bench.records.collection import Collection
 from bench.render import Column, Facts, Table, interval_text, number
 from bench.verdicts import RULES_VERSION
 from safs.arms import ARMS

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.collection import Collection
 from bench.columns import EQUIVALENT, RATIO, bounds, figure, pair_by, words
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import Table
 from bench.tables.shared import Judged, cells, gain, judged
 from bench.verdicts import RULES_VERSION

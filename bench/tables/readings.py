@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from bench import paper, stats
-from bench.collection import Collection
 from bench.columns import figure, pair_by, words
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.render import (
     ABSENT,
     Column,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench import stats
-from bench.collection import Collection
 from bench.context import Context
+from bench.records.collection import Collection
 from bench.tables import printed
 from bench.verdicts import RULES_VERSION
 from safs.arms import ordered

@@ -1,4 +1,4 @@
-"""From ``runs/`` to the records in the open (:mod:`bench.archive`), and back from these.
+"""From ``runs/`` to the records in the open (:mod:`bench.records.archive`), and back from these.
 
 The files of a profile lie in ``results/<profile>/records/``, those of a reading in the folder of
 its profile, under ``readings/``.
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.archive import Replicate, Search
-from bench.predictions import Predictions
-from bench.record import Record
+from bench.records.archive import Replicate, Search
+from bench.records.predictions import Predictions
+from bench.records.record import Record
 from pipelines.config.study import Study
 from pipelines.engine import recorded
 from pipelines.results import landscapes

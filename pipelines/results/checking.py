@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.collection import Expected
-from bench.record import Record
+from bench.records.collection import Expected
+from bench.records.record import Record
 from pipelines.config.study import Study
 from pipelines.results.publishing import expected, results
 from pipelines.storage import artefacts

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.archive import Replicate
 from bench.labs.packing import head, runs
 from bench.labs.schema import Budget, Failed, LabPair, Trainings
-from bench.record import Key, Record
+from bench.records.archive import Replicate
+from bench.records.record import Key, Record
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine.spending import spending

@@ -9,17 +9,17 @@ from typing import TypeVar
 
 import pandas as pd
 
-from bench.archive import Replicate
-from bench.collection import Collection, Expected, collect
-from bench.collection import published as from_table
 from bench.context import Context
-from bench.predictions import Predictions
-from bench.record import Protocol as ProtocolName
+from bench.records.archive import Replicate
+from bench.records.collection import Collection, Expected, collect
+from bench.records.collection import published as from_table
+from bench.records.predictions import Predictions
+from bench.records.record import Protocol as ProtocolName
+from bench.records.traces import Traces, curve_frame
 from bench.render import Table
 from bench.tables.landscape import tables as landscape
 from bench.tables.predictors import table as predictors
 from bench.tables.readings import Runs, readings
-from bench.traces import Traces, curve_frame
 from pipelines.config.study import Study
 from pipelines.results import archiving, landscapes, racing
 from pipelines.storage import layout

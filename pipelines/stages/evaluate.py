@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.record import EPOCHS_KEPT, HISTORY, OWN_KEPT, SCHEMA_VERSION, Flow, Record, pack
+from bench.records.record import EPOCHS_KEPT, HISTORY, OWN_KEPT, SCHEMA_VERSION, Flow, Record, pack
 from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.engine.work import Work
@@ -154,7 +154,7 @@ def describe(work: Work, behind: Behind, trainings: Sequence[Json]) -> Json:
 
 
 def _final(artefact: Json) -> Json:
-    """What a record says of one final training (:class:`bench.record.Final`)."""
+    """What a record says of one final training (:class:`bench.records.record.Final`)."""
     result = Trained.model_validate(artefact["result"])
     if result.failure is not None:
         return {"reason": result.failure}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bench import figures, report
 from bench.labs.reading import LABS, by_lab
 from bench.labs.view import view
+from bench.records.traces import candidate_frame, trial_frame
 from bench.render import csv_text
 from bench.tables.comparisons import compare
-from bench.traces import candidate_frame, trial_frame
 from pipelines.config.study import Study
 from pipelines.results import publishing
 from safs.files import write_text

@@ -11,7 +11,7 @@ from safs.rows import SearchTrace, Trace, TuneTrace
 from safs.sealed import Json
 
 if TYPE_CHECKING:
-    from bench.record import Record
+    from bench.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Behind:
         return found
 
     def chain(self) -> Json:
-        """The links of its record (:class:`bench.record.Chain`), as plain data."""
+        """The links of its record (:class:`bench.records.record.Chain`), as plain data."""
         mask = self.mask and artefacts.read(self.mask)["weights"]
         fold = artefacts.read((self.dense or self).finals[0]).get("fold")
         outcomes = {

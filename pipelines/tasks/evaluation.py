@@ -29,7 +29,8 @@ def evaluate(
         data: folder of downloaded data sets.
 
     Returns:
-        What each came to (:class:`bench.record.Test`), and ``parameters`` and ``macs`` of a record.
+        What each came to (:class:`bench.records.record.Test`), and ``parameters`` and ``macs`` of
+        a record.
     """
     from safs import slots
     from safs.datasets import DATASETS

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.archive import Replicate, Search
-from bench.record import Record
+from bench.records.archive import Replicate, Search
+from bench.records.record import Record
 from bench.render import ratio_text
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study

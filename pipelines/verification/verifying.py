@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.archive import Replicate
-from bench.chains import Chains
-from bench.identity import Agreement, compare
-from bench.published import protocol_version
+from bench.records.archive import Replicate
+from bench.records.chains import Chains
+from bench.records.identity import Agreement, compare
+from bench.records.published import protocol_version
 from pipelines.config.study import Study
 from pipelines.results import archiving
 from pipelines.results.publishing import results

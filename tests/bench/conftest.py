@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import synthetic
 
-from bench.collection import Collection
+from bench.records.collection import Collection
 
 
 @pytest.fixture(scope="session")

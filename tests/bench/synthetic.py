@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.collection import Collection, Expected, collect
 from bench.context import Context
-from bench.record import HISTORY, Record, pack
-from bench.traces import Traces, curve_frame
+from bench.records.collection import Collection, Expected, collect
+from bench.records.record import HISTORY, Record, pack
+from bench.records.traces import Traces, curve_frame
 from safs import sealed
 from safs.arms import ARMS
 from safs.rows import SearchTrace, TuneTrace

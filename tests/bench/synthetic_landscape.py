@@ -14,7 +14,7 @@ from bench.landscape.analysis import finite, losses
 from bench.landscape.race import Raced, lines, race
 from bench.landscape.space import SAME, Space
 from bench.landscape.table import KEYS, Begun, Landscape, Meta, loss_at
-from bench.traces import Traces
+from bench.records.traces import Traces
 from safs.spec import Recipe
 
 EPOCHS = (10, 20, 40, 80)

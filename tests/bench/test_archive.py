@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import PAIR
 
-from bench import archive
-from bench.archive import Replicate, Search
+from bench.records import archive
+from bench.records.archive import Replicate, Search
 from safs.errors import SafsError
 
 PLAIN = st.recursive(

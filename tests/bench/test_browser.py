@@ -14,7 +14,7 @@ import pytest
 import synthetic
 
 from bench import figures, report
-from bench.collection import Collection
+from bench.records.collection import Collection
 from bench.tables import comparisons as compare
 
 BROWSER = next(

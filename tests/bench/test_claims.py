@@ -14,9 +14,9 @@ import synthetic
 from synthetic import PAIR, SHOWN_ARMS
 
 from bench import stats
-from bench.collection import Collection, collect
+from bench.records.collection import Collection, collect
+from bench.records.traces import ALGORITHMS, Traces, curve_frame
 from bench.tables import claims
-from bench.traces import ALGORITHMS, Traces, curve_frame
 from safs.arms import ARMS
 from safs.rows import SearchTrace
 

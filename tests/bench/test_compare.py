@@ -11,8 +11,8 @@ import synthetic
 from synthetic import PAIR, SHOWN_ARMS
 
 from bench import stats
-from bench.collection import Collection, collect
 from bench.contrasts import CONTRASTS, MAIN, SAME_FOR_RELU, Preregistration, contrasts_of
+from bench.records.collection import Collection, collect
 from bench.tables import comparisons as compare
 from safs.errors import SafsError
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from synthetic import PAIR, collection, context
 
-from bench.collection import Expected, collect
 from bench.cost import arithmetic, energy, history, hours, view
 from bench.cost.steps import Step, read
+from bench.records.collection import Expected, collect
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]

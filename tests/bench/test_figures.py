@@ -18,7 +18,6 @@ from synthetic import PAIR, RATIOS, SHOWN_ARMS
 from synthetic_landscape import traces_with_landscape
 
 from bench import figures, stats
-from bench.collection import Collection, collect
 from bench.context import Context
 from bench.figures import (
     PLOTS,
@@ -33,8 +32,9 @@ from bench.figures import (
 )
 from bench.figures.forest import Row
 from bench.figures.plot import FigureSource, Plot
+from bench.records.collection import Collection, collect
+from bench.records.traces import Traces
 from bench.tables.comparisons import compare
-from bench.traces import Traces
 from safs.operators import OPERATORS
 from safs.rows import SearchTrace
 

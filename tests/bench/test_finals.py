@@ -12,11 +12,11 @@ import synthetic
 import synthetic_labs
 from synthetic import PAIR
 
-from bench import finals
-from bench.collection import Collection, Expected, collect, published
 from bench.labs.reading import parse, validate
 from bench.labs.schema import render
-from bench.record import Record
+from bench.records import finals
+from bench.records.collection import Collection, Expected, collect, published
+from bench.records.record import Record
 from bench.tables import table1
 from safs import sealed
 from safs.errors import SafsError

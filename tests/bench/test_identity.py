@@ -9,9 +9,9 @@ import pytest
 import synthetic
 from synthetic import PAIR
 
-from bench.chains import Chains
-from bench.identity import MOST, Place, compare
-from bench.record import Record
+from bench.records.chains import Chains
+from bench.records.identity import MOST, Place, compare
+from bench.records.record import Record
 from safs.errors import SafsError
 
 ARMS = ("dense", "vanilla", "stage1_only", "safs")

@@ -16,13 +16,13 @@ from synthetic import PAIR
 from synthetic_labs import content, lab, sha
 
 from bench import report
-from bench.collection import Collection
 from bench.labs import agreement, reading
 from bench.labs.file import LabFile
 from bench.labs.reading import by_lab, by_name, parse, validate
 from bench.labs.schema import Run, render, seal
 from bench.labs.view import view
-from bench.record import Record
+from bench.records.collection import Collection
+from bench.records.record import Record
 from bench.tables import comparisons as compare
 from safs import checked
 from safs.checked import MAX_FAULTS

@@ -22,7 +22,7 @@ from bench.labs.file import LabFile
 from bench.labs.pooling import compare
 from bench.labs.reading import parse, validate
 from bench.labs.schema import render, seal
-from bench.record import Record
+from bench.records.record import Record
 from safs.checked import parsed
 from safs.errors import SafsError
 

@@ -12,9 +12,9 @@ from synthetic import PAIR
 
 from bench import tables
 from bench.context import Context
+from bench.records.traces import Traces
 from bench.report import overview
 from bench.tables import claims
-from bench.traces import Traces
 from safs.errors import SafsError
 
 EVIL = "<script>alert('x')</script>"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from bench.predictions import Predictions
+from bench.records.predictions import Predictions
 from bench.tables.predictors import table
 from safs import sealed
 from safs.errors import SafsError

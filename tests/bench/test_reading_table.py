@@ -13,7 +13,7 @@ from scipy import stats
 from synthetic import PAIR
 
 from bench import paper
-from bench.collection import Collection, collect
+from bench.records.collection import Collection, collect
 from bench.tables.readings import Runs, readings
 from safs.errors import SafsError
 

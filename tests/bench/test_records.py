@@ -11,8 +11,8 @@ import pytest
 import synthetic
 from synthetic import PAIR
 
-from bench.collection import COLUMNS, Expected, collect
-from bench.record import Record
+from bench.records.collection import COLUMNS, Expected, collect
+from bench.records.record import Record
 from safs import sealed
 from safs.errors import SafsError
 

@@ -15,8 +15,8 @@ from synthetic import PAIR
 from synthetic_landscape import traces_with_landscape
 
 from bench import figures, report, tables
-from bench.collection import Collection, collect
 from bench.figures import PLOTS, Drawn
+from bench.records.collection import Collection, collect
 from bench.report import terminal
 from bench.report.sections import LEAD, ORDER
 from bench.tables import claims

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.labs.reading import validate
-from bench.record import ARMS, Record, Test, pack
+from bench.records.record import ARMS, Record, Test, pack
 from safs.errors import SafsError
 
 

@@ -13,7 +13,7 @@ import synthetic
 from synthetic import PAIR
 
 from bench import tables
-from bench.collection import Collection, collect
+from bench.records.collection import Collection, collect
 from bench.render import Table, interval_text, number, p_text, ratio_text, spread_text
 from bench.tables import comparisons as compare
 from bench.verdicts import RULES_VERSION, VERDICTS

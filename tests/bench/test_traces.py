@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from bench.traces import (
+from bench.records.traces import (
     best_so_far,
     candidate_frame,
     operator_frequency,

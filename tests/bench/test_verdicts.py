@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import paper, stats, verdicts
-from bench.collection import collect
 from bench.contrasts import Preregistration
-from bench.record import Record, pack
+from bench.records.collection import collect
+from bench.records.record import Record, pack
 from bench.stats import Interval
 from bench.tables import printed
 

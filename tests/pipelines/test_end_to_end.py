@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from bench.labs.reading import validate
-from bench.record import Record
+from bench.records.record import Record
 from pipelines.storage import layout
 from safs import arms
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.record import Record
+from bench.records.record import Record
 from pipelines.config.profile import Cell, Studies
 from pipelines.config.study import Study, load
 from pipelines.dvc.plan import steps

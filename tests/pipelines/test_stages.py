@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bench import finals
-from bench.archive import Replicate
-from bench.record import Protocol, Record
+from bench.records import finals
+from bench.records.archive import Replicate
+from bench.records.record import Protocol, Record
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies

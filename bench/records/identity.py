@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from bench.chains import Chains, Links, Ran, Reached
+from bench.records.chains import Chains, Links, Ran, Reached
 from safs.arms import ARMS, ordered
 
 WORDS = {

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from bench.record import Final, Record
+from bench.records.record import Final, Record
 
 Array = npt.NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 Units: accuracies, losses' caps and ratios are fractions in [0, 1], times are seconds, the rest are
 counts. JSON knows no NaN: a number that is not finite is ``null``, and only where the schema says
 so. A run has one or more final trainings; a failed one is told with its reason and has no test
-result. Records of version 1 are read as if they had been written so (:mod:`bench.older`).
+result. Records of version 1 are read as if they had been written so (:mod:`bench.records.older`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from bench import older
+from bench.records import older
 from safs import checked, sealed
 from safs.arms import ARMS
 from safs.errors import SafsError

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.landscape.race import Raced
 from bench.landscape.table import Landscape
-from bench.record import HISTORY, Record
+from bench.records.record import HISTORY, Record
 from safs.arms import ARMS
 from safs.rows import SearchTrace, TuneTrace
 

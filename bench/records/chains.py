@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bench.record import Chain, Environment, Key, Protocol, Record
+from bench.records.record import Chain, Environment, Key, Protocol, Record
 from safs.errors import SafsError
 from safs.rows import Outcome
 from safs.sealed import digest

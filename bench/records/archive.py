@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from bench.predictions import Predictions
-from bench.record import Record
+from bench.records.predictions import Predictions
+from bench.records.record import Record
 from safs import checked, sealed
 from safs.arms import ARMS
 from safs.errors import SafsError

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench import finals
-from bench.published import read as read_table
-from bench.record import Key, Record
+from bench.records import finals
+from bench.records.published import read as read_table
+from bench.records.record import Key, Record
 from safs.arms import ARMS
 from safs.errors import SafsError
 
@@ -33,9 +33,9 @@ NUMBERS = (
 """Number columns; NaN where a run has no value. Accuracies and ``cap`` are percent.
 
 ``finals`` is the number of final trainings, ``failures`` of those that failed. ``top1`` and
-``top5`` are means over all of them, a failed one at chance (:mod:`bench.finals`); ``top1_spread``
-is the standard deviation between those that did not fail; ``top1_finite``, losses, flow, validation
-accuracy are means over them.
+``top5`` are means over all of them, a failed one at chance (:mod:`bench.records.finals`);
+``top1_spread`` is the standard deviation between those that did not fail; ``top1_finite``, losses,
+flow, validation accuracy are means over them.
 ``compression`` is dense parameters over non-zero ones, the activations' own among the latter;
 ``speedup`` the same of multiply-accumulates; ``memory`` is in bytes.
 """

@@ -15,7 +15,7 @@ _OF_FINAL = ("reason", "test", "validation", "train")
 
 
 def record(values: object) -> object:
-    """A record (:class:`bench.record.Record`) of version 1 as one of version 2.
+    """A record (:class:`bench.records.record.Record`) of version 1 as one of version 2.
 
     Under the protocol of its time a run that failed had no value, so that it is told no number of
     classes from which chance would follow.
@@ -43,7 +43,7 @@ def record(values: object) -> object:
 
 
 def chain(values: object) -> object:
-    """A chain (:class:`bench.record.Chain`) with one ``final`` as one with ``finals``."""
+    """A chain (:class:`bench.records.record.Chain`) with one ``final`` as one with ``finals``."""
     if not isinstance(values, dict) or "final" not in values or "finals" in values:
         return values
     return _without(values, "final") | {"finals": [values["final"]]}

@@ -1,0 +1,1 @@
+"""Records of runs, by themselves and together: their schema, chains, traces and files."""
