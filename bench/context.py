@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bench.contrasts import CONFIRMATORY, EXPLORATORY, MAIN, MAIN_RATIO, Preregistration
 from bench.paper import pairs as published_pairs
-from bench.records.record import Protocol
+from bench.records.schema import Protocol
 from safs.arms import ARMS
 from safs.errors import SafsError
 from safs.spec import Spec

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.labs.schema import Contents, Run
-from bench.records.record import Problem, Record
+from bench.records.checks import Problem
+from bench.records.record import Record
 from safs.arms import ARMS
 from safs.errors import shown
 

@@ -16,8 +16,10 @@ from bench.labs.schema import (
     data_of,
     environments_of,
 )
+from bench.records.checks import Problem
 from bench.records.collection import check_mixing
-from bench.records.record import Key, Parameters, Problem, Record
+from bench.records.record import Record
+from bench.records.schema import Key, Parameters
 from safs.arms import ARMS
 from safs.errors import SafsError, did_you_mean
 from safs.settings import LR, MOMENTUM, PROTOCOL_VERSION, WEIGHT_DECAY

@@ -9,7 +9,7 @@ from pydantic import ValidationError, model_validator
 from bench.labs.checks import problems
 from bench.labs.schema import Contents
 from bench.records import older
-from bench.records.record import detail
+from bench.records.checks import detail
 
 
 class LabFile(Contents):

@@ -2,7 +2,8 @@
 
 One JSON object. ``runs`` holds the records as the suite wrote them
 (:class:`bench.records.record.Record`), but without the own parameters of activations, which are
-weights; everything above it is for the reviewer and is checked against the runs. Accuracies are fractions, gains percentage points.
+weights; everything above it is for the reviewer and is checked against the runs. Accuracies are
+fractions, gains percentage points.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pydantic_core import to_jsonable_python
 
 from bench.contrasts import contrasts_of
 from bench.records.finals import top1
-from bench.records.record import Environment, Protocol, Record
+from bench.records.record import Record
+from bench.records.schema import Environment, Protocol
 from safs.spec import Count, Epochs, Fraction, Items, Name, Positive, Spec, Text
 
 VERSION = 2

@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bench.records.record import Chain, Environment, Key, Protocol, Record
+from bench.records.record import Record
+from bench.records.schema import Chain, Environment, Key, Protocol
 from safs.errors import SafsError
 from safs.rows import Outcome
 from safs.sealed import digest

@@ -18,7 +18,8 @@ import pandas as pd
 
 from bench.records import finals
 from bench.records.published import read as read_table
-from bench.records.record import Key, Record
+from bench.records.record import Record
+from bench.records.schema import Key
 from safs.arms import ARMS
 from safs.errors import SafsError
 

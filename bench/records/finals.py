@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from bench.records.record import Final, Record
+from bench.records.record import Record
+from bench.records.schema import Final
 
 Array = npt.NDArray[np.float64]
 

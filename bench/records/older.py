@@ -43,7 +43,7 @@ def record(values: object) -> object:
 
 
 def chain(values: object) -> object:
-    """A chain (:class:`bench.records.record.Chain`) with one ``final`` as one with ``finals``."""
+    """A chain (:class:`bench.records.schema.Chain`) with one ``final`` as one with ``finals``."""
     if not isinstance(values, dict) or "final" not in values or "finals" in values:
         return values
     return _without(values, "final") | {"finals": [values["final"]]}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.records.record import Protocol
+from bench.records.schema import Protocol
 from safs import checked
 from safs.errors import SafsError, did_you_mean, shown
 from safs.files import read_text

@@ -14,7 +14,8 @@ import pandas as pd
 
 from bench.landscape.race import Raced
 from bench.landscape.table import Landscape
-from bench.records.record import HISTORY, Record
+from bench.records.record import Record
+from bench.records.schema import HISTORY
 from safs.arms import ARMS
 from safs.rows import SearchTrace, TuneTrace
 

@@ -16,7 +16,7 @@ from bench.figures import Drawn
 from bench.labs.view import LabsView
 from bench.paper import contradictions, facts
 from bench.records.collection import Collection
-from bench.records.record import SCHEMA_VERSION
+from bench.records.schema import SCHEMA_VERSION
 from bench.records.traces import Traces
 from bench.render import Table
 from bench.report.assets import page

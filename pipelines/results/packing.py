@@ -10,7 +10,8 @@ from typing import Any
 from bench.labs.packing import head, runs
 from bench.labs.schema import Budget, Failed, LabPair, Trainings
 from bench.records.archive import Replicate
-from bench.records.record import Key, Record
+from bench.records.record import Record
+from bench.records.schema import Key
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine.spending import spending

@@ -14,7 +14,7 @@ from bench.records.archive import Replicate
 from bench.records.collection import Collection, Expected, collect
 from bench.records.collection import published as from_table
 from bench.records.predictions import Predictions
-from bench.records.record import Protocol as ProtocolName
+from bench.records.schema import Protocol as ProtocolName
 from bench.records.traces import Traces, curve_frame
 from bench.render import Table
 from bench.tables.landscape import tables as landscape

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.records.record import EPOCHS_KEPT, HISTORY, OWN_KEPT, SCHEMA_VERSION, Flow, Record, pack
+from bench.records.record import Record
+from bench.records.schema import EPOCHS_KEPT, HISTORY, OWN_KEPT, SCHEMA_VERSION, Flow, pack
 from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.engine.work import Work
@@ -154,7 +155,7 @@ def describe(work: Work, behind: Behind, trainings: Sequence[Json]) -> Json:
 
 
 def _final(artefact: Json) -> Json:
-    """What a record says of one final training (:class:`bench.records.record.Final`)."""
+    """What a record says of one final training (:class:`bench.records.schema.Final`)."""
     result = Trained.model_validate(artefact["result"])
     if result.failure is not None:
         return {"reason": result.failure}

@@ -71,7 +71,7 @@ class Behind:
         return found
 
     def chain(self) -> Json:
-        """The links of its record (:class:`bench.records.record.Chain`), as plain data."""
+        """The links of its record (:class:`bench.records.schema.Chain`), as plain data."""
         mask = self.mask and artefacts.read(self.mask)["weights"]
         fold = artefacts.read((self.dense or self).finals[0]).get("fold")
         outcomes = {

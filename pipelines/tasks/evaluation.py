@@ -29,7 +29,7 @@ def evaluate(
         data: folder of downloaded data sets.
 
     Returns:
-        What each came to (:class:`bench.records.record.Test`), and ``parameters`` and ``macs`` of
+        What each came to (:class:`bench.records.schema.Test`), and ``parameters`` and ``macs`` of
         a record.
     """
     from safs import slots

@@ -10,7 +10,8 @@ import numpy as np
 
 from bench.context import Context
 from bench.records.collection import Collection, Expected, collect
-from bench.records.record import HISTORY, Record, pack
+from bench.records.record import Record
+from bench.records.schema import HISTORY, pack
 from bench.records.traces import Traces, curve_frame
 from safs import sealed
 from safs.arms import ARMS

@@ -13,7 +13,8 @@ from synthetic import IMAGES, PAIR
 from bench.labs.file import LabFile
 from bench.labs.reading import parse
 from bench.labs.schema import Run, pack_runs, render
-from bench.records.record import Final, Record, pack
+from bench.records.record import Record
+from bench.records.schema import Final, pack
 
 SHOWN_ARMS = ["dense", "vanilla", "srelu", "safs"]
 RATIOS = [0.9, 0.99]

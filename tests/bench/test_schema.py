@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.labs.reading import validate
-from bench.records.record import ARMS, Record, Test, pack
+from bench.records.record import Record
+from bench.records.schema import Test, pack
+from safs.arms import ARMS
 from safs.errors import SafsError
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bench import paper, stats, verdicts
 from bench.contrasts import Preregistration
 from bench.records.collection import collect
-from bench.records.record import Record, pack
+from bench.records.record import Record
+from bench.records.schema import pack
 from bench.stats import Interval
 from bench.tables import printed
 

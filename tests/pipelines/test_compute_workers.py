@@ -149,7 +149,8 @@ def test_a_killed_scheduler_costs_the_tasks_in_flight_only(pool, place):
 DRIVER = """
 import sys, time
 from pathlib import Path
-from pipelines.engine import compute, scratch
+from pipelines import compute
+from pipelines.storage import scratch
 
 def endless(topic, folder):
     epoch = 0

@@ -109,7 +109,7 @@ def added():
 
 FINGERPRINTS = """
 import json
-from pipelines.engine import sources
+from pipelines.storage import sources
 from pipelines.storage.sources import Registered
 
 found = {}

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from bench.records import finals
 from bench.records.archive import Replicate
-from bench.records.record import Protocol, Record
+from bench.records.record import Record
+from bench.records.schema import Protocol
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
 from pipelines.config.profile import Reading, Studies
