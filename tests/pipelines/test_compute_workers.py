@@ -21,6 +21,7 @@ from pipelines.compute import pool as pools
 from pipelines.config.study import load
 from pipelines.stages import pretrain
 from pipelines.storage import scratch
+from pipelines.storage.sources import closure
 from safs import sealed
 from safs.errors import SafsError
 
@@ -105,6 +106,15 @@ def test_other_code_or_settings_get_other_workers(place, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(keeper, "_code", lambda: {"safs/training/loop.py": "edited"})
     assert keeper._key(wanted) != key
+
+
+def test_the_key_has_every_file_that_a_worker_may_run():
+    begun = [*(ROOT / "pipelines/tasks").glob("*.py"), ROOT / "pipelines/compute/keeper.py"]
+    reached = set().union(*(closure(path) for path in begun))
+    places = {path.relative_to(ROOT).as_posix() for path in reached}
+    assert "pipelines/storage/folds.py" in places
+    beside = {"pipelines/__init__.py", "pipelines/pinned.py"}  # read as a process starts
+    assert places - beside <= set(keeper._code())
 
 
 def test_a_worker_killed_in_the_middle_costs_its_task_only(pool, place):
