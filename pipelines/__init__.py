@@ -1,4 +1,4 @@
-"""The DVC stages, and what they run on."""
+"""What runs everything, from what lies on disk to the command line."""
 
 from pipelines.pinned import pin
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from tabulate import tabulate
 
-from bench.labs.schema import Sha256, seal
+from bench.labs.schema import Sha256
+from safs import sealed
 from safs.spec import Count, Name, Positive, Spec, Text
 
 VERSION = 1
@@ -109,7 +110,12 @@ class CardFile(Spec):
 def render(content: Mapping[str, Any]) -> str:
     """The file's text from its content without digest, which it computes."""
     whole = {"card_file": VERSION, **content}
-    return json.dumps({"digest": seal(whole), **whole}, indent=1, allow_nan=False) + "\n"
+    return (
+        json.dumps(
+            {"digest": sealed.seal(whole)[sealed.DIGEST], **whole}, indent=1, allow_nan=False
+        )
+        + "\n"
+    )
 
 
 def page(file: CardFile) -> str:

@@ -6,16 +6,8 @@ import math
 from collections.abc import Iterator
 
 from bench.labs import agreement
-from bench.labs.schema import (
-    Budget,
-    CellSummary,
-    Contents,
-    LabPair,
-    Run,
-    cells_of,
-    data_of,
-    environments_of,
-)
+from bench.labs.schema import Budget, CellSummary, Contents, LabPair, Run
+from bench.labs.summary import cells_of, data_of, environments_of
 from bench.records.checks import Problem
 from bench.records.collection import check_mixing
 from bench.records.record import Record

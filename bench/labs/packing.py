@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.labs.schema import VERSION, Failed, LabPair, Run, pack_runs
+from pydantic_core import to_jsonable_python
+
+from bench.labs.schema import VERSION, Failed, LabPair, Run
+from bench.labs.summary import cells_of, data_of, environments_of
 from bench.records.collection import Collection
 from bench.records.record import Record
 from safs.errors import SafsError
@@ -48,3 +51,15 @@ def head(
     """The content of a lab file without its digest, as plain data in the order of the file."""
     described = {name: pair.model_dump() for name, pair in pairs.items()}
     return {"lab_file": VERSION, **about, "pairs": described, **pack_runs(found)}
+
+
+def pack_runs(runs: Sequence[Run]) -> dict[str, Any]:
+    """The parts of a lab file that follow from its runs, as plain data."""
+    records = [run.record for run in runs]
+    parts = {
+        "data": data_of(records),
+        "environments": environments_of(records),
+        "cells": cells_of(records),
+        "runs": runs,
+    }
+    return to_jsonable_python(parts)

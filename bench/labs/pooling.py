@@ -21,7 +21,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from bench import stats
 from bench.contrasts import Contrast, contrasts_of
 from bench.labs.file import LabFile
-from bench.labs.schema import differences
+from bench.labs.summary import differences
 from bench.records import identity
 from bench.records.chains import Chains
 from bench.stats import Array, Interval

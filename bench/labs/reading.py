@@ -17,9 +17,9 @@ from typing import Any
 
 from bench.labs.cards import CardFile
 from bench.labs.file import LabFile
-from bench.labs.schema import seal
 from bench.records.archive import Replicate
 from bench.records.record import Record
+from safs import sealed
 from safs.checked import MAX_BYTES, KeyPath, plain, typed
 from safs.errors import SafsError
 from safs.files import read_text
@@ -90,7 +90,7 @@ def _card_file(text: str, values: Any, source: str) -> CardFile:
 
 
 def _check_seal(digest: str, text: str, values: Any, source: str) -> None:
-    if seal(values) != digest:
+    if sealed.seal(values)[sealed.DIGEST] != digest:
         line = lines(text, ())["digest",]
         raise SafsError(
             f"{source}:{line}: digest: got {digest}; expected the digest of the content: the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -19,7 +18,7 @@ from bench.records.schema import (
 )
 from safs import sealed
 from safs.arms import ARMS
-from safs.errors import SafsError
+from safs.errors import SafsError, did_you_mean
 
 Problem = tuple[tuple[str, ...], object, str]
 """Where (key path), what stands there, what was expected."""
@@ -73,9 +72,7 @@ def _header_problems(record: Contents) -> Iterator[Problem]:
         if record.bits.get(key, value) != value:
             yield ("bits", key), record.bits[key], f"{value!r}, as the record says elsewhere"
     if record.arm not in ARMS:
-        close = difflib.get_close_matches(record.arm, ARMS, n=1)
-        hint = f"{close[0]!r}? Known: " if close else "one of: "
-        yield ("arm",), record.arm, hint + ", ".join(ARMS)
+        yield ("arm",), record.arm, f"an arm{did_you_mean(record.arm, ARMS)}"
     if record.seconds.of == "processor" and record.device.type != "cpu":
         yield ("seconds", "of"), record.seconds.of, f"wall on {record.device.type}"
     if record.arm == "dense" and record.ratio != 0:

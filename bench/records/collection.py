@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.records import finals
-from bench.records.published import read as read_table
 from bench.records.record import Record
 from bench.records.schema import Key
+from bench.records.table_files import read_table
 from safs.arms import ARMS
 from safs.errors import SafsError
 
@@ -149,7 +149,7 @@ def _correct(records: Mapping[Key, Record]) -> dict[Key, npt.NDArray[np.float64]
     return {key: values for key, values in found.items() if values is not None}
 
 
-def published(table: Path) -> Collection:
+def from_table(table: Path) -> Collection:
     """A collection from its published table, ``runs.csv``: the frame, without any record.
 
     In a table of an older edition a run has one final training, and one that failed no value.

@@ -50,7 +50,7 @@ def chain(values: object) -> object:
 
 
 def lab_file(values: object) -> object:
-    """A lab file (:class:`bench.labs.file.LabFile`) of version 1 as one of version 2."""
+    """A lab file of version 1 as one of version 2."""
     if not isinstance(values, dict) or values.get("lab_file") != 1:
         return values
     return _renamed(values, "methods", "arms") | {"lab_file": 2}

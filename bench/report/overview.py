@@ -20,7 +20,7 @@ from bench.columns import RATIO, exact_text, figure, words
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY
 from bench.paper import facts
-from bench.records import published
+from bench.records import table_files
 from bench.records.archive import Replicate
 from bench.records.collection import KEYS
 from bench.render import ABSENT, Column, Facts, Table, hours_text, number
@@ -146,7 +146,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
 
 def _frame(file: Path, keys: Sequence[str], needed: Sequence[str]) -> pd.DataFrame:
     try:
-        return published.read(file, keys, NUMBERS, needed)
+        return table_files.read_table(file, keys, NUMBERS, needed)
     except OSError as error:
         raise SafsError(f"{file}: {error.strerror}") from None
 
@@ -154,7 +154,7 @@ def _frame(file: Path, keys: Sequence[str], needed: Sequence[str]) -> pd.DataFra
 def _version(file: Path) -> int:
     """The protocol's, as a study's summary says it."""
     try:
-        return published.protocol_version(read_text(file, MAX_BYTES), file)
+        return table_files.protocol_version(read_text(file, MAX_BYTES), file)
     except OSError as error:
         raise SafsError(f"{file}: {error.strerror}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bench.render import Table
     from pipelines.config.study import Study
 
+Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
 
 profile_argument = click.argument("profile", required=False)
@@ -40,6 +42,19 @@ data_option = click.option(
     callback=_take_data_folder,
     help="Folder of downloaded data sets (default: SAFS_DATA, else data).",
 )
+
+
+def sample_options(what: str) -> Callable[[Command], Command]:
+    """The options of a command that trains a random sample again."""
+    sample = click.option("--sample", type=click.IntRange(1), default=20, show_default=True,
+                          metavar="N", help=f"How many {what}, drawn at random.")  # fmt: skip
+    seed = click.option("--seed", type=click.IntRange(0), callback=_drawn,
+                        help="Of the draw (default: another each time).")  # fmt: skip
+    return lambda command: sample(seed(command))
+
+
+def _drawn(_: click.Context, __: click.Parameter, seed: int | None) -> int:
+    return secrets.randbelow(1_000_000) if seed is None else seed
 
 
 def study_of(profile: str | None) -> Study:

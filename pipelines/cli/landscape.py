@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.common import FILE, data_option, json_option, study_of, tell
+from pipelines.cli.common import FILE, data_option, json_option, sample_options, study_of, tell
 from safs.errors import SafsError, UnknownName
 
 if TYPE_CHECKING:
@@ -28,24 +28,23 @@ def landscape() -> None:
 @landscape.command()
 @profile_option
 @data_option
-@click.option("--sample", type=click.IntRange(1), default=20, show_default=True, metavar="N",
-              help="How many rows, drawn at random.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), help="Of the draw (default: another each time).")
+@sample_options("rows")
 @json_option
-def retrain(profile: str, sample: int, seed: int | None, as_json: bool) -> int:
+def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
     """Train rows of the published table here, and compare every bit.
 
     The dense networks and masks that they start from are trained too, where they are not in runs/.
     Exit code 0 if all rows come out as published, 1 if one does not.
     """
-    from pipelines.verification.landscape_sample import drawn
+    from pipelines.verification.landscape_sample import retrain_sample
 
     study = study_of(profile)
-    found = [each for table in published(study) for each in drawn(study, table, sample, seed)]
+    tables = published(study)
+    found = [row for table in tables for row in retrain_sample(study, table, sample, seed)]
     for each in (each for each in found if not each.same):
         click.echo(each.words, err=True)
     same = sum(each.same for each in found)
-    head = f"{same} of {len(found)} rows identical to the published table"
+    head = f"{same} of {len(found)} rows identical to the published table (--seed {seed})"
     tell((each.row() for each in found), as_json, lambda: head)
     return 0 if same == len(found) else 1
 

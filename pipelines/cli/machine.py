@@ -18,7 +18,7 @@ SHELLS = ("bash", "zsh", "fish")
 def doctor(as_json: bool) -> int:
     """Say what this machine has, and how to mend the rest."""
     from pipelines.cli import views
-    from pipelines.doctor import examine
+    from pipelines.cli.doctor import examine
 
     rows = [finding.row for finding in examine()]
     tell(rows, as_json, lambda: views.table_of(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,53 +14,9 @@ from bench.labs.reading import CARDS, read_card
 from bench.paper import hours as published_hours
 from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.dvc.plan import PlanStep, steps, training_images
+from pipelines.dvc.plan import steps, training_images
+from pipelines.dvc.timing import Connected, EpochSeconds, step_hours
 from pipelines.engine.spending import run_epochs
-from pipelines.engine.work import place_of
-from pipelines.tasks import pruning, timing
-
-EpochSeconds = dict[tuple[str, float | None], float]
-"""Seconds of one epoch by pair and pruning ratio; ratio None is dense training."""
-
-
-Connected = dict[tuple[str, float], tuple[int, int]]
-"""Connected classes and classes by pair and pruning ratio, before training."""
-
-
-def measure(study: Study) -> tuple[EpochSeconds, Connected]:
-    """One training epoch of each pair, dense and at each ratio, measured here now.
-
-    All workers are busy meanwhile, as they are in a run. Then which classes the masks of untrained
-    networks leave connected.
-    """
-    wanted = [
-        (name, ratio) for name in study.pairs for ratio in (None, *study.profile.ratios(name))
-    ]
-    with compute.Pool(lambda identity, epoch: None) as pool, ThreadPoolExecutor() as threads:
-
-        def one(name: str, ratio: float | None) -> float:
-            pair = study.pairs[name]
-            return pool.run(
-                timing.epoch_seconds,
-                pair.network,
-                pair.dataset.name,
-                pair.recipe,
-                ratio,
-                study.profile.backend,
-                study.profile.acceleration,
-                training_images(pair.dataset.name, compute.data_directory()),
-                place=place_of(pool, pair, study.profile.backend),
-            )
-
-        def reached(name: str) -> Connected:
-            pair, ratios = study.pairs[name], study.profile.ratios(name)
-            key = pair.network, pair.dataset.name, ratios, pair.prune, study.profile.seed
-            found = pool.run(pruning.connected, *key) or {}
-            return {(name, ratio): reach for ratio, reach in found.items()}
-
-        seconds = dict(zip(wanted, threads.map(one, *zip(*wanted, strict=True)), strict=True))
-        every = threads.map(reached, study.pairs)
-        return seconds, {cell: reach for found in every for cell, reach in found.items()}
 
 
 def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
@@ -82,7 +37,7 @@ def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
     table.add_column("stage")
     for column in ("trainings", "epochs", "hours"):
         table.add_column(column, justify="right")
-    every = [(step, _step_hours(study, step, seconds, workers)) for step in steps(study)]
+    every = [(step, step_hours(study, step, seconds, workers)) for step in steps(study)]
     for step, hours in every:
         table.add_row(
             step.pair, step.stage, f"{step.trainings:,}", f"{step.epochs:,}", _hours(hours)
@@ -97,8 +52,7 @@ def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
 def rows(study: Study, seconds: EpochSeconds, workers: int) -> list[dict[str, Any]]:
     """The numbers of :func:`view`; hours are NaN where no epoch was measured."""
     return [
-        asdict(step) | {"hours": _step_hours(study, step, seconds, workers)}
-        for step in steps(study)
+        asdict(step) | {"hours": step_hours(study, step, seconds, workers)} for step in steps(study)
     ]
 
 
@@ -175,13 +129,6 @@ def _two_hours(hours: Mapping[str, float]) -> str:
         return "-"
     safs, vanilla = hours["safs"], hours["vanilla"]
     return f"{safs:,.3g} / {vanilla:,.3g} ({safs / vanilla:.0f}x)"
-
-
-def _step_hours(study: Study, step: PlanStep, seconds: EpochSeconds, workers: int) -> float:
-    """Hours of a stage: its epochs spread evenly over the pair's ratios."""
-    ratios = [None] if step.stage == "pretrain" else study.profile.ratios(step.pair)
-    each = [seconds.get((step.pair, ratio), float("nan")) for ratio in ratios]
-    return step.epochs * sum(each) / len(each) / 3600 / workers
 
 
 def _hours(hours: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,13 +13,13 @@ from pipelines.cli.common import (
     data_option,
     json_option,
     profile_argument,
+    sample_options,
     study_of,
     tell,
 )
-from safs.errors import SafsError, UnknownName
+from safs.errors import SafsError
 
 if TYPE_CHECKING:
-    from pipelines.config.profile import Studies
     from pipelines.config.study import Study
 
 NOTHING = 3
@@ -60,7 +59,8 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     from rich.console import Group, RenderableType
 
     from pipelines import compute
-    from pipelines.cli.plan import beside_table3, measure, on_cards, rows, view, warnings
+    from pipelines.cli.plan import beside_table3, on_cards, rows, view, warnings
+    from pipelines.dvc.timing import measure
 
     study = study_of(profile)
     seconds, connected = ({}, {}) if no_measure else measure(study)
@@ -103,49 +103,14 @@ def run(
     It can be ended at any moment, with Ctrl-C or otherwise; the same command goes on from there.
     """
     from pipelines import signals
+    from pipelines.dvc import narrow
     from pipelines.dvc.launch import Options, launch
 
     signals.interrupt_when_asked()
     whole = study_of(profile)
-    study = narrowed(whole, pair, ratio)
+    study = narrow.narrowed(whole, pair, ratio)
     options = Options(workers, jobs, quiet, study is not whole, from_records)
     return launch(study, options) or _print_results(study)
-
-
-def narrowed(study: Study, pair: str | None, ratio: float | None) -> Study:
-    """The study of one pair, one pruning ratio or both; the same one where neither is given.
-
-    Raises:
-        SafsError: the profile has no such pair or ratio.
-    """
-    if pair is not None and pair not in study.pairs:
-        raise UnknownName("pair", pair, study.pairs)
-    cells = {
-        name: cell
-        for name, cell in study.profile.cells.items()
-        if pair in (None, cell.pair) and ratio in (None, cell.ratio)
-    }
-    if not cells:
-        known = ", ".join(str(cell.ratio) for cell in study.profile.cells.values())
-        raise SafsError(f"--ratio: {ratio}: not in the profile {study.profile.profile}: {known}")
-    if len(cells) == len(study.profile.cells):
-        return study
-    pairs = {
-        name: of for name, of in study.pairs.items() if name in {c.pair for c in cells.values()}
-    }
-    studies = _within(study.profile.studies, cells)
-    update = {"cells": cells, "pairs": tuple(pairs), "studies": studies}
-    profile = study.profile.model_copy(update=update)
-    return study.model_copy(update={"profile": profile, "pairs": pairs, "readings": {}})
-
-
-def _within(studies: Studies, cells: Collection[str]) -> Studies:
-    """Studies in those of their cells that are among ``cells``."""
-    update = {
-        name: part.model_copy(update={"cells": tuple(c for c in part.cells if c in cells)})
-        for name, part in studies
-    }
-    return studies.model_copy(update=update)
 
 
 @click.command()
@@ -161,10 +126,10 @@ def _print_results(study: Study, as_json: bool = False) -> int:
     from rich.console import Group
 
     from bench.report.terminal import rows, summary
-    from pipelines.results.publishing import context, results, shown
+    from pipelines.results.publishing import context, shown
 
     runs, source = shown(study)
-    about, place = context(study), results(study)
+    about, place = context(study), study.results
     files = [path for path in (place / "tables", place / "report.html") if path.exists()]
     lines = "\n".join([source, *(f"{path.stem:12} {path}" for path in files)])
     tell(rows(runs, about), as_json, lambda: Group(summary(runs, about), lines))
@@ -175,9 +140,7 @@ def _print_results(study: Study, as_json: bool = False) -> int:
 @profile_argument
 def open_report(profile: str | None) -> None:
     """Open the report of PROFILE in a browser."""
-    from pipelines.results.publishing import results
-
-    page = results(study_of(profile)) / "report.html"
+    page = study_of(profile).results / "report.html"
     if not page.is_file():
         raise SafsError(f"{page}: no such file; `safs-bench run` writes it")
     click.echo(page)
@@ -203,7 +166,7 @@ def check(profile: str | None, as_json: bool) -> int:
     """
     from dataclasses import asdict
 
-    from pipelines.results.checking import check as checked
+    from pipelines.verification.checking import check as checked
 
     parts = checked(study_of(profile))
     for fault in (fault for part in parts for fault in part.faults):
@@ -260,24 +223,19 @@ def verify(profile: str | None, as_json: bool) -> int:
 @click.command()
 @profile_argument
 @data_option
-@click.option("--sample", type=click.IntRange(1), default=20, show_default=True, metavar="N",
-              help="How many trainings, drawn at random.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), help="Of the draw (default: another each time).")
+@sample_options("trainings")
 @json_option
-def retrain(profile: str | None, sample: int, seed: int | None, as_json: bool) -> int:
+def retrain(profile: str | None, sample: int, seed: int, as_json: bool) -> int:
     """Train a sample of PROFILE's published results again.
 
     Dense networks, candidates, trials and final trainings are drawn from the records of the last
     commit, done once more and compared bit for bit; what they start from is trained too, where it
     is not in runs/. Exit code 0 if all are identical, 1 if not, 3 if there is nothing to compare.
     """
-    import secrets
-
     from pipelines.verification.retraining import retrain as again
     from pipelines.verification.verifying import NothingToCompare
 
     study = study_of(profile)
-    seed = secrets.randbelow(1_000_000) if seed is None else seed
     try:
         found = again(study, sample, seed)
     except NothingToCompare as reason:

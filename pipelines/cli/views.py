@@ -30,9 +30,8 @@ def _words(value: object) -> str:
 
 def profile_row(study: Study) -> dict[str, Any]:
     """What a profile runs, and whether its report is here."""
-    from pipelines.results.publishing import results
 
-    profile, report = study.profile, results(study) / "report.html"
+    profile, report = study.profile, study.results / "report.html"
     return {
         "profile": profile.profile,
         "replicates": profile.replicates,

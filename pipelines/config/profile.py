@@ -223,6 +223,11 @@ class Profile(Spec):
         """Everything that is trained to the end in a cell: the arms and those of the studies."""
         return (*self.arms, *self.swept(pair, ratio))
 
+    def runs(self, pair: str) -> list[tuple[str, float]]:
+        """Arm and ratio of every run of a replicate, the dense one (ratio 0) first."""
+        pruned = [(arm, x) for x in self.ratios(pair) for arm in self.every_arm(pair, x)]
+        return [("dense", 0.0), *pruned]
+
     def algorithms(self, pair: str, ratio: float) -> tuple[str, ...]:
         """The further algorithms of stage 1 in a cell."""
         study = self.studies.algorithms

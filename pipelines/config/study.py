@@ -15,6 +15,7 @@ from pydantic import Field
 from pipelines.config.pair import Pair, load_pair, load_preset
 from pipelines.config.profile import PROFILE_KEYS, Profile, Studies, in_its_place, profile_file
 from pipelines.config.reading import Sections, checked, read_yaml, written_down
+from pipelines.storage import layout
 from safs.settings import Protocol
 from safs.spec import Spec
 
@@ -25,6 +26,21 @@ class Study(Spec):
     profile: Profile
     pairs: dict[str, Pair]
     readings: dict[str, Study] = Field(default_factory=dict)
+
+    @property
+    def runs(self) -> Path:
+        """Where its stages leave what they make."""
+        return layout.runs(self.profile.profile)
+
+    @property
+    def results(self) -> Path:
+        """The folder in git of its tables, figures, report and records."""
+        return layout.results(self.profile.profile)
+
+    @property
+    def every(self) -> tuple[Study, ...]:
+        """The profile itself, and its readings."""
+        return (self, *self.readings.values())
 
 
 def load(params_file: Path, root: Path = Path()) -> Study:

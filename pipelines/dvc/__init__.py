@@ -1,1 +1,1 @@
-"""DVC: its processes, stages side by side, and what each stage of ``dvc.yaml`` depends on."""
+"""Running a profile: what it will cost, what is checked first, DVC's processes and file."""

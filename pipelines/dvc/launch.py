@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipelines.dvc.alone import alone
 from pipelines.dvc.preflight import preflight
 from pipelines.dvc.project import note_code
 from pipelines.engine import progress, recorded
-from pipelines.storage import artefacts, environment, layout
+from pipelines.storage import artefacts, layout, repository
 from safs import sealed
 from safs.errors import SafsError
 
@@ -64,14 +64,14 @@ def launch(study: Study, options: Options = Options()) -> int:
     target = Path(study.profile.params_file).with_name("dvc.yaml")
     if not target.is_file():
         raise SafsError(f"{target}: no such file; expected a copy of another profile's dvc.yaml")
-    environment.commit()  # refused here rather than recorded as unknown
+    repository.commit()  # refused here rather than recorded as unknown
     preflight(study)
     jobs = options.jobs or max(1, min(MOST_JOBS, compute.worker_count()))
     started = time.monotonic()
     with alone(f"safs-bench run {study.profile.profile}") as held:
         dvc_process.mend(target.with_name("dvc.lock"))
         note_code()
-        forget_the_dead(Path("runs") / study.profile.profile)
+        forget_the_dead(study.runs)
         variables = _environment(study, options)
         only = narrow.stages(study) if options.narrow else None
         code = side_by_side.run(
@@ -123,7 +123,7 @@ def _begin(study: Study, options: Options, stages: Collection[str]) -> None:
 
     Where pairs differ an epoch of one says nothing of the others', so no time left is told.
     """
-    total = epochs(study, stages, left_out(study) if options.from_records else {})
+    total = epochs(study, stages, options.from_records)
     progress.begin(PROGRESS, total, alike=len(study.pairs) == 1)
 
 
@@ -132,18 +132,34 @@ def left_out(study: Study) -> dict[str, int]:
     return {pair: len(recorded.standing(study, pair)) for pair in study.pairs}
 
 
-def epochs(study: Study, stages: Collection[str], without: Mapping[str, int] = {}) -> int:
+def epochs(study: Study, stages: Collection[str], from_records: bool = False) -> int:
     """Epochs that stages of DVC have together, by their names: ``pretrain@PAIR``, ``tune@CELL``.
 
-    ``without`` is how many replicates of a pair are left out. Landscapes go on from rows and
-    readings have replicates of their own: these count whole.
+    Args:
+        study, stages: what runs.
+        from_records: leave out the replicates whose published records stand. A landscape goes on
+            from rows: it counts whole unless all of its replicates stand.
     """
-    planned = {(step.pair, step.stage): step.epochs for step in plan.steps(study)}
+    known = {name.partition("@")[::2] for name in stages}
+    total = _epochs(study, known, left_out(study) if from_records else {})
+    for reading in study.readings.values():
+        read = {(step.stage, step.pair) for step in plan.steps(reading)}
+        mine = {place for place in read if ("readings", place[1]) in known}
+        total += _epochs(reading, mine, left_out(reading) if from_records else {})
+    return total
+
+
+def _epochs(study: Study, known: Set[tuple[str, str]], without: Mapping[str, int]) -> int:
+    """Epochs of stages, by name and cell or pair, with some replicates of each pair left out."""
     every, total = study.profile.replicates, 0
-    for stage, _, place in (name.partition("@") for name in stages):
+    planned = {(step.pair, step.stage): step.epochs for step in plan.steps(study)}
+    for stage, place in known:
         cell = study.profile.cells.get(place)
         pair = cell.pair if cell else place
         share = len(study.profile.ratios(pair)) if cell else 1
-        left = every if stage in ("landscape", "readings") else every - without.get(pair, 0)
-        total += planned.get((pair, stage), 0) // share * left // every
+        left = every - without.get(pair, 0)
+        if stage == "landscape" and left:
+            left = every
+        if stage != "readings":
+            total += planned.get((pair, stage), 0) // share * left // every
     return total

@@ -9,12 +9,49 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from pipelines.config.profile import Profile
+from pipelines.config.profile import Profile, Studies
 from pipelines.config.study import Study, load
 from pipelines.stages import PER_CELL, PER_PAIR
+from safs.errors import SafsError, UnknownName
+
+
+def narrowed(study: Study, pair: str | None, ratio: float | None) -> Study:
+    """The study of one pair, one pruning ratio or both; the same one where neither is given.
+
+    Raises:
+        SafsError: the profile has no such pair or ratio.
+    """
+    if pair is not None and pair not in study.pairs:
+        raise UnknownName("pair", pair, study.pairs)
+    cells = {
+        name: cell
+        for name, cell in study.profile.cells.items()
+        if pair in (None, cell.pair) and ratio in (None, cell.ratio)
+    }
+    if not cells:
+        known = ", ".join(str(cell.ratio) for cell in study.profile.cells.values())
+        raise SafsError(f"--ratio: {ratio}: not in the profile {study.profile.profile}: {known}")
+    if len(cells) == len(study.profile.cells):
+        return study
+    pairs = {
+        name: of for name, of in study.pairs.items() if name in {c.pair for c in cells.values()}
+    }
+    studies = _within(study.profile.studies, cells)
+    update = {"cells": cells, "pairs": tuple(pairs), "studies": studies}
+    profile = study.profile.model_copy(update=update)
+    return study.model_copy(update={"profile": profile, "pairs": pairs, "readings": {}})
+
+
+def _within(studies: Studies, cells: Collection[str]) -> Studies:
+    """Studies in those of their cells that are among ``cells``."""
+    update = {
+        name: part.model_copy(update={"cells": tuple(c for c in part.cells if c in cells)})
+        for name, part in studies
+    }
+    return studies.model_copy(update=update)
 
 
 def stages(study: Study) -> set[str]:

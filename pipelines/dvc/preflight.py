@@ -30,7 +30,7 @@ def preflight(study: Study) -> None:
     """
     clusters.check(compute.settings())
     by_lab(LABS, study.profile.profile)
-    everything = (study, *study.readings.values())
+    everything = study.every
     _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
     for each in everything:
         for name, pair in each.pairs.items():

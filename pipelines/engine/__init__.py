@@ -1,1 +1,1 @@
-"""What training stages share: jobs, the workers they run on, and what is kept of them."""
+"""What training stages share: finished work is kept, the rest becomes jobs for the workers."""

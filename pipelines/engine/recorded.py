@@ -89,7 +89,7 @@ def standing(study: Study, pair: str) -> dict[int, Path]:
     """The published replicates with the current identity. Raises as :func:`replicates`."""
     found = {}
     for replicate in range(study.profile.replicates):
-        path = layout.records(study.profile.profile) / pair / f"r{replicate}.json"
+        path = layout.replicate_file(study.profile.profile, pair, replicate)
         if path.is_file() and _identity(path) == identity(study, pair, replicate):
             found[replicate] = path
     return found

@@ -144,7 +144,7 @@ def train_finals(
     work.each(one, [(n,) for n in range(finals(arm, work.study.profile.protocol))])
 
 
-def retrain(work: Work, arms: Sequence[str]) -> None:
+def train_untuned(work: Work, arms: Sequence[str]) -> None:
     """The finals of arms that neither search nor tune, in every replicate."""
 
     def one(arm: str, replicate: int) -> None:

@@ -325,9 +325,13 @@ class Work:
             where=self.worker.where,
         )
 
-    def start(self, replicate: int) -> PrunedStart:
-        """The pruned checkpoint of a replicate, made by the stages before."""
-        assert self.ratio is not None
-        dense = self.folder("pretrain", None) / f"dense-r{replicate}.json"
-        mask = self.folder("prune", self.ratio) / f"mask-r{replicate}.json"
-        return PrunedStart(dense, mask)
+    def dense(self, replicate: int) -> Path:
+        """The artefact of a replicate's dense network, made by the stage ``pretrain``."""
+        return self.folder("pretrain", None) / f"dense-r{replicate}.json"
+
+    def start(self, replicate: int, ratio: float | None = None) -> PrunedStart:
+        """The pruned checkpoint of a replicate, at this stage's ratio or the given one."""
+        at = self.ratio if ratio is None else ratio
+        return PrunedStart(
+            self.dense(replicate), self.folder("prune", at) / f"mask-r{replicate}.json"
+        )

@@ -82,31 +82,23 @@ def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     records = list(_records(study, pair, replicate))
     if not records:
         return None
-    runs = 1 + sum(len(study.profile.every_arm(pair, ratio)) for ratio in ratios)
     whole = all(landscapes.complete(study, pair, ratio, replicate) for ratio in ratios)
-    complete = whole and len(records) == runs and not any(map(_died, records))
+    ended = len(records) == len(study.profile.runs(pair)) and not any(map(_died, records))
     return Replicate(
         profile=study.profile.profile,
         pair=pair,
         replicate=replicate,
-        identity=recorded.identity(study, pair, replicate) if complete else None,
+        identity=recorded.identity(study, pair, replicate) if whole and ended else None,
         records=records,
         searches=[s for ratio in ratios for s in _searches(study, pair, ratio, replicate)],
         tunings=[t for ratio in ratios for t in _tunings(study, pair, ratio, replicate)],
-        predictions=[
-            Predictions.read(place).model_copy(update={"pair": pair})
-            for ratio in ratios
-            if (place := _artefact(study, "fast", pair, ratio, "predictors", replicate)).exists()
-        ],
+        predictions=[p for ratio in ratios for p in _predictions(study, pair, ratio, replicate)],
     )
 
 
 def _records(study: Study, pair: str, replicate: int) -> Iterator[Record]:
-    profile = study.profile
-    runs = [("dense", 0.0)]
-    runs += [(arm, x) for x in profile.ratios(pair) for arm in profile.every_arm(pair, x)]
-    place = layout.folder(profile.profile, "evaluate", pair)
-    for arm, ratio in runs:
+    place = layout.folder(study.profile.profile, "evaluate", pair)
+    for arm, ratio in study.profile.runs(pair):
         file = place / f"{layout.record_name(arm, ratio, replicate)}.json"
         if file.exists():
             yield Record.read(file)
@@ -125,7 +117,7 @@ def _searches(study: Study, pair: str, ratio: float, replicate: int) -> Iterator
             names[place] = place[1] == "search"
     names |= {("algorithms", name): True for name in profile.algorithms(pair, ratio)}
     for (stage, name), compared in names.items():
-        file = _artefact(study, stage, pair, ratio, name, replicate)
+        file = layout.artefact(study.profile.profile, stage, pair, ratio, name, replicate)
         if file.exists():
             trace = artefacts.trace(file, SearchTrace).model_copy(update={"pair": pair})
             yield Search(name=name, compared=compared, trace=trace)
@@ -135,11 +127,12 @@ def _tunings(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[
     for arm in study.profile.arms:
         if (place := layout.trace_names(arm).get("tune")) is not None:
             stage, name = place
-            file = _artefact(study, stage, pair, ratio, name, replicate)
+            file = layout.artefact(study.profile.profile, stage, pair, ratio, name, replicate)
             if file.exists():
                 yield artefacts.trace(file, TuneTrace).model_copy(update={"pair": pair})
 
 
-def _artefact(study: Study, stage: str, pair: str, ratio: float, name: str, replicate: int) -> Path:
-    place = layout.folder(study.profile.profile, stage, pair, ratio)
-    return place / f"{name}-r{replicate}.json"
+def _predictions(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[Predictions]:
+    file = layout.artefact(study.profile.profile, "fast", pair, ratio, "predictors", replicate)
+    if file.exists():
+        yield Predictions.read(file).model_copy(update={"pair": pair})

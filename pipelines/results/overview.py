@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.report import overview
 from pipelines.config.profile import every_profile
 from pipelines.config.study import named
-from pipelines.results import checking, publishing
+from pipelines.results import publishing, sums
 from safs.errors import SafsError
 
 PAGE = Path("results/index.html")
@@ -21,12 +21,12 @@ def write(page: Path = PAGE) -> Path:
     """
     subjects, not_run = [], []
     for study in map(named, every_profile()):
-        about, folder = publishing.context(study), publishing.results(study)
-        files = checking.published(study)
+        about, folder = publishing.context(study), study.results
+        files = sums.published(study)
         if files.faults:
             raise SafsError(files.faults[0])
         if files.missing:
-            raise SafsError(f"{folder}: {files.missing} files missing that {checking.SUMS} lists")
+            raise SafsError(f"{folder}: {files.missing} files missing that {sums.SUMS} lists")
         found = overview.read(about, folder)
         subjects += found
         if not found:

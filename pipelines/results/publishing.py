@@ -11,8 +11,7 @@ import pandas as pd
 
 from bench.context import Context
 from bench.records.archive import Replicate
-from bench.records.collection import Collection, Expected, collect
-from bench.records.collection import published as from_table
+from bench.records.collection import Collection, Expected, collect, from_table
 from bench.records.predictions import Predictions
 from bench.records.schema import Protocol as ProtocolName
 from bench.records.traces import Traces, curve_frame
@@ -31,19 +30,12 @@ from safs.settings import PROTOCOL_VERSION, Protocol
 T = TypeVar("T", bound=Trace)
 
 
-def results(study: Study) -> Path:
-    """The git-tracked folder of a profile's tables and report."""
-    return Path("results") / study.profile.profile
-
-
 def expected(study: Study) -> list[Expected]:
     """Every run that the parameters ask for, and where its record should be."""
     runs = []
     for pair in study.profile.pairs:
         place = layout.folder(study.profile.profile, "evaluate", pair)
-        ratios = study.profile.ratios(pair)
-        pruned = [(arm, x) for x in ratios for arm in study.profile.every_arm(pair, x)]
-        for arm, ratio in [("dense", 0.0), *pruned]:
+        for arm, ratio in study.profile.runs(pair):
             for r in range(study.profile.replicates):
                 path = place / f"{layout.record_name(arm, ratio, r)}.json"
                 runs.append(Expected(pair, ratio, r, arm, path))
@@ -121,7 +113,7 @@ def shown(study: Study) -> tuple[Collection, str]:
     These are its records in ``runs/``; where there are none, or not all and more are published,
     those that are, or the published table where it is of an older edition.
     """
-    runs, table = collection(study), results(study) / "tables/runs.csv"
+    runs, table = collection(study), study.results / "tables/runs.csv"
     here = runs.frame["status"] != "missing"
     if here.any() and (here.all() or not _stands_for_more(study)):
         return runs, f"runs         {Path('runs') / study.profile.profile}"
@@ -134,7 +126,7 @@ def shown(study: Study) -> tuple[Collection, str]:
 
 def _stands_for_more(study: Study) -> bool:
     """Whether a run left out replicates because their records are published."""
-    return any((Path("runs") / study.profile.profile).glob("evaluate/*/recorded-r*.json"))
+    return any(study.runs.glob("evaluate/*/recorded-r*.json"))
 
 
 def _traces(study: Study, found: Sequence[Replicate]) -> Traces:

@@ -73,7 +73,7 @@ def job(
     return trained.model_copy(update={"final": order})
 
 
-def retrain(
+def train_rows(
     work: Work, starts: Mapping[int, PrunedStart], table: Landscape, rows: Iterable[int]
 ) -> list[Retrained]:
     """Train rows of a table, by their numbers, and compare.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
-from pipelines.engine.trainings import retrain
+from pipelines.engine.trainings import train_untuned
 from pipelines.engine.work import Work
 from pipelines.storage import layout
 
@@ -20,4 +20,4 @@ def cell(study: Study, pair: str, ratio: float) -> None:
     arms = study.profile.swept(pair, ratio)
     epochs = study.pairs[pair].finetune.epochs * len(arms)
     with Work(study, "activations", pair, ratio, epochs=epochs) as work:
-        retrain(work, arms)
+        train_untuned(work, arms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.study import Study
 from pipelines.engine import spending
-from pipelines.engine.trainings import retrain
+from pipelines.engine.trainings import train_untuned
 from pipelines.engine.work import Work
 from pipelines.storage.layout import trained_in
 
@@ -14,4 +14,4 @@ def run(study: Study, pair: str, ratio: float) -> None:
     arms = [arm for arm in study.profile.arms if trained_in(arm) == "baselines"]
     epochs = spending.stage_epochs(study, study.pairs[pair], "baselines")
     with Work(study, "baselines", pair, ratio, epochs=epochs) as work:
-        retrain(work, arms)
+        train_untuned(work, arms)

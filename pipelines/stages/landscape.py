@@ -14,7 +14,7 @@ from pipelines.config.study import Study
 from pipelines.engine.starts import PrunedStart
 from pipelines.engine.work import Work
 from pipelines.results import landscapes
-from pipelines.results.recomputed import job, retrain
+from pipelines.results.recomputed import job, train_rows
 from pipelines.storage import layout
 from pipelines.tasks.landscape import candidates
 from safs.errors import SafsError
@@ -83,7 +83,7 @@ def keep(
         return frozenset()
     frame = before.frame[before.frame["replicate"] == replicate]
     some = frame.sample(min(CHECKED, len(frame))).index
-    for found in retrain(work, {replicate: start}, before, some):
+    for found in train_rows(work, {replicate: start}, before, some):
         if not found.same:
             raise SafsError(f"{landscapes.path(study, pair, before.meta.ratio)}: {found.words}; "
                             "move the table away to train all of it anew")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pruning: one mask per (replicate, ratio), shared by all methods (Eq. 2)."""
+"""Pruning: one mask per (replicate, ratio), shared by all arms (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mask(work: Work, replicate: int) -> None:
     """The mask of a replicate's dense network, as an artefact of this stage."""
     assert work.ratio is not None
     spec, ratio = work.pair, work.ratio
-    dense = work.folder("pretrain", None) / f"dense-r{replicate}.json"
+    dense = work.dense(replicate)
     weights = artefacts.whole(dense)["weights"]
     given = spec.prune.given_file(replicate, ratio)
     same = file_digest(given) if given and given.exists() else None

@@ -7,16 +7,16 @@ the same identity and is taken from scratch instead of trained again.
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from pipelines.config.study import Study
 from pipelines.stages import baselines, evaluate, fast, pretrain, prune, search, tune
+from pipelines.storage import layout
 
 
 def run(study: Study, pair: str) -> None:
     """Train, search, tune and evaluate a pair's readings; nothing where it has none."""
     own = {name: s for name, s in study.readings.items() if s.profile.pairs == (pair,)}
-    folder = Path("runs") / study.profile.profile / "readings" / pair
+    folder = layout.folder(study.profile.profile, "readings", pair)
     folder.mkdir(parents=True, exist_ok=True)
     for place in folder.iterdir():
         if place.name not in own:

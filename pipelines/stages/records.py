@@ -16,7 +16,7 @@ from safs.files import write_text
 def run(study: Study) -> None:
     """Write ``results/<profile>/records``, those of readings too; what is not asked for goes."""
     written: set[Path] = set()
-    for each in (study, *study.readings.values()):
+    for each in study.every:
         for pair in each.profile.pairs:
             known = recorded.replicates(each, pair)
             written.update(known.values())

@@ -16,7 +16,7 @@ from safs.files import write_text
 def run(study: Study) -> None:
     """Write ``figures``, ``searches`` and ``report.html`` into ``results/<profile>``."""
     found, about = publishing.published(study), publishing.context(study)
-    runs, searches, folder = found.collection, found.traces, publishing.results(study)
+    runs, searches, folder = found.collection, found.traces, study.results
     compared = compare(runs, about)
     drawn = figures.draw_all(runs, compared, searches, about)
     figures.write_all(drawn.values(), folder / "figures")

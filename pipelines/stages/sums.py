@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pipelines.config.study import Study
-from pipelines.results import checking, publishing
+from pipelines.results import sums
 from safs.files import write_text
 
 
 def run(study: Study) -> None:
     """Write ``SHA256SUMS`` of all that is in ``results/<profile>/``, which ``check`` reads."""
-    write_text(publishing.results(study) / checking.SUMS, checking.sums(study))
+    write_text(study.results / sums.SUMS, sums.text(study))

@@ -98,5 +98,4 @@ class Behind:
         return [artefacts.outcome(path) for path in self.finals]
 
     def _artefact(self, stage: str, name: str, ratio: float | None) -> Path:
-        place = layout.folder(self.profile, stage, self.pair, ratio)
-        return place / f"{name}-r{self.replicate}.json"
+        return layout.artefact(self.profile, stage, self.pair, ratio, name, self.replicate)

@@ -9,16 +9,38 @@ from safs.arms import ARMS
 SCRATCH = Path("scratch")
 
 
+def runs(profile: str) -> Path:
+    """``runs/<profile>``: all that its stages leave."""
+    return Path("runs") / profile
+
+
+def results(profile: str) -> Path:
+    """``results/<profile>``, in git: tables, figures, report, records."""
+    return Path("results") / profile
+
+
 def folder(profile: str, stage: str, pair: str, ratio: float | None = None) -> Path:
     """``runs/<profile>/<stage>/<pair>[/<ratio>]``, as ``dvc.yaml`` names it."""
-    base = Path("runs") / profile / stage / pair
+    base = runs(profile) / stage / pair
     return base if ratio is None else base / str(ratio)
 
 
 def records(profile: str) -> Path:
     """``results/<profile>/records``; those of a reading lie in its profile's folder."""
     name, _, reading = profile.partition("/")
-    return Path("results") / name / "records" / reading
+    return results(name) / "records" / reading
+
+
+def replicate_file(profile: str, pair: str, replicate: int) -> Path:
+    """The file of a replicate's records in the open."""
+    return records(profile) / pair / f"r{replicate}.json"
+
+
+def artefact(
+    profile: str, stage: str, pair: str, ratio: float | None, name: str, replicate: int
+) -> Path:
+    """An artefact of a stage that has one for each replicate."""
+    return folder(profile, stage, pair, ratio) / f"{name}-r{replicate}.json"
 
 
 def record_name(arm: str, ratio: float, replicate: int) -> str:

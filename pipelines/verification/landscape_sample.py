@@ -7,12 +7,12 @@ from pipelines.config.study import Study
 from pipelines.engine.starts import PrunedStart
 from pipelines.engine.work import Work
 from pipelines.results import landscapes
-from pipelines.results.recomputed import Retrained, retrain
+from pipelines.results.recomputed import Retrained, train_rows
 from pipelines.stages import pretrain, prune
 from safs.errors import SafsError
 
 
-def drawn(study: Study, table: Landscape, sample: int, seed: int | None) -> list[Retrained]:
+def retrain_sample(study: Study, table: Landscape, sample: int, seed: int) -> list[Retrained]:
     """Train a random sample of a published table's rows once more.
 
     Dense networks and masks are trained first, where they are not in ``runs/``. Rows are drawn of
@@ -36,7 +36,7 @@ def drawn(study: Study, table: Landscape, sample: int, seed: int | None) -> list
                     f"{landscapes.path(study, pair, ratio)}: replicate {replicate} does not start "
                     f"from what is trained here: {_parting(table, replicate, start)}"
                 )
-        return retrain(work, starts, table, rows)
+        return train_rows(work, starts, table, rows)
 
 
 def _parting(table: Landscape, replicate: int, start: PrunedStart) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pipelines.config.study import Study
 from pipelines.results import archiving
-from pipelines.results.publishing import results
 from pipelines.stages import compare, report, sums, tables
 from safs.errors import SafsError
 from safs.sealed import file_digest
@@ -45,7 +44,7 @@ def rebuild(study: Study) -> list[Rebuilt]:
     Raises:
         SafsError: there are no records, or a file of them is damaged.
     """
-    place, records = results(study), archiving.folder(study)
+    place, records = study.results, archiving.folder(study)
     if not any(records.rglob("*.json")):
         raise SafsError(f"{records}: no records; `safs-bench run` makes them")
     before = _digests(place)

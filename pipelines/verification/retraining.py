@@ -25,7 +25,7 @@ from pipelines.engine.starts import PrunedStart, files
 from pipelines.engine.work import Work
 from pipelines.results import archiving
 from pipelines.stages import fast, pretrain, prune
-from pipelines.storage import artefacts, environment, layout
+from pipelines.storage import artefacts, layout, repository
 from pipelines.tasks.jobs import Job
 from pipelines.verification import verifying
 from safs.arms import ARMS, reports_trial
@@ -136,7 +136,7 @@ def retrain(study: Study, sample: int, seed: int) -> list[Redone]:
         SafsError: what is published is damaged.
     """
     verifying.published(study)
-    every = [one for each in (study, *study.readings.values()) for one in published_trainings(each)]
+    every = [one for each in study.every for one in published_trainings(each)]
     if not every:
         raise verifying.NothingToCompare(f"{archiving.folder(study)}: no training of its own")
     drawn = random.Random(seed).sample(every, min(sample, len(every)))
@@ -152,7 +152,7 @@ def published_trainings(study: Study) -> Iterator[Drawn]:
     Those of the cheap search go on from one another and are left out, as are landscapes, which have
     a command of their own.
     """
-    for found in archiving.read(study, environment.committed):
+    for found in archiving.read(study, repository.committed):
         trained = [r for r in found.records if r.chain is not None and r.backend != "none"]
         bases = {record.ratio: Base.of(study, record) for record in trained}
         for record in trained:
@@ -231,14 +231,13 @@ def _of_pair(drawn: Sequence[Drawn]) -> list[Redone]:
 
 def _once_more(work: Work, one: Drawn) -> Redone:
     """Hold what a training starts from to what is published; if it is the same, train."""
-    dense = work.folder("pretrain", None) / f"dense-r{one.base.replicate}.json"
+    dense = work.dense(one.base.replicate)
     if artefacts.died(artefacts.read(dense)):
         return Redone(one, DIED)
     job = trainings.dense(work, one.base.replicate)
     start = None
     if one.job is not None:
-        ratio = one.base.ratio
-        start = PrunedStart(dense, work.folder("prune", ratio) / f"mask-r{one.base.replicate}.json")
+        start = work.start(one.base.replicate, one.base.ratio)
         job = one.job(work, start)
     here = _links(dense, start)
     for name, link in one.base.links.items():

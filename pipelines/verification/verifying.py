@@ -12,11 +12,10 @@ from pathlib import Path
 from bench.records.archive import Replicate
 from bench.records.chains import Chains
 from bench.records.identity import Agreement, compare
-from bench.records.published import protocol_version
+from bench.records.table_files import protocol_version
 from pipelines.config.study import Study
 from pipelines.results import archiving
-from pipelines.results.publishing import results
-from pipelines.storage import environment
+from pipelines.storage import repository
 from safs.errors import SafsError
 from safs.settings import PROTOCOL_VERSION
 
@@ -32,7 +31,7 @@ def verify(study: Study) -> Agreement:
         NothingToCompare: in one line, why.
         SafsError: what is published is damaged, or records contradict each other.
     """
-    told, place = published(study), Path("runs") / study.profile.profile
+    told, place = published(study), study.runs
     here = _chains([archiving.pack(*each) for each in _replicates(study)])
     if here is None:
         raise NothingToCompare(f"{place}: no records; `safs-bench run` makes them")
@@ -44,13 +43,12 @@ def verify(study: Study) -> Agreement:
 
 def published(study: Study) -> Chains:
     """The chains that are published. Raises as :func:`verify`."""
-    every = (study, *study.readings.values())
-    found = _chains([r for each in every for r in archiving.read(each, environment.committed)])
-    place = results(study)
+    found = _chains([r for each in study.every for r in archiving.read(each, repository.committed)])
+    place = study.results
     version = found.protocol.version if found else _version(place)
     if found is None and version in (None, PROTOCOL_VERSION):
         missing = "not in the last commit: nothing is published"
-        if not environment.in_repository():
+        if not repository.in_repository():
             missing = (
                 "no git repository here, or no git: what is published is read from its commits"
             )
@@ -63,7 +61,7 @@ def published(study: Study) -> Chains:
 
 def _replicates(study: Study) -> Iterator[tuple[Study, str, int]]:
     """Every replicate of a profile and of its readings."""
-    for each in (study, *study.readings.values()):
+    for each in study.every:
         for pair in each.profile.pairs:
             yield from ((each, pair, replicate) for replicate in range(each.profile.replicates))
 
@@ -79,5 +77,5 @@ def _chains(replicates: Iterable[Replicate | None]) -> Chains | None:
 def _version(place: Path) -> int | None:
     """The protocol's version of what an older edition published, if that is known."""
     file = place / "tables/summary.json"
-    text = environment.committed(file)
+    text = repository.committed(file)
     return None if text is None else protocol_version(text, file)

@@ -11,13 +11,20 @@ import synthetic
 from synthetic import IMAGES, PAIR
 
 from bench.labs.file import LabFile
+from bench.labs.packing import pack_runs
 from bench.labs.reading import parse
-from bench.labs.schema import Run, pack_runs, render
+from bench.labs.schema import Run, render
 from bench.records.record import Record
 from bench.records.schema import Final, pack
+from safs import sealed
 
 SHOWN_ARMS = ["dense", "vanilla", "srelu", "safs"]
 RATIOS = [0.9, 0.99]
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """The digest that seals a file's content."""
+    return sealed.seal(content)[sealed.DIGEST]
 
 
 def sha(*key: object) -> str:

@@ -13,13 +13,13 @@ import pytest
 import synthetic
 import synthetic_labs
 from synthetic import PAIR
-from synthetic_labs import content, lab, sha
+from synthetic_labs import content, digest_of, lab, sha
 
 from bench import report
 from bench.labs import agreement, reading
 from bench.labs.file import LabFile
 from bench.labs.reading import by_lab, by_name, parse, validate
-from bench.labs.schema import Run, render, seal
+from bench.labs.schema import Run, render
 from bench.labs.view import view
 from bench.records.collection import Collection
 from bench.records.record import Record
@@ -303,7 +303,7 @@ def test_a_changed_file_is_found_by_its_digest():
     text = render(content()).replace("Synthetic, seed 1", "Synthetic, seed 2")
     with pytest.raises(SafsError, match=r"^lab\.json:3: digest: .* the file was changed"):
         parse(text, "lab.json")
-    assert seal(json.loads(text)) != json.loads(text)["digest"]
+    assert digest_of(json.loads(text)) != json.loads(text)["digest"]
 
 
 @pytest.mark.parametrize(

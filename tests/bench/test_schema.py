@@ -83,7 +83,7 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("ratio", float("nan"), "ratio: got nan; expected a finite number"),
         ("replicate", -1, "replicate: got -1; expected greater than or equal to 0"),
         ("schema", 3, "schema: got 3; expected schema version 2"),
-        ("arm", "sasf", "arm: got 'sasf'; expected 'safs'? Known: dense, vanilla"),
+        ("arm", "sasf", "arm: got 'sasf'; expected an arm; did you mean 'safs'? known: dense"),
         ("status", "ok", "unknown key 'status'"),
         ("finals", [], "finals: got []; expected at least 1 item"),
         ("finals/0/reason", "", "reason: got ''; expected the reason of a failed training"),

@@ -288,27 +288,27 @@ def test_the_report_is_opened_where_there_is_one(capsys, monkeypatch):
 def test_a_part_of_a_profile_is_its_pairs_and_ratios():
     whole = load(Path("pipelines/profiles/smoke/params.yaml"), ROOT)
     pair, other = whole.profile.pairs[:2]
-    one = runs.narrowed(whole, pair, None)
+    one = narrow.narrowed(whole, pair, None)
     assert set(one.pairs) == {pair} and one.profile.ratios(pair) == whole.profile.ratios(pair)
-    assert runs.narrowed(whole, None, None) is whole
-    half = runs.narrowed(whole, pair, 0.9)
+    assert narrow.narrowed(whole, None, None) is whole
+    half = narrow.narrowed(whole, pair, 0.9)
     assert half.profile.ratios(pair) == [0.9] and not half.profile.ratios(other)
     with pytest.raises(SafsError, match=r"unknown pair 'lenet5'; did you mean 'lenet5_generated'"):
-        runs.narrowed(whole, "lenet5", None)
+        narrow.narrowed(whole, "lenet5", None)
     with pytest.raises(SafsError, match=r"--ratio: 0.42: not in the profile smoke: 0.9, "):
-        runs.narrowed(whole, None, 0.42)
+        narrow.narrowed(whole, None, 0.42)
 
 
 def test_the_stages_of_a_part_leave_the_rest_alone(monkeypatch):
     monkeypatch.chdir(ROOT)
     whole = load(Path("pipelines/profiles/smoke/params.yaml"))
     pair = "lenet5_generated"
-    one = narrow.stages(runs.narrowed(whole, pair, None))
+    one = narrow.stages(narrow.narrowed(whole, pair, None))
     assert {f"evaluate@{pair}", f"fast@{pair}", f"tune@{pair}-0.90"} <= one
     assert all(pair in stage for stage in one) and f"readings@{pair}" not in one
     quick = load(Path("params.yaml"))
     (pair,) = quick.pairs
-    half = narrow.stages(runs.narrowed(quick, None, 0.95))
+    half = narrow.stages(narrow.narrowed(quick, None, 0.95))
     assert half == {f"pretrain@{pair}"} | {f"{stage}@{pair}-0.95" for stage in PER_CELL}
 
 

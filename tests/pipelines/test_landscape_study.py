@@ -206,7 +206,7 @@ def test_rows_are_trained_once_more_by_command(done, monkeypatch, capsys):
     monkeypatch.setattr(cli, "study_of", lambda name: study("srs", "swish"))
     assert cli.retrain.callback("smoke", 5, 0, False) == 0
     assert "5 of 5 rows identical to the published table" in capsys.readouterr().out
-    found = landscape_sample.drawn(study("srs", "swish"), load(PLACE), 3, seed=1)
+    found = landscape_sample.retrain_sample(study("srs", "swish"), load(PLACE), 3, seed=1)
     assert all(each.same for each in found)
 
 
@@ -216,7 +216,7 @@ def test_another_start_is_refused(done):
     starts = {**table.meta.starts, "0": start}
     table.meta = table.meta.model_copy(update={"starts": starts})
     with pytest.raises(SafsError, match=r"replicate 0 does not start from .*: mask differs"):
-        landscape_sample.drawn(study("srs", "swish"), table, 3, seed=1)
+        landscape_sample.retrain_sample(study("srs", "swish"), table, 3, seed=1)
 
 
 @pytest.mark.parametrize(

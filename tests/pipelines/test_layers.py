@@ -14,7 +14,7 @@ UNIT = {f"safs.{name}": "safs.training" for name in ("backends", "kernels")}
 """The training of a masked network: its folders know each other."""
 ORDER = (
     "storage", "config", "compute", "tasks", "engine", "results", "stages", "verification", "dvc",
-    "cli",
+    "acceptance", "cli",
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.study import named
-from pipelines.results import checking, overview
+from pipelines.results import overview
+from pipelines.results import sums as digests
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -75,11 +76,11 @@ def test_a_study_that_lost_its_table_is_not_one_that_was_never_run(quick: Path) 
 def test_a_list_of_digests_that_is_none_is_told_in_one_line(
     quick: Path, damage: Callable[[bytes], bytes], words: str
 ) -> None:
-    sums = Path("results/quick", checking.SUMS)
+    sums = Path("results/quick", digests.SUMS)
     text = sums.read_bytes()
     sums.write_bytes(damage(text))
     line = f"{sums}{words.format(len(text.splitlines()) + 1)}"
-    (fault,) = checking.published(named("quick")).faults
+    (fault,) = digests.published(named("quick")).faults
     assert fault.startswith(line) and "\n" not in fault
     with pytest.raises(SafsError, match=re.escape(line)):
         overview.write()
@@ -88,4 +89,4 @@ def test_a_list_of_digests_that_is_none_is_told_in_one_line(
 def test_what_stands_in_the_place_of_a_listed_file_is_none(quick: Path) -> None:
     quick.unlink()
     quick.mkdir()
-    assert checking.published(named("quick")).missing == 1
+    assert digests.published(named("quick")).missing == 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.cli.runs import narrowed
 from pipelines.config.study import named
 from pipelines.dvc import launch, narrow, plan
+from pipelines.dvc.narrow import narrowed
 from pipelines.engine import progress, spending
 from pipelines.engine.progress import EpochProgress
 
@@ -79,7 +79,7 @@ def test_the_stages_of_a_run_have_together_what_the_plan_says(profile):
     assert launch.epochs(study, []) == 0
 
 
-def test_a_part_of_a_run_counts_what_it_trains():
+def test_a_part_of_a_run_counts_what_it_trains(monkeypatch):
     whole = named("quick")
     part = narrowed(whole, None, 0.99)
     (pair,) = whole.pairs
@@ -89,8 +89,24 @@ def test_a_part_of_a_run_counts_what_it_trains():
     )
     every, stages = whole.profile.replicates, narrow.stages(part)
     assert launch.epochs(part, stages) == every * each
-    assert launch.epochs(part, stages, {pair: 1}) == (every - 1) * each
-    assert launch.epochs(part, stages, {pair: every}) == 0
+    monkeypatch.setattr(launch, "left_out", lambda of: {pair: 1})
+    assert launch.epochs(part, stages, from_records=True) == (every - 1) * each
+    monkeypatch.setattr(launch, "left_out", lambda of: {pair: every})
+    assert launch.epochs(part, stages, from_records=True) == 0
+
+
+@pytest.mark.parametrize("profile", ["readings", "landscape"])
+def test_a_run_whose_records_all_stand_has_nothing_to_train(profile, monkeypatch):
+    """Its readings and its landscape neither."""
+    study = named(profile)
+    stages = narrow.stages(study) | {f"readings@{pair}" for pair in study.pairs}
+    monkeypatch.setattr(launch, "left_out", lambda of: dict.fromkeys(of.pairs, 1))
+    assert 0 < launch.epochs(study, stages, from_records=True) <= launch.epochs(study, stages)
+    every = {of.profile.profile: of.profile.replicates for of in study.every}
+    monkeypatch.setattr(
+        launch, "left_out", lambda of: dict.fromkeys(of.pairs, every[of.profile.profile])
+    )
+    assert launch.epochs(study, stages, from_records=True) == 0
 
 
 def test_a_part_with_all_of_a_pairs_ratios_keeps_its_studies():

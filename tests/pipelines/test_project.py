@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import doctor
+from pipelines.cli import doctor
 from pipelines.cli import main as cli
 from pipelines.dvc import project
 from pipelines.dvc.dependencies import CODE

@@ -24,7 +24,8 @@ from pipelines.config.study import Study, load
 from pipelines.dvc import launch
 from pipelines.engine import recorded
 from pipelines.engine.work import Work
-from pipelines.results import archiving, checking
+from pipelines.results import archiving, describing
+from pipelines.results import sums as digests
 from pipelines.results.publishing import collection, context, expected
 from pipelines.results.publishing import published as opened
 from pipelines.stages import (
@@ -45,7 +46,7 @@ from pipelines.stages import (
 )
 from pipelines.storage import artefacts, layout
 from pipelines.tasks.shared import empty
-from pipelines.verification import retraining
+from pipelines.verification import checking, retraining
 from safs import sealed
 from safs.errors import SafsError
 from safs.pruning.scopes import kept
@@ -312,7 +313,7 @@ def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
     stray.unlink()
     record.write_bytes(whole)
     lost.write_bytes(text)
-    Path("results/smoke", checking.SUMS).unlink()
+    Path("results/smoke", digests.SUMS).unlink()
     *_, files = checking.check(published)
     assert files.whole == 0 and files.faults[0].endswith("`safs-bench run` writes it")
     sums.run(published)
@@ -556,7 +557,7 @@ def test_a_record_keeps_some_channels_of_a_large_network(channels, kept):
         for n in channels
     )
     alone = {"name": "last", "own": {"k": 2.0}}
-    found = evaluate._slots(Trained(slots=(*slots, alone), **TRAINED))
+    found = describing._slots(Trained(slots=(*slots, alone), **TRAINED))
     assert found[-1] == alone
     for slot, whole, count in zip(found, channels, kept, strict=False):
         assert (

@@ -156,10 +156,10 @@ def _disk() -> Iterator[Finding]:
 
 
 def _repository() -> Iterator[Finding]:
-    from pipelines.storage import environment
+    from pipelines.storage import repository
 
     try:
-        inside, commit = environment.in_repository(), environment.commit()
+        inside, commit = repository.in_repository(), repository.commit()
     except SafsError as error:
         inside, commit = False, str(error)
     seen = commit or ("no commit yet" if inside else "none here, or no git")

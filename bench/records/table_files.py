@@ -20,7 +20,7 @@ MAX_BYTES = 64 * 2**20
 """Of a table; those of the repository have less than 300,000."""
 
 
-def read(
+def read_table(
     path: Path, keys: Sequence[str], numbers: Sequence[str], needed: Sequence[str] = ()
 ) -> pd.DataFrame:
     """The rows of a table, as numbers where it has such columns and as texts in all others.
