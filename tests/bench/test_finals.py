@@ -15,7 +15,7 @@ from synthetic import PAIR
 from bench.labs.reading import parse, validate
 from bench.labs.schema import render
 from bench.records import finals
-from bench.records.collection import Collection, Expected, collect, published
+from bench.records.collection import Collection, Expected, collect, from_table
 from bench.records.record import Record
 from bench.tables import table1
 from safs import sealed
@@ -146,7 +146,7 @@ def test_a_table_of_version_1_is_read(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     head = "pair,ratio,replicate,method,status,reason,top1\n"
     path.write_text(f"{head}{PAIR},0.99,0,safs,ok,,50.0\n{PAIR},0.99,1,safs,failed,nan,\n")
-    found = published(path)
+    found = from_table(path)
     assert found.series(PAIR, 0.99, "safs").tolist() == [50]
     assert found.frame["failures"].tolist() == [0, 1]
 
@@ -178,6 +178,6 @@ def test_a_table_that_is_none_is_told_in_one_line(
     path = tmp_path / "runs.csv"
     path.write_bytes(content)
     with pytest.raises(SafsError) as caught:
-        published(path)
+        from_table(path)
     line = str(caught.value)
     assert line.startswith(f"{path}{words}") and "\n" not in line
