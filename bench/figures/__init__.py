@@ -21,7 +21,7 @@ from bench.figures import (
     search_trace,
     style,
 )
-from bench.figures.plot import FigureSource, Frame, Plot
+from bench.figures.plot import FigureSource, Frame, Plot, wrap_titles
 from bench.records.collection import Collection
 from bench.records.traces import Traces
 from bench.render import csv_text
@@ -85,5 +85,6 @@ def _drawn(plot: Plot, frame: Frame, context: Context) -> Drawn:
 
     with mpl.rc_context(style.RC):
         figure = plot.draw(frame, context)
+        wrap_titles(figure)
         svg = style.svg(figure, f"plot-{plot.name}", plot.title, plot.how_to_read)
     return Drawn(plot.name, frame, svg, plot.words(frame, context))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -23,6 +25,10 @@ Frame = pd.DataFrame
 
 HANDLE, LETTER = 0.6, 0.078
 """Inches that the handle of a legend's entry takes with its gaps, and a letter of its label."""
+AXES = 0.8
+"""Share of a panel's width that its axes have, over which its title stands."""
+LINE, LINES = 0.2, 5
+"""Inches of a legend's line, and how many lines leave the panels above it high enough."""
 BAND = "The line is the mean over replicates, the band their range."
 
 
@@ -131,7 +137,22 @@ def legend(figure: Figure, ncols: int = 1, **place: Any) -> None:
         column = HANDLE + LETTER * max(map(len, found))
         figure.set_figwidth(max(figure.get_figwidth(), column))
         ncols = max(1, min(ncols, int(figure.get_figwidth() / column)))
+        lines = math.ceil(len(found) / ncols)
+        if lines > LINES:
+            figure.set_figheight(figure.get_figheight() + LINE * lines)
     figure.legend(list(found.values()), list(found), ncols=ncols, **place)
+
+
+def wrap_titles(figure: Figure) -> None:
+    """Break the titles of panels that are wider than these."""
+    for ax in figure.axes:
+        spec = ax.get_subplotspec()
+        columns = spec.get_gridspec().ncols if spec else 1
+        letters = int(AXES * figure.get_figwidth() / columns / LETTER)
+        for loc in ("left", "center"):
+            lines = ax.get_title(loc).split("\n")
+            if any(len(line) > letters for line in lines):
+                ax.set_title("\n".join(fill(line, letters) for line in lines), loc=loc)
 
 
 def bands(frame: Frame, by: Sequence[str], value: str) -> Frame:

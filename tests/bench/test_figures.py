@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from bench.figures import (
     compression,
     forest,
     operators,
+    plot,
     search_trace,
     style,
 )
@@ -312,3 +315,23 @@ def test_a_narrow_figure_of_many_replicates_holds_its_legend(
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.height < figure.bbox.height / 2
     assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
+
+
+def test_long_titles_and_legends_leave_the_panel_its_room() -> None:
+    """A title breaks where it is wider than its panel; many legend lines make a figure higher."""
+    figure, axes = plot.panels(1, 1, 3.2, 2.9)
+    axes[0, 0].set_title("EfficientNet-B0 / Fashion-MNIST RGB (16 px), 90%\nflow")
+    plot.wrap_titles(figure)
+    lines = axes[0, 0].get_title().split("\n")
+    assert " ".join(lines) == "EfficientNet-B0 / Fashion-MNIST RGB (16 px), 90% flow"
+    assert len(lines) == 3 and max(map(len, lines)) * plot.LETTER <= plot.AXES * 3.2
+    axes[0, 0].set_title("LeNet-5 / MNIST-5k, 99%")
+    plot.wrap_titles(figure)
+    assert axes[0, 0].get_title() == "LeNet-5 / MNIST-5k, 99%"
+    for place in range(10):
+        axes[0, 0].plot([0, 1], label=f"candidate, replicate {place}")
+    plot.legend(figure, loc="outside lower center", ncols=3)
+    assert figure.get_figheight() == pytest.approx(2.9 + 10 * plot.LINE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(io.BytesIO(), format="svg")
