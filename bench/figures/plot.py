@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -152,7 +152,17 @@ def wrap_titles(figure: Figure) -> None:
         for loc in ("left", "center"):
             lines = ax.get_title(loc).split("\n")
             if any(len(line) > letters for line in lines):
-                ax.set_title("\n".join(fill(line, letters) for line in lines), loc=loc)
+                ax.set_title("\n".join(_broken(line, letters) for line in lines), loc=loc)
+
+
+def _broken(line: str, letters: int) -> str:
+    """A line in lines of so many letters, broken after blanks and underscores."""
+    lines = [""]
+    for word in re.findall(r"[^ _]*[ _]|[^ _]+$", line):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(part.rstrip() for part in lines)
 
 
 def bands(frame: Frame, by: Sequence[str], value: str) -> Frame:

@@ -325,6 +325,9 @@ def test_long_titles_and_legends_leave_the_panel_its_room() -> None:
     lines = axes[0, 0].get_title().split("\n")
     assert " ".join(lines) == "EfficientNet-B0 / Fashion-MNIST RGB (16 px), 90% flow"
     assert len(lines) == 3 and max(map(len, lines)) * plot.LETTER <= plot.AXES * 3.2
+    axes[0, 0].set_title("stage1_0_block_squeeze_and_excite_activation")
+    plot.wrap_titles(figure)
+    assert axes[0, 0].get_title() == "stage1_0_block_squeeze_and_\nexcite_activation"
     axes[0, 0].set_title("LeNet-5 / MNIST-5k, 99%")
     plot.wrap_titles(figure)
     assert axes[0, 0].get_title() == "LeNet-5 / MNIST-5k, 99%"
