@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
 
 X = np.linspace(-4, 4, 41)
 SHOWN = 3
-"""Replicates that are drawn; the data have all."""
+"""Replicates of a pair that are drawn; records have what each of them learned."""
 COLUMNS = 7
 """Panels beside each other, at most."""
 
 
 def data(source: FigureSource) -> Frame:
-    """f(x) and alpha f(beta x) of every slot of SAFS, at each pair's highest pruning ratio."""
+    """f(x) and alpha f(beta x) in SAFS's slots, at each pair's highest ratio, as far as drawn."""
     rows = [
         {"pair": pair, "ratio": ratio, "replicate": replicate, "place": place, "slot": slot.name}
         | {"operator": slot.operator, "alpha": slot.alpha, "beta": slot.beta}
@@ -43,7 +42,11 @@ def data(source: FigureSource) -> Frame:
         )
     ]
     frame = Frame(rows)
-    return frame if frame.empty else main_ratio(frame)
+    if frame.empty:
+        return frame
+    found = main_ratio(frame)
+    shown = found.groupby("pair")["replicate"].transform(lambda own: own.rank(method="dense"))
+    return found[shown <= SHOWN]
 
 
 def draw(frame: Frame, context: Context) -> Figure:
@@ -70,7 +73,7 @@ def draw(frame: Frame, context: Context) -> Figure:
 
 def _panel(ax: Axes, rows: Frame) -> None:
     ax.set_visible(True)
-    for number, (replicate, own) in enumerate(islice(rows.groupby("replicate"), SHOWN)):
+    for number, (replicate, own) in enumerate(rows.groupby("replicate")):
         line: dict[str, Any] = {"color": style.colour(number)}
         name = label(own["operator"].iloc[0])
         ax.plot(own["x"], own["original"], linestyle=":", linewidth=1.2, **line)
@@ -92,7 +95,7 @@ PLOT = Plot(
     "learned",
     "Activations that SAFS ends with, by slot (the paper's Figure 1)",
     "Solid is the learned alpha f(beta x), dotted the operator f that stage 1 found, which the "
-    f"label names; a colour per replicate (the first {SHOWN}; the data have all). Slots from the "
+    f"label names; a colour per replicate, of the first {SHOWN}. Slots from the "
     "input on, at the highest pruning ratio. Where solid and dotted agree, alpha and beta stayed "
     "near 1. The paper shows the idea on Swish and no learned function, so there is nothing to "
     "hold this against.",

@@ -90,13 +90,13 @@ def _key(wanted: Compute) -> str:
     return sealed.digest(content)[:16]
 
 
-RUN_HERE = ("safs", *(f"pipelines/{name}" for name in ("storage", "config", "compute", "tasks")))
+ON_WORKERS = ("safs", *(f"pipelines/{name}" for name in ("storage", "config", "compute", "tasks")))
 """Folders of what a worker may run."""
 
 
 def _code() -> dict[str, str]:
     """Digest of every file that a worker may run, comments included."""
-    roots = (sources.ROOT / part for part in RUN_HERE)
+    roots = (sources.ROOT / part for part in ON_WORKERS)
     files = (path for root in roots for path in root.rglob("*") if path.is_file())
     return {
         path.relative_to(sources.ROOT).as_posix(): sealed.file_digest(path)

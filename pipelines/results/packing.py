@@ -35,7 +35,7 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
     lock = Path(profile.params_file).with_name("dvc.lock")
     if not lock.is_file():
         raise SafsError(f"{lock}: no such file; run `safs-bench run {profile.profile}` first")
-    told, here = shown(study)[0], layout.runs(profile.profile)
+    told, here = shown(study)[0], study.runs
     if not (told.records and any(here.glob("evaluate/*/*.json"))):
         raise SafsError(f"{here}: no records; `safs-bench run {profile.profile}` makes them")
     found = runs(told, arms, partial(failed, _published(study)))

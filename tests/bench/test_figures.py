@@ -28,6 +28,7 @@ from bench.figures import (
     algorithms,
     compression,
     forest,
+    learned,
     operators,
     plot,
     search_trace,
@@ -174,6 +175,15 @@ def test_learned_is_alpha_f_of_beta_x_at_the_highest_ratio(drawn: dict[str, Draw
     expected = 1.1 * np.sign(frame["x"]) * np.log1p(np.abs(1.1 * frame["x"]))  # Symlog
     assert frame["learned"].to_numpy() == pytest.approx(expected.to_numpy())
     assert len(frame) == 2 * 4 * frame["x"].nunique()
+
+
+def test_learned_has_the_replicates_that_are_drawn(
+    runs: Collection, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records have what the others learned."""
+    monkeypatch.setattr(learned, "SHOWN", 1)
+    frame = one(learned.PLOT, runs, synthetic.traces(), context).frame
+    assert set(frame["replicate"]) == {0}
 
 
 def test_activations_are_means_and_ranges_of_the_study(
