@@ -110,12 +110,8 @@ class CardFile(Spec):
 def render(content: Mapping[str, Any]) -> str:
     """The file's text from its content without digest, which it computes."""
     whole = {"card_file": VERSION, **content}
-    return (
-        json.dumps(
-            {"digest": sealed.seal(whole)[sealed.DIGEST], **whole}, indent=1, allow_nan=False
-        )
-        + "\n"
-    )
+    head = {sealed.DIGEST: sealed.seal(whole)[sealed.DIGEST]}
+    return json.dumps(head | whole, indent=1, allow_nan=False) + "\n"
 
 
 def page(file: CardFile) -> str:

@@ -239,7 +239,7 @@ class Work:
 
     def _first_trained(self, replicate: int) -> tuple[str, Path] | None:
         """The kind of device of a final training of this replicate's dense network, if any."""
-        dense = artefacts.read(self.folder("pretrain", None) / f"dense-r{replicate}.json")
+        dense = artefacts.read(self.dense(replicate))
         for stage in ("baselines", "search", "tune", "fast", "activations"):
             for path in sorted(self.folder(stage, None).glob(f"*/*-r{replicate}.json")):
                 with suppress(SafsError):  # its own stage makes it again
