@@ -72,6 +72,8 @@ def launch(study: Study, options: Options = Options()) -> int:
         dvc_process.mend(target.with_name("dvc.lock"))
         note_code()
         forget_the_dead(study.runs)
+        if not options.from_records:
+            recorded.forget(study.runs)
         variables = _environment(study, options)
         only = narrow.stages(study) if options.narrow else None
         code = side_by_side.run(
@@ -97,7 +99,7 @@ def threads_each(study: Study) -> int:
 def forget_the_dead(runs: Path) -> None:
     """Remove what is not finished work, so that DVC runs its stage again.
 
-    That are trainings whose workers died, and files that do not fit their digest.
+    Not finished are trainings whose workers died, and files that do not fit their digest.
     """
     for path in runs.rglob("*.json"):
         try:

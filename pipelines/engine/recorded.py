@@ -8,13 +8,12 @@ replicate can be exported or tried again without training it.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from pipelines import compute
 from pipelines.config.study import Study
-from pipelines.storage import artefacts, layout, sources
+from pipelines.storage import layout, sources
 from pipelines.storage.sources import Registered
 from safs import sealed
 from safs.arms import ARMS, SRELU
@@ -87,12 +86,18 @@ def replicates(study: Study, pair: str) -> dict[int, Path]:
 
 def standing(study: Study, pair: str) -> dict[int, Path]:
     """The published replicates with the current identity. Raises as :func:`replicates`."""
-    found = {}
-    for replicate in range(study.profile.replicates):
-        path = layout.replicate_file(study.profile.profile, pair, replicate)
-        if path.is_file() and _identity(path) == identity(study, pair, replicate):
-            found[replicate] = path
-    return found
+    every = range(study.profile.replicates)
+    return {r: _file(study, pair, r) for r in every if stands(study, pair, r)}
+
+
+def stands(study: Study, pair: str, replicate: int) -> bool:
+    """Whether a replicate is published with the current identity. Raises as :func:`replicates`."""
+    path = _file(study, pair, replicate)
+    return path.is_file() and _identity(path) == identity(study, pair, replicate)
+
+
+def _file(study: Study, pair: str, replicate: int) -> Path:
+    return layout.replicate_file(study.profile.profile, pair, replicate)
 
 
 def _identity(path: Path) -> object:
@@ -110,8 +115,13 @@ def note(folder: Path, known: dict[int, Path]) -> list[str]:
     """
     names = []
     for replicate, path in known.items():
-        name = f"recorded-r{replicate}.json"
         told = {"records": path.as_posix(), "digest_of_records": sealed.file_digest(path)}
-        artefacts.write(folder / name, told, json.dumps(told, sort_keys=True))
+        sealed.write(folder / f"recorded-r{replicate}.json", told)
         names += [file.name for file in folder.glob(f"*-r{replicate}.*")]
     return names
+
+
+def forget(runs: Path) -> None:
+    """Remove what stages said of records that stand, so that DVC trains these replicates."""
+    for path in runs.rglob("recorded-r*.json"):
+        path.unlink()

@@ -1,8 +1,8 @@
 """The landscapes of a profile: what belongs to one, and its table in the open.
 
 The table of a cell is ``results/<profile>/records/<pair>/landscape-<ratio>.parquet``
-(:mod:`bench.landscape.table`), made of the parts in ``runs/`` and, in a run that goes on from
-records, of the rows that were in it already.
+(:mod:`bench.landscape.table`), made of the parts in ``runs/`` and of the rows that were in it
+already, where they start from the same networks and masks.
 """
 
 from __future__ import annotations
@@ -118,10 +118,15 @@ def parts(study: Study, pair: str, ratio: float) -> Iterator[tuple[int, Json]]:
 def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
     """The table of a cell; None where nothing of it is trained.
 
+    Published rows whose trainings are not in ``runs/`` stay, if today's would be the same.
+
     Raises:
-        SafsError: a part is damaged, or trainings of one replicate start from different networks.
+        SafsError: a part or the table is damaged, or trainings of one replicate start from
+            different networks.
     """
-    found, before = list(parts(study, pair, ratio)), going_on(study, pair, ratio)
+    found, before = list(parts(study, pair, ratio)), published(study, pair, ratio)
+    if before is not None and not alike(study, pair, before):
+        before = None
     if not found:
         return before
     slots, frames = found[0][1]["slots"], [_frame(r, part) for r, part in found]
@@ -131,9 +136,11 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
             raise SafsError(f"runs/{study.profile.profile}/landscape: replicate {replicate} was "
                             "trained from two masks; run `safs-bench run` to its end")  # fmt: skip
     code = {part["code"] for _, part in found}
-    if before is not None and alike(study, pair, before):
+    if before is not None:
         stand = {
-            r: start for r, start in before.meta.starts.items() if starts.get(r, start) == start
+            r: start
+            for r, start in before.meta.starts.items()
+            if starts.get(r, start) == start and int(r) < study.profile.replicates
         }
         rows = before.frame.assign(seconds=before.seconds)
         frames.append(rows[rows["replicate"].isin([int(r) for r in stand])])

@@ -14,16 +14,21 @@ from safs.files import write_text
 
 
 def run(study: Study) -> None:
-    """Write ``results/<profile>/records``, those of readings too; what is not asked for goes."""
+    """Write ``results/<profile>/records``, those of readings too; what is not asked for goes.
+
+    A replicate of which ``runs/`` has nothing keeps its published file, if today's inputs give it.
+    """
     written: set[Path] = set()
     for each in study.every:
         for pair in each.profile.pairs:
             known = recorded.replicates(each, pair)
-            written.update(known.values())
             for replicate in range(each.profile.replicates):
+                path = archiving.path(each, pair, replicate)
                 found = None if replicate in known else archiving.pack(each, pair, replicate)
                 if found is not None:
-                    written.add(found.write(archiving.path(each, pair, replicate)))
+                    written.add(found.write(path))
+                elif recorded.stands(each, pair, replicate):
+                    written.add(path)
             written.update(_landscapes(each, pair))
     for path in archiving.folder(study).rglob("*"):
         if path.is_file() and path not in written:

@@ -309,7 +309,9 @@ def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
     told, _, files = checking.check(published)
     assert (told.whole, files.whole) == (told.here - 1, files.here - 1)
     assert told.faults == (f"{record}: chain.candidates: not what the artefact in runs/ says",)
-    assert files.missing == 1 and [f for f in files.faults if str(stray) in f]
+    assert files.missing == 1
+    for path in (stray, lost):
+        assert [fault for fault in files.faults if fault.startswith(f"{path}: not ")]
     stray.unlink()
     record.write_bytes(whole)
     lost.write_bytes(text)
@@ -613,12 +615,18 @@ def test_a_run_goes_on_from_published_records(published, monkeypatch):
         assert recorded.replicates(published, PAIR).keys() == {0, 1}
         told = sealed.read(Path(f"runs/smoke/tune/{PAIR}/{RATIO}/recorded-r0.json"))
         assert told["records"] == f"results/smoke/records/{PAIR}/r0.json"
+        monkeypatch.delenv(recorded.ASKED)
+        records.run(published)
+        assert Path(told["records"]).is_file(), "nothing else has this replicate"
+        monkeypatch.setenv(recorded.ASKED, "1")
         changed = {p for p, text in whole.items() if p.read_bytes() != text}
         timed = {"cost", "runs", "r1", "compression", "SHA256SUMS", "report", "table1", "table2"}
         assert {path.stem for path in changed} <= timed, "seconds and memory alone"
         Path(f"results/smoke/records/{PAIR}/r0.json").write_text("{}")
         with pytest.raises(SafsError, match=r"r0\.json: its content does not fit its digest"):
             recorded.replicates(published, PAIR)
+        recorded.forget(Path("runs"))
+        assert not list(Path("runs").rglob("recorded-*")), "so that DVC trains them"
     finally:
         shutil.rmtree("runs")
         shutil.move("elsewhere", "runs")
