@@ -22,10 +22,14 @@ CODE = "pipelines/code.json"
 """In a project, which has no source: what stands for all of it."""
 _TYPING = ROOT / "pipelines/config"
 _PRESETS = "pipelines/presets"
-_WHOLE = ("safs/operators", "safs/networks", "safs/datasets", "safs/search", "safs/kernels")
+_WHOLE = (
+    "safs/operators", "safs/networks", "safs/datasets", "safs/search", "safs/kernels",
+    "bench/report",
+)  # fmt: skip
 """Folders of which a stage that reads a file may read every other."""
 _MOST = 2 / 3
 """A folder of which a stage reads more than this share of the files is listed as such."""
+_OWN = re.compile(r"^(def|class) (?!__)", re.MULTILINE)
 _STAGE = re.compile(r"^  (\w+):\n", re.MULTILINE)
 _DEPS = re.compile(r"^( +)deps:[^\n]*\n((?:\1  - [^\n]*\n)*)", re.MULTILINE)
 
@@ -37,11 +41,27 @@ def of(stage: str) -> list[str]:
     for file in reached:
         folder = file.parent
         place = folder.relative_to(ROOT).as_posix()
-        code = {path for path in folder.glob("*.py") if path.name != "__init__.py"}
+        code = {path for path in folder.glob("*.py") if has_code(path)}
         most = "/" in place and len(code & reached) > _MOST * len(code)
         whole = place in _WHOLE or most
-        found.add(place if whole else file.relative_to(ROOT).as_posix())
+        found |= {place} if whole else {_name(file), *map(_name, read_by(file))}
     return sorted(dep for dep in found if not any(str(up) in found for up in Path(dep).parents))
+
+
+def has_code(file: Path) -> bool:
+    """Whether a file does more than name what its folder holds."""
+    return file.name != "__init__.py" or _OWN.search(file.read_text()) is not None
+
+
+def read_by(file: Path) -> list[Path]:
+    """The files that are no Python, beside a module, whose names stand in it: what it reads."""
+    text = file.read_text()
+    beside = (path for path in file.parent.iterdir() if path.is_file() and path.suffix != ".py")
+    return [path for path in beside if f'"{path.name}"' in text]
+
+
+def _name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
 
 
 def _reached(start: Path) -> set[Path]:
@@ -52,7 +72,7 @@ def _reached(start: Path) -> set[Path]:
         if file not in seen and _TYPING not in file.parents:
             seen.add(file)
             waiting += sources.imports(file)
-    return {file for file in seen if file.name != "__init__.py"}
+    return set(filter(has_code, seen))
 
 
 def written(text: str, sources_of: Callable[[str], Iterable[str]] = of) -> str:

@@ -58,7 +58,7 @@ def note_code(folder: Path = Path()) -> None:
         path
         for package in _PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".cpp", ".h")
+        if path.is_file() and path.suffix != ".pyc"
     )
     digests = {path.relative_to(ROOT).as_posix(): sealed.file_digest(path) for path in files}
     version = metadata.version("safs-bench")
