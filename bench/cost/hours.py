@@ -14,11 +14,11 @@ from bench.contrasts import MAIN_RATIO
 from bench.cost.steps import Step, by_key, preferred
 from bench.records.collection import Collection
 from bench.render import ABSENT, Column, Table, number
-from bench.tables.shared import PURPOSES, clocks, mean
+from bench.tables.shared import PURPOSES, clocks, mean, time_factor
 
 SHOWN_ARMS = ("vanilla", "srelu", "safs")
 TIMED = ("vanilla", "safs")
-"""Methods whose final epochs are those that are timed; SReLU's have parameters per channel."""
+"""Arms whose final epochs are those that are timed; SReLU's have parameters per channel."""
 A4000_WATTS = 140.0
 """Board power of the RTX A4000, on which the paper's hours and its CO2 were counted."""
 
@@ -55,10 +55,14 @@ def table(
     return Table.of("hours", "What it costs (the paper's Table 3)", caption, rows, columns)
 
 
+def co2_per_day() -> float:
+    """The paper's kg of CO2 a day."""
+    return float(paper.facts()["settings"]["hardware"]["co2_kg_per_day"])
+
+
 def intensity() -> float:
     """kg CO2 per kWh that the paper's 1.45 kg a day imply on its device."""
-    per_day: float = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
-    return per_day / (24 * A4000_WATTS / 1000)
+    return co2_per_day() / (24 * A4000_WATTS / 1000)
 
 
 def extrapolated(
@@ -98,7 +102,6 @@ def _row(
     measured = mean(collection, *cell, "seconds")
     printed = paper.hours(context.pairs[pair].published) if ratio == MAIN_RATIO else {}
     kwh, source = _energy(joules, measured, watts)
-    per_day = paper.facts()["settings"]["hardware"]["co2_kg_per_day"]
     hours = printed.get(arm, np.nan)
     return {
         "pair": pair,
@@ -108,15 +111,14 @@ def _row(
         "hours": measured / 3600,
         "hours_extrapolated": seconds / 3600,
         "error": seconds / measured - 1 if measured > 0 else np.nan,
-        "factor": measured / mean(collection, pair, ratio, "vanilla", "seconds")
-        if arm == "safs" else np.nan,
+        "factor": time_factor(collection, *cell) if arm == "safs" else np.nan,
         "kwh": kwh,
         "energy": source,
         "co2": kwh * intensity(),
         "paper_hours": hours,
         "paper_factor": printed["safs"] / printed["vanilla"] if arm == "safs" and printed
         else np.nan,
-        "paper_co2": hours / 24 * per_day,
+        "paper_co2": hours / 24 * co2_per_day(),
     }  # fmt: skip
 
 

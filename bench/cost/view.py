@@ -98,7 +98,7 @@ def _drawn(entries: Sequence[Entry]) -> Figure:
     figure = Figure(figsize=(7, 2.8 * max(1, len(kinds))), layout="constrained")
     axes = figure.subplots(len(kinds) or 1, 1, squeeze=False)[:, 0]
     for ax, kind in zip(axes, kinds, strict=False):
-        for name in (n for n in names if n.startswith(kind)):
+        for name in (n for n in names if n.split()[0] == kind):
             found = [(i, r) for i, e in enumerate(entries) for r in e.ratios if r.name == name]
             at, values = [i for i, _ in found], [r.value for _, r in found]
             noise = [[r.value - r.low for _, r in found], [r.high - r.value for _, r in found]]

@@ -15,7 +15,7 @@ Fact = tuple[str, tuple[object, ...], object]
 
 
 def problems(file: Contents) -> Iterator[Problem]:
-    """Runs that say otherwise than those before, as (key path, what stands there, expected)."""
+    """Where runs contradict earlier ones, as (key path, what stands there, expected)."""
     yield from _repeated_problems(file)
     yield from _fold_problems(file)
 
@@ -38,6 +38,7 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
     yield "record.fold", (record.dataset, f"replicate {record.replicate}"), record.fold
     if record.classes is not None:
         yield "record.classes", (record.dataset,), record.classes
+    yield "record.finals", (*pair, record.arm), len(record.finals)
     if record.finals[0].reason is None:
         yield "record.slots", pair, [slot.name for slot in record.slots]
     if recipe := record.recipe:

@@ -8,85 +8,92 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from bench.records.record import Record
-from bench.records.schema import Chain, Environment, Key, Protocol
+from bench.records.schema import Chain, Key, Protocol
 from safs.errors import SafsError
-from safs.rows import Outcome
 from safs.sealed import digest
-from safs.spec import Count, Fraction, Items, Spec, Text
 
 
-class Reached(Spec):
-    """What a training came to; null where it failed or nobody measured it."""
+class Reached(NamedTuple):
+    """What a training came to; None where it failed or nobody measured it."""
 
     training_loss: float | None = None
-    validation_accuracy: Fraction | None = None
-    test_accuracy: Fraction | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
 
 
-class Ran(Spec):
-    """What a run ran on: its environment, what trained, and whether any machine gets its bits.
+class Ran(NamedTuple):
+    """What a run ran on: its environment, what trained, and whether any machine gets its bits."""
 
-    ``bits`` are those of its record; ``portable`` is null in a record that does not say.
-    """
-
-    environment: Environment
-    backend: Text
-    bits: dict[Text, Text]
-    compiler: Text | None = None
-    portable: bool | None = None
+    record: Record
 
     @property
     def text(self) -> str:
         """The line in which people read it."""
-        about = self.environment
+        of, about = self.record, self.record.environment
         packages = [f"{name} {v}" for name, v in about.packages.items() if name in _TOLD]
-        portable = {True: ["portable"], False: ["not portable"], None: []}[self.portable]
-        compiler = [self.compiler] if self.compiler else []
-        isa = [self.bits["isa"]] if "isa" in self.bits else []
+        portable = {True: ["portable"], False: ["not portable"], None: []}[of.portable]
+        compiler = [of.compiler] if of.compiler else []
+        isa = [of.bits["isa"]] if "isa" in of.bits else []
         parts = [about.cpu, *isa, *compiler, f"python {about.python}", *packages]
-        return ", ".join([*parts, f"backend {self.backend}", *portable])
+        return ", ".join([*parts, f"backend {of.backend}", *portable])
+
+    def row(self) -> dict[str, Any]:
+        """Plain data."""
+        told = {"environment", "backend", "bits", "compiler", "portable"}
+        return self.record.model_dump(include=told)
 
 
 _TOLD = ("numpy", "smac", "torch")
 """The packages that may decide a result."""
 
 
-class Links(Spec):
+@dataclass(frozen=True)
+class Links:
     """One run: what it rests on, link by link, and what each of its trainings reached.
 
     Attributes:
-        parameters: digest of all parameters of its pair.
-        data: checksums of the training and test images.
-        reached: by each final training.
-        correct: digests of their per-image results on the test images; null for a failed one.
+        record: what it left; it has a chain.
         candidates: training losses of those in the chain, in its order; empty if not known.
         trials: their validation accuracies, likewise.
-        ran: what it ran on, by number in its file.
     """
 
-    profile: Text
-    pair: Text
-    ratio: Annotated[float, Field(ge=0, lt=1)]
-    replicate: Count
-    arm: Text
-    parameters: Text
-    data: dict[Text, Text]
-    chain: Chain
-    reached: Items[Reached]
-    correct: Items[Outcome | None]
-    candidates: Items[float | None] = Field(default_factory=list)
-    trials: Items[Fraction | None] = Field(default_factory=list)
-    ran: Count = 0
+    record: Record
+    candidates: Sequence[float | None] = ()
+    trials: Sequence[float | None] = ()
 
     @property
     def key(self) -> tuple[str, Key]:
         """Profile and identity of the run; a reading is a profile of its own."""
-        return self.profile, (self.pair, self.ratio, self.replicate, self.arm)
+        of = self.record
+        return of.profile, (of.pair, of.ratio, of.replicate, of.arm)
+
+    @property
+    def chain(self) -> Chain:
+        """The links before the result on the test images."""
+        assert self.record.chain is not None
+        return self.record.chain
+
+    @cached_property
+    def reached(self) -> list[Reached]:
+        """What each final training came to."""
+        return [
+            Reached(
+                None if final.train is None else final.train.loss,
+                None if final.validation is None else final.validation.top1,
+                None if final.test is None else final.test.top1,
+            )
+            for final in self.record.finals
+        ]
+
+    @cached_property
+    def correct(self) -> list[str | None]:
+        """Digests of the finals' per-image results on the test images; None for a failed one."""
+        tests = [final.test for final in self.record.finals]
+        return [None if test is None else digest(test.correct)[:32] for test in tests]
 
 
 Searched = Callable[[Record], Mapping[str, Sequence[float | None]]]
@@ -98,7 +105,6 @@ class Chains:
     """The links of all runs of a profile, made under one protocol."""
 
     protocol: Protocol
-    ran: Sequence[Ran]
     runs: Sequence[Links]
 
     @classmethod
@@ -111,46 +117,4 @@ class Chains:
         chained = [record for record in records if record.chain]
         if not chained:
             raise SafsError("no record has a chain")
-        each = [_ran(record) for record in chained]
-        ran = list({one.model_dump_json(): one for one in each}.values())
-        runs = [
-            _links(record, searched(record), ran.index(one))
-            for record, one in zip(chained, each, strict=True)
-        ]
-        return cls(chained[0].protocol, ran, runs)
-
-
-def _ran(record: Record) -> Ran:
-    return Ran(
-        environment=record.environment,
-        backend=record.backend,
-        bits=record.bits,
-        compiler=record.compiler,
-        portable=record.portable,
-    )
-
-
-def _links(record: Record, searched: Mapping[str, Sequence[float | None]], ran: int) -> Links:
-    assert record.chain is not None
-    return Links(
-        profile=record.profile,
-        pair=record.pair,
-        ratio=record.ratio,
-        replicate=record.replicate,
-        arm=record.arm,
-        parameters=record.digests.parameters,
-        data=record.digests.data,
-        chain=record.chain,
-        reached=[
-            Reached(
-                training_loss=final.train and final.train.loss,
-                validation_accuracy=final.validation and final.validation.top1,
-                test_accuracy=final.test and final.test.top1,
-            )
-            for final in record.finals
-        ],
-        correct=[final.test and digest(final.test.correct)[:32] for final in record.finals],
-        candidates=list(searched.get("candidates", ())),
-        trials=list(searched.get("trials", ())),
-        ran=ran,
-    )
+        return cls(chained[0].protocol, [Links(r, **searched(r)) for r in chained])

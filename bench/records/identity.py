@@ -88,8 +88,7 @@ class Difference:
         """What the training reached on either side, where anybody knows."""
         if self.here is None or self.published is None:
             return
-        for name, ours in self.here.model_dump().items():
-            theirs = getattr(self.published, name)
+        for name, ours, theirs in zip(Reached._fields, self.here, self.published, strict=True):
             words = name.replace("_", " ")
             if ours != theirs:
                 a, b = _number(name, ours), _number(name, theirs)
@@ -104,9 +103,9 @@ class Difference:
         return {
             **asdict(self.place),
             "arms": list(self.arms),
-            **{side: reached and reached.model_dump() for side, reached in sides.items()},
-            "ran_here": self.ran_here.model_dump(),
-            "ran_published": self.ran_published.model_dump(),
+            **{side: reached and reached._asdict() for side, reached in sides.items()},
+            "ran_here": self.ran_here.row(),
+            "ran_published": self.ran_published.row(),
             "resting": self.resting,
         }
 
@@ -175,7 +174,7 @@ def compare(published: Chains, here: Chains) -> Agreement:
                 same[place] = same.get(place, True) and place not in other
         if differing:
             begin.setdefault(differing[0], []).append((theirs, mine))
-    found = [_difference(place, runs, published, here) for place, runs in begin.items()]
+    found = [_difference(place, runs) for place, runs in begin.items()]
     return Agreement(
         trainings=len(every),
         same=sum(same.values()),
@@ -187,28 +186,29 @@ def compare(published: Chains, here: Chains) -> Agreement:
 
 def links(run: Links) -> dict[Place, object]:
     """The chain of a run, in order: what stands at each place."""
-    chain, arm = run.chain, ARMS[run.arm]
-    block = partial(Place, profile=run.profile, pair=run.pair, replicate=run.replicate)
-    cell = partial(block, ratio=run.ratio)
+    of, chain = run.record, run.chain
+    block = partial(Place, profile=of.profile, pair=of.pair, replicate=of.replicate)
+    cell = partial(block, ratio=of.ratio)
     found: dict[Place, object] = {
-        Place("parameters", run.profile, run.pair): run.parameters,
-        block("data"): (run.data, chain.data),
-        block("dense"): chain.finals[0] if run.arm == "dense" else chain.dense,
+        Place("parameters", of.profile, of.pair): of.digests.parameters,
+        block("data"): (of.digests.data, chain.data),
+        block("dense"): chain.finals[0] if of.arm == "dense" else chain.dense,
     }
-    if run.arm != "dense":
+    if of.arm != "dense":
         found[cell("mask")] = chain.mask
-        for name, of in (("candidates", arm.operators), ("trials", run.arm)):
+        for name, whose in (("candidates", ARMS[of.arm].operators), ("trials", of.arm)):
             rows = enumerate(getattr(chain, name))
-            found |= {cell(name, of=of, index=index): link for index, link in rows}
-        found |= {cell("final", of=run.arm, index=f): link for f, link in enumerate(chain.finals)}
-    return found | {cell("test", of=run.arm, index=f): bits for f, bits in enumerate(run.correct)}
+            found |= {cell(name, of=whose, index=index): link for index, link in rows}
+        found |= {cell("final", of=of.arm, index=f): link for f, link in enumerate(chain.finals)}
+    return found | {cell("test", of=of.arm, index=f): bits for f, bits in enumerate(run.correct)}
 
 
 def _differing(theirs: Links, mine: Links) -> list[Place]:
     """The places at which two runs differ, in order; a record that names no data has any."""
     a, b = links(theirs), links(mine)
     found = [place for place in a | b if a.get(place) != b.get(place)]
-    if theirs.data == mine.data and None in (theirs.chain.data, mine.chain.data):
+    same = theirs.record.digests.data == mine.record.digests.data
+    if same and None in (theirs.chain.data, mine.chain.data):
         found = [place for place in found if place.link != "data"]
     return sorted(found, key=_order)
 
@@ -220,32 +220,30 @@ def _order(place: Place) -> tuple[int, str, str, float, int, str, int]:
     return step, *cell, of, place.index or 0
 
 
-def _difference(
-    place: Place, runs: Sequence[tuple[Links, Links]], published: Chains, here: Chains
-) -> Difference:
+def _difference(place: Place, runs: Sequence[tuple[Links, Links]]) -> Difference:
     every = {later for run, _ in runs for later in links(run) if later.link in TRAININGS}
-    theirs, mine = next((pair for pair in runs if pair[0].arm == "dense"), runs[0])
+    theirs, mine = next((pair for pair in runs if pair[0].record.arm == "dense"), runs[0])
     return Difference(
         place=place,
-        arms=tuple(ordered(run.arm for run, _ in runs)),
+        arms=tuple(ordered(run.record.arm for run, _ in runs)),
         here=_reached(place, mine),
         published=_reached(place, theirs),
-        ran_here=here.ran[mine.ran],
-        ran_published=published.ran[theirs.ran],
+        ran_here=Ran(mine.record),
+        ran_published=Ran(theirs.record),
         resting=sum(_order(later) > _order(place) for later in every),
     )
 
 
 def _reached(place: Place, run: Links) -> Reached | None:
     """What the training at a place reached, as far as one of its runs knows."""
-    if place.link in ("final", "test"):
-        return run.reached[place.index or 0]
-    if (place.link, run.arm) == ("dense", "dense"):
-        return run.reached[0]
-    if place.index is None or place.index >= len(getattr(run, place.link)):
+    if place.link in ("final", "test") or (place.link, run.record.arm) == ("dense", "dense"):
+        known: Sequence[Reached] = run.reached
+    elif name := _TOLD_BY.get(place.link):
+        known = [Reached(**{name: reached}) for reached in getattr(run, place.link)]
+    else:
         return None
-    reached = getattr(run, place.link)[place.index]
-    return Reached(**{_TOLD_BY[place.link]: reached})
+    index = place.index or 0
+    return known[index] if index < len(known) else None
 
 
 def _number(name: str, value: float | None) -> str:

@@ -12,7 +12,7 @@ from bench.records.checks import detail, problems
 from bench.records.schema import Contents
 from safs import checked, sealed
 from safs.errors import SafsError
-from safs.files import json_text, write_text
+from safs.files import json_text, read_text, write_text
 
 
 class Record(Contents):
@@ -38,8 +38,9 @@ class Record(Contents):
     @classmethod
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
-        record = checked.read(cls, path)
-        if not sealed.is_sealed(path.read_text(encoding="utf-8")):
+        text = read_text(path, checked.MAX_BYTES)
+        record = checked.parsed(cls, text, path.name)
+        if not sealed.is_sealed(text):
             raise SafsError(f"{path.name}: digest: not what was written: damaged, edited or older")
         return record
 

@@ -68,8 +68,7 @@ class Evidence:
         for name in (a, b):
             if name not in self.context.arms:
                 raise MissingError(f"the arm {ARMS[name].label} was not run")
-        both = self.collection.paired(self.pair, ratio or self.ratio, a, b)
-        return both[a] - both[b]
+        return self.collection.difference(self.pair, ratio or self.ratio, a, b)
 
     def searches(self) -> list[SearchTrace]:
         """The profile's own searches here. Raises MissingError."""
@@ -200,13 +199,18 @@ def _loses_little(here: Evidence) -> pd.Series[float]:
 
 
 def _flow(definition: str) -> ClaimTest:
-    """log10 of SAFS's mean gradient flow over its epochs, over vanilla's, by one definition."""
+    """log10 of SAFS's mean gradient flow over its epochs, over vanilla's, by one definition.
+
+    The decrease in loss can be below 0. Such a replicate has no ratio, and to leave it out would
+    choose by the outcome: then there is no answer.
+    """
 
     def values(here: Evidence) -> pd.Series[float]:
         both = here.collection.paired(here.pair, here.ratio, "safs", "vanilla", definition)
-        both = both[(both["safs"] > 0) & (both["vanilla"] > 0)]
         if both.empty:
             raise MissingError("no gradient flow of both SAFS and vanilla")
+        if without := [str(replicate) for replicate in both.index[(both <= 0).any(axis=1)]]:
+            raise MissingError(f"a mean flow is not above 0 in replicate {', '.join(without)}")
         return (both["safs"] / both["vanilla"]).map(math.log10)
 
     return values

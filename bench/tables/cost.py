@@ -13,7 +13,7 @@ from bench.context import Context
 from bench.contrasts import MAIN_RATIO
 from bench.records.collection import Collection
 from bench.render import Table
-from bench.tables.shared import PURPOSES, cells, clocks, mean
+from bench.tables.shared import PURPOSES, cells, clocks, mean, over, time_factor
 from bench.verdicts import NOT_COMPARABLE
 
 
@@ -53,26 +53,11 @@ def _row(
     row["n"] = len(collection.series(pair, ratio, arm, "seconds"))
     row |= {f"epochs_{name}": value(f"epochs_{name}") for name in PURPOSES}
     row["epochs"] = value("epochs")
-    row["epochs_factor"] = _over(value("epochs"), value("epochs", "vanilla"))
+    row["epochs_factor"] = over(value("epochs"), value("epochs", "vanilla"))
     row["hours"] = value("seconds") / 3600
-    comparable = _one_clock(collection, pair, ratio, arm)
-    factor = _over(value("seconds"), value("seconds", "vanilla"))
-    row["hours_factor"] = factor if comparable else np.nan
+    row["hours_factor"] = time_factor(collection, pair, ratio, arm)
     return row | {
         "paper_hours": printed,
-        "paper_hours_factor": _over(printed, hours.get("vanilla", np.nan)),
+        "paper_hours_factor": over(printed, hours.get("vanilla", np.nan)),
         "verdict": NOT_COMPARABLE if math.isfinite(printed) else "",
     }
-
-
-def _one_clock(collection: Collection, pair: str, ratio: float, arm: str) -> bool:
-    """Whether seconds of the arm may be divided by vanilla's."""
-    found = set[tuple[object, ...]]()
-    for name in (arm, "vanilla"):
-        of = [collection.series(pair, ratio, name, column) for column in ("clock", "device")]
-        found.update(zip(*of, strict=True))
-    return len(found) == 1 and ("wall", "cpu") not in found
-
-
-def _over(value: float, base: float) -> float:
-    return value / base if base > 0 else np.nan

@@ -46,14 +46,33 @@ def gain(collection: Collection, pair: str, ratio: float, arm: str) -> stats.Int
     """Mean paired difference to vanilla (points), exact interval; none for vanilla and dense."""
     if arm in ("dense", "vanilla"):
         return stats.exact_interval([])
-    both = collection.paired(pair, ratio, arm, "vanilla")
-    return stats.exact_interval((both[arm] - both["vanilla"]).to_numpy())
+    return stats.exact_interval(collection.difference(pair, ratio, arm, "vanilla"))
 
 
 def mean(collection: Collection, pair: str, ratio: float, arm: str, column: str) -> float:
-    """Mean of a column over the runs that are ok; NaN without any."""
+    """Mean of a column over the runs that have a value; NaN without any."""
     values = collection.series(pair, ratio, arm, column)
     return float(values.mean()) if len(values) else np.nan
+
+
+def time_factor(collection: Collection, pair: str, ratio: float, arm: str) -> float:
+    """Seconds of an arm over vanilla's; NaN where the two may not be divided.
+
+    They take one clock, and on a CPU processor time only: wall clock there measures what else ran.
+    """
+    found = set[tuple[object, ...]]()
+    for name in (arm, "vanilla"):
+        of = [collection.series(pair, ratio, name, column) for column in ("clock", "device")]
+        found.update(zip(*of, strict=True))
+    if len(found) != 1 or ("wall", "cpu") in found:
+        return np.nan
+    seconds, base = (mean(collection, pair, ratio, name, "seconds") for name in (arm, "vanilla"))
+    return over(seconds, base)
+
+
+def over(value: float, base: float) -> float:
+    """A quotient; NaN where there is nothing to divide by."""
+    return value / base if base > 0 else np.nan
 
 
 def mean_and_spread(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from pipelines.cli.common import FILE, json_option, study_of, tell_tables
 from safs.errors import SafsError
@@ -24,6 +25,8 @@ STEPS = Path("scratch/bench.json")
 MAX_WATTS = 1e6
 """Of a device."""
 USAGE = "cost [PROFILE], cost diff A B, cost gate A B or cost trend"
+USED = {"diff": ("--json",), "gate": (), "trend": ()}
+"""The options that mean something beside these words; with a profile all of them do."""
 
 
 def _power(_: click.Context, __: click.Parameter, watts: float | None) -> float | None:
@@ -40,8 +43,14 @@ def _power(_: click.Context, __: click.Parameter, watts: float | None) -> float 
 )
 @click.option("--save", is_flag=True, help="Add the measurements to results/cost.")
 @json_option
+@click.pass_context
 def cost(
-    words: tuple[str, ...], source: Path, watts: float | None, save: bool, as_json: bool
+    context: click.Context,
+    words: tuple[str, ...],
+    source: Path,
+    watts: float | None,
+    save: bool,
+    as_json: bool,
 ) -> int:
     """Say what a profile costs beside the paper's Table 3.
 
@@ -49,6 +58,7 @@ def cost(
     ratio got worse beyond noise. `trend` draws the history.
     """
     kind, *names = words or (None,)
+    _no_others(context, kind)
     if kind in ("diff", "gate"):
         return _two(kind, names, as_json)
     if kind == "trend":
@@ -61,6 +71,16 @@ def cost(
     if save:
         click.echo(_save(steps), err=as_json)
     return 0
+
+
+def _no_others(context: click.Context, kind: str | None) -> None:
+    """Refuse options that would do nothing. Raises SafsError."""
+    if kind not in USED:
+        return
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and option.opts[0] not in (*USED[kind], "words"):
+            raise SafsError(f"cost {kind}: {option.opts[0]} does nothing here; expected {USAGE}")
 
 
 def _steps(source: Path) -> list[Step]:

@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 60.0
 _inline_listeners: dict[str, Callable[[str, int], None]] = {}
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(SafsError):
     """A task's worker died, and so did the one that tried it again; the message says how."""
 
 

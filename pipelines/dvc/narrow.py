@@ -32,8 +32,12 @@ def narrowed(study: Study, pair: str | None, ratio: float | None) -> Study:
         if pair in (None, cell.pair) and ratio in (None, cell.ratio)
     }
     if not cells:
-        known = ", ".join(str(cell.ratio) for cell in study.profile.cells.values())
-        raise SafsError(f"--ratio: {ratio}: not in the profile {study.profile.profile}: {known}")
+        there = {c.ratio for c in study.profile.cells.values() if pair in (None, c.pair)}
+        of = f" for {pair}" if pair else ""
+        raise SafsError(
+            f"--ratio: {ratio}: not in the profile {study.profile.profile}{of}; expected one of "
+            f"{', '.join(map(str, sorted(there)))}"
+        )
     if len(cells) == len(study.profile.cells):
         return study
     pairs = {

@@ -9,6 +9,7 @@ reads it back.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -40,6 +41,16 @@ if TYPE_CHECKING:
     from safs.method.stage2 import Tuned
 
 T = TypeVar("T")
+
+
+class _Once(cached_property[T]):
+    """A cached property of a :class:`Work` that its threads make once, one waiting for another."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        with instance.lock:
+            return super().__get__(instance, owner)
 
 
 def place_of(pool: compute.Pool, pair: Pair, backend: BackendName) -> compute.Place | None:
@@ -76,6 +87,7 @@ class Work:
         self.out.mkdir(parents=True, exist_ok=True)
         self.recorded = recorded.replicates(study, pair)
         self._named: set[str] = set(recorded.note(self.out, self.recorded))
+        self.lock = threading.RLock()
         self._began: dict[int, tuple[str, Path] | None] = {}
         at = f" {ratio:.2f}" if ratio is not None else ""
         self.progress = EpochProgress(f"{title or stage} {pair}{at}", epochs * len(self.replicates))
@@ -100,12 +112,12 @@ class Work:
         used = (recipe.optimizer, recipe.schedule)
         return sources.training_code(network, dataset, operators or (), *used)
 
-    @cached_property
+    @_Once
     def data(self) -> str:
         """Checksum of the training images."""
         return load_part(self.pair.dataset.name, "train", compute.data_directory()).checksum()
 
-    @cached_property
+    @_Once
     def test_data(self) -> str:
         """Checksum of the test images (their bytes; nothing is evaluated on them)."""
         return load_part(self.pair.dataset.name, "test", compute.data_directory()).checksum()
@@ -117,25 +129,20 @@ class Work:
         files = ("safs/training/evaluation.py", "safs/pruning/compression.py")
         return sources.of(*files, entries=[network, *entries])
 
-    @property
-    def backend(self) -> BackendName:
-        """Who trains: the profile's choice."""
-        return self.study.profile.backend
-
-    @cached_property
+    @_Once
     def place(self) -> compute.Place | None:
         """The kind of worker that trains this pair; None where all have the same device."""
-        return place_of(self.pool, self.pair, self.backend)
+        return place_of(self.pool, self.pair, self.study.profile.backend)
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run one task on a worker for this pair and wait for its result."""
         return self.pool.run(function, *arguments, place=self.place)
 
-    @cached_property
+    @_Once
     def worker(self) -> training.Worker:
         """What the workers are."""
         trained = (self.pair.network, self.pair.dataset.name, self.pair.search.operators)
-        found = self.run(training.worker, self.backend, *trained)
+        found = self.run(training.worker, self.study.profile.backend, *trained)
         wanted = compute.gpus_wanted(self.pool.where) and self.place != "cpu"
         if wanted and found.where["device"] == "cpu":
             self.progress.notice("PyTorch sees none of this host's GPUs: training on the CPU")
@@ -175,7 +182,7 @@ class Work:
             seed=self.study.profile.seed,
             replicate=replicate,
             phase=phase,
-            backend=self.backend,
+            backend=self.study.profile.backend,
             acceleration=self.study.profile.acceleration,
             recipe=recipe,
             epochs=epochs,

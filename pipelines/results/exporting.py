@@ -76,7 +76,7 @@ def artefact(source: Path) -> Path:
 class _Run(Spec):
     """Which run a record is of: older ones too, of which no more is read."""
 
-    profile: Name
+    profile: Text
     pair: Name
     ratio: Fraction
     replicate: Count

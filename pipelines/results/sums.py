@@ -55,6 +55,7 @@ def published(study: Study) -> Checked:
     missing = [path for path in listed if place in path.parents and not path.is_file()]
     faults = [f"{path}: not in {SUMS}" for path in strays]
     faults += [f"{path}: not what {sums} says" for path in changed]
+    faults += [f"{path}: not here, but in {sums}" for path in missing]
     whole = set(files) - {*strays, *changed}
     return Checked("published files", len(files), len(whole), len(missing), tuple(faults))
 

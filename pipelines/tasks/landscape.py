@@ -55,8 +55,9 @@ def candidates(
         candidate = job.model_copy(update={"chromosome": chromosome})
         network, mask = starting_point(candidate, files, fold)
         outcome = train(
-            network, fold, job.recipe, job.epochs, order, mask=mask, backend=job.backend
-        )
+            network, fold, job.recipe, job.epochs, order,
+            mask=mask, backend=job.backend, acceleration=job.acceleration,
+        )  # fmt: skip
         networks.append(network)
         row = _row(outcome, marks) | {"outcome": told(outcome, network).outcome()}
         rows.append(row | {"seconds": round(time.thread_time() - started, 3)})

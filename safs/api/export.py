@@ -86,16 +86,17 @@ def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
 
     Raises:
         SafsError: the optional packages are missing, torch cannot export the network, or
-            onnxruntime computes something else (no file is left then).
+            onnxruntime cannot run it or computes something else; ``path`` is as it was then.
     """
     _require()
     still = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-    try:
-        with _quietly():
+    name = type(network).__name__
+    with replacing(Path(path)) as temporary:
+        with _quietly(), _refusing(f"torch cannot export {name}"):
             torch.onnx.export(
                 still,
                 (torch.zeros(2, *shape),),
-                str(path),
+                str(temporary),
                 input_names=["input"],
                 output_names=["logits"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -103,14 +104,21 @@ def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
                 dynamo=True,
                 verbose=False,
             )
+        with _refusing(f"onnxruntime cannot run {name}"):
+            differs = compare(still, shape, temporary)
+        if not differs <= TOLERANCE:
+            raise SafsError(f"onnxruntime and torch differ by {differs:.1e}, more than {TOLERANCE}")
+    return differs
+
+
+@contextlib.contextmanager
+def _refusing(words: str) -> Iterator[None]:
+    """Whatever a library raises, as one line."""
+    try:
+        yield
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise SafsError(f"torch cannot export {type(network).__name__}: {reason}") from error
-    difference = compare(still, shape, path)
-    if not difference <= TOLERANCE:
-        Path(path).unlink()
-        raise SafsError(f"onnxruntime and torch differ by {difference:.1e}, more than {TOLERANCE}")
-    return difference
+        raise SafsError(f"{words}: {reason}") from error
 
 
 @torch.no_grad()

@@ -245,6 +245,12 @@ def test_further_reasons(runs: Collection) -> None:
     other = rows(Collection(frame.assign(flow=np.nan), runs.correct, runs.records), traces)
     assert other.loc["flow", "rule"] == "no gradient flow of both SAFS and vanilla"
     assert other.loc["relu", "rule"] == "the network's default is Swish, not ReLU"
+    frame = runs.frame.copy()
+    worse = (frame["arm"] == "safs") & (frame["ratio"] == 0.99) & (frame["replicate"] < 2)
+    frame.loc[worse, "flow_step"] = [-0.5, 0.0]
+    other = rows(Collection(frame, runs.correct, runs.records), traces)
+    assert other.loc["flow_step", "rule"] == "a mean flow is not above 0 in replicate 0, 1"
+    assert other.loc["flow_step", "verdict"] == "undecided" and other.loc["flow", "n"] == N
 
 
 def collect_one_ratio(runs: Collection) -> Collection:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,6 +72,10 @@ def test_hours_are_extrapolated_from_epochs_and_the_error_is_printed(tmp_path):
     assert row["paper_co2"] == pytest.approx(6.4 / 24 * 1.45)
     other = table.frame.query("ratio == 0.9 and arm == 'safs'").iloc[0]
     assert np.isnan(other["hours_extrapolated"]), "nothing was timed at this ratio"
+    runs = collection(tmp_path)
+    wall = replace(runs, frame=runs.frame.assign(clock="wall", device="cpu"))
+    rows = hours.table(wall, context(), []).frame.query("arm == 'safs'")
+    assert rows["factor"].isna().all(), "wall clock on a CPU measures what else ran"
 
 
 def test_energy_is_measured_modelled_or_not_measured_never_0(tmp_path):

@@ -28,6 +28,7 @@ from bench.figures import (
     algorithms,
     compression,
     forest,
+    heat_map,
     learned,
     operators,
     plot,
@@ -148,7 +149,7 @@ def test_counts_can_be_read_on_every_colour_of_their_map() -> None:
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
     for share in np.linspace(0, 1, 201):
-        pair = luminance(colormaps[operators.MAP](share)), luminance(operators.ink(share))
+        pair = luminance(colormaps[heat_map.MAP](share)), luminance(heat_map.ink(share))
         assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5
 
 

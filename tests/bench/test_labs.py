@@ -260,6 +260,16 @@ def test_what_the_rest_of_the_file_determines_is_held_against_it(place, path, va
     assert any(f"record.{path.split('/')[0]}" in line and words in line for line in found), found
 
 
+def test_an_arm_has_as_many_finals_in_every_run():
+    values = content()
+    run = record(values, SAFS)
+    run["finals"] = run["finals"] * 2
+    run["chain"]["finals"] = run["chain"]["finals"] * 2
+    assert any(
+        "record.finals: " in line and "1, as in other runs" in line for line in faults(values)
+    )
+
+
 @pytest.mark.parametrize(
     ("arm", "stage", "value", "words"),
     [

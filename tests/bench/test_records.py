@@ -140,14 +140,6 @@ def test_blocks_may_use_backends_of_their_own(tmp_path: Path) -> None:
     assert set(collect(runs).frame["backend"]) == {"dense", "sparse"}
 
 
-def test_bad_expectations(tmp_path: Path) -> None:
-    run = Expected(PAIR, 0.9, 0, "safs", tmp_path / "a.json")
-    with pytest.raises(SafsError, match="expected twice"):
-        collect([run, run])
-    with pytest.raises(SafsError, match="unknown arm 'x'"):
-        collect([Expected(PAIR, 0.9, 0, "x", tmp_path)])
-
-
 def test_nothing_at_all(tmp_path: Path) -> None:
     found = collect(synthetic.expected(tmp_path))
     assert set(found.frame["status"]) == {"missing"}

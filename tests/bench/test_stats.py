@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from bench import stats
@@ -38,7 +39,7 @@ def test_interval_by_hand() -> None:
 
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0], [0.0, 0.0]])
 def test_without_spread_there_is_no_interval(values: list[float]) -> None:
-    for found in (stats.mean_interval(values), stats.prediction_interval(values)):
+    for found in (stats.mean_interval(values), stats.prediction_interval(values, 3)):
         assert found.n == len(values)
         assert not found.defined
         assert np.isnan(found.mean) == (not values)
@@ -219,15 +220,11 @@ def test_holm_counts_missing_tests() -> None:
     assert stats.holm([]) == []
 
 
-def test_mcnemar_is_the_binomial_test_of_the_discordant_images() -> None:
-    a = np.array([1] * 12 + [0] * 3 + [1] * 50 + [0] * 10, dtype=bool)
-    b = np.array([0] * 12 + [1] * 3 + [1] * 50 + [0] * 10, dtype=bool)
-    found = stats.mcnemar(a, b)
-    assert (found.only_a, found.only_b) == (12, 3)
-    assert found.p == pytest.approx(scipy_stats.binomtest(3, 15).pvalue)
-    assert stats.mcnemar(a, a).p == 1
-    with pytest.raises(ValueError, match="75 and 74 cases"):
-        stats.mcnemar(a, b[:-1])
+def test_mcnemar_is_that_of_statsmodels() -> None:
+    for only_a, only_b in ((12, 3), (3, 12), (1, 0), (5, 5)):
+        theirs = mcnemar([[50, only_a], [only_b, 10]], exact=True)
+        assert stats.mcnemar_p(only_a, only_b) == pytest.approx(theirs.pvalue)
+    assert np.isnan(stats.mcnemar_p(0, 0))
 
 
 @FEW
@@ -236,7 +233,8 @@ def test_images_of_one_final_are_exact_mcnemar(seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.random((2, int(rng.integers(1, 200)))) < rng.random((2, 1))
     for steps in (1, 10):  # no failure: classes make no difference
-        assert stats.images_p(a * 1.0 - b, steps) == pytest.approx(stats.mcnemar(a, b).p)
+        theirs = mcnemar([[0, (a & ~b).sum()], [(~a & b).sum(), 0]], exact=True)
+        assert stats.images_p(a * 1.0 - b, steps) == pytest.approx(theirs.pvalue)
 
 
 @FEW

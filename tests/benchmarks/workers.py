@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipelines.compute import Compute, Pool, cluster
+from pipelines.compute import Compute, Pool, clusters
 from pipelines.config.pair import load_pair
 from pipelines.tasks import pruning, training
 from pipelines.tasks.jobs import Files, Job
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _runner(stack: ExitStack, workers: int, folder: Path) -> Callable[[], float]:
     """A function that runs the trainings on warm workers and returns the seconds."""
-    running = stack.enter_context(cluster(workers))
+    running = stack.enter_context(clusters.local(workers))
     where = Compute(kind="address", address=running.scheduler_address)
     pool = stack.enter_context(Pool(lambda identity, epoch: None, where))
     files = _start(pool, folder / str(workers))

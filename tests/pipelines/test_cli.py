@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -298,8 +297,11 @@ def test_a_part_of_a_profile_is_its_pairs_and_ratios():
     assert half.profile.ratios(pair) == [0.9] and not half.profile.ratios(other)
     with pytest.raises(SafsError, match=r"unknown pair 'lenet5'; did you mean 'lenet5_generated'"):
         narrow.narrowed(whole, "lenet5", None)
-    with pytest.raises(SafsError, match=r"--ratio: 0.42: not in the profile smoke: 0.9, "):
+    with pytest.raises(SafsError, match=r"--ratio: 0.42: not in the profile smoke; expected one"):
         narrow.narrowed(whole, None, 0.42)
+    paper = load(Path("pipelines/profiles/paper/params.yaml"), ROOT)
+    with pytest.raises(SafsError, match=r"paper for lenet5_mnist; expected one of 0.99$"):
+        narrow.narrowed(paper, "lenet5_mnist", 0.9)
 
 
 def test_the_stages_of_a_part_leave_the_rest_alone(monkeypatch):

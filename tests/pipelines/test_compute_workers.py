@@ -16,12 +16,11 @@ import pytest
 import torch
 
 from pipelines import compute
-from pipelines.compute import keeper
+from pipelines.compute import clusters, keeper
 from pipelines.compute import pool as pools
 from pipelines.config.study import load
 from pipelines.stages import pretrain
-from pipelines.storage import scratch
-from pipelines.storage.sources import closure
+from pipelines.storage import scratch, sources
 from safs import sealed
 from safs.errors import SafsError
 
@@ -110,7 +109,7 @@ def test_other_code_or_settings_get_other_workers(place, monkeypatch):
 
 def test_the_key_has_every_file_that_a_worker_may_run():
     begun = [*(ROOT / "pipelines/tasks").glob("*.py"), ROOT / "pipelines/compute/keeper.py"]
-    reached = set().union(*(closure(path) for path in begun))
+    reached = {part.file for part in sources.parts(frozenset(begun))}
     places = {path.relative_to(ROOT).as_posix() for path in reached}
     assert "pipelines/storage/folds.py" in places
     beside = {"pipelines/__init__.py", "pipelines/pinned.py"}  # read as a process starts
@@ -295,7 +294,7 @@ def test_slurm_jobs_serve_a_stage(queue, place, monkeypatch, capsys):
 
 def test_a_cluster_without_workers_is_waited_for(monkeypatch, capsys):
     monkeypatch.setattr(pools, "_PATIENCE_SECONDS", 0.5)
-    with compute.cluster(0) as cluster, ThreadPoolExecutor() as threads:
+    with clusters.local(0) as cluster, ThreadPoolExecutor() as threads:
         where = compute.Compute(kind="address", address=cluster.scheduler_address)
         with compute.Pool(lambda identity, epoch: None, where) as pool:
             tasks = [threads.submit(pool.run, int, "7") for _ in range(3)]

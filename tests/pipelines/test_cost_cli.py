@@ -42,6 +42,16 @@ def test_a_power_that_no_device_has_is_refused(watts, capsys):
     assert told == f"error: --watts: got {float(watts):g}; expected above 0, at most 1e+06\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [("diff a b", "--save"), ("gate a b", "--json"), ("trend", "--json"), ("trend", "--watts 9")],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, option, capsys):
+    assert cli.main(["cost", *words.split(), *option.split()]) == 2
+    told = f"error: cost {words.split()[0]}: {option.split()[0]} does nothing here; expected cost "
+    assert capsys.readouterr().err.startswith(told)
+
+
 def gate(folder, before, after):
     """What the gate says of two entries whose ratios have these names."""
     paths = []

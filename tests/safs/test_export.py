@@ -97,10 +97,19 @@ def test_the_comparison_sees_a_difference_and_leaves_no_wrong_file(tmp_path, mon
     with torch.no_grad():
         network[0].bias += 0.01
     assert export.compare(network, (3,), path) > export.TOLERANCE
-    monkeypatch.setattr(export, "compare", lambda *_: float("nan"))
-    with pytest.raises(SafsError, match="onnxruntime and torch differ by nan"):
-        export.to_onnx(network, (3,), path)
-    assert not path.exists()
+    written = path.read_bytes()
+
+    def refuse(*_):
+        raise RuntimeError("no kernel for Relu(14)")
+
+    for check, words in (
+        (lambda *_: float("nan"), "onnxruntime and torch differ by nan"),
+        (refuse, r"onnxruntime cannot run Sequential: no kernel for Relu\(14\)"),
+    ):
+        monkeypatch.setattr(export, "compare", check)
+        with pytest.raises(SafsError, match=words):
+            export.to_onnx(network, (3,), path)
+    assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == written
 
 
 @needs_extra
