@@ -42,11 +42,6 @@ class Contrast:
         """Identifier, e.g. ``"safs-vanilla"``."""
         return f"{self.a}-{self.b}"
 
-    @property
-    def label(self) -> str:
-        """For people, e.g. ``"SAFS - Vanilla"``."""
-        return contrast_label(self.name)
-
 
 CONTRASTS: tuple[Contrast, ...] = (
     Contrast("safs", "vanilla", "does SAFS beat vanilla pruning?"),

@@ -19,7 +19,6 @@ class Published:
     percentage points); ``metric`` is top1 or top5; ``ref`` is the table or section.
     """
 
-    pair: str
     what: str
     metric: str
     ratio: float
@@ -52,8 +51,6 @@ def contradictions() -> list[dict[str, Any]]:
 
 def published(pair: str | None, table: str, arm: str) -> dict[str, float] | None:
     """Top-1 (and top-5) that ``table`` (``table1``, ``table2``) prints; None if it does not."""
-    if table not in facts()["accuracy"]:
-        raise KeyError(f"unknown table {table!r}; known: {', '.join(facts()['accuracy'])}")
     values = facts()["accuracy"][table]["values"].get(pair, {}).get(arm)
     return None if values is None else dict(zip(("top1", "top5"), values, strict=False))
 
@@ -84,7 +81,7 @@ def _accuracies(pair: str) -> Iterator[Published]:
         for arm, values in table["values"].get(pair, {}).items():
             ratio = 0.0 if arm == "dense" else facts()["paper"]["ratio"]
             for metric, value in zip(("top1", "top5"), values, strict=False):
-                yield Published(pair, arm, metric, ratio, value, table["ref"], gain=False)
+                yield Published(arm, metric, ratio, value, table["ref"], gain=False)
 
 
 def _gains(pair: str) -> Iterator[Published]:
@@ -92,4 +89,4 @@ def _gains(pair: str) -> Iterator[Published]:
         if pair in entry["values"]:
             value = entry["values"][pair]
             name, ratio, ref = entry["contrast"], entry["ratio"], entry["ref"]
-            yield Published(pair, name, "top1", ratio, value, ref, gain=True)
+            yield Published(name, "top1", ratio, value, ref, gain=True)

@@ -137,7 +137,7 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 def number(value: float, digits: int = 2, sign: bool = False) -> str:
     """``value`` with ``digits`` decimals, :data:`ABSENT` if it is not finite."""
-    if value is None or not math.isfinite(value):
+    if not math.isfinite(value):
         return ABSENT
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 

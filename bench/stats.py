@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 from scipy import stats as scipy_stats
-from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
 from statsmodels.stats.weightstats import DescrStatsW
 
 Array = npt.NDArray[np.float64]
@@ -56,14 +55,6 @@ class Interval(NamedTuple):
     def facts(self, mean: str, bounds: str = "") -> dict[str, float]:
         """As facts of a row: the mean by its key, ``<bounds>low`` and ``<bounds>high``."""
         return {mean: self.mean, f"{bounds}low": self.low, f"{bounds}high": self.high}
-
-
-class McNemar(NamedTuple):
-    """How often only the first and only the second holds, and the exact p of an even split."""
-
-    only_a: int
-    only_b: int
-    p: float
 
 
 def _values(x: npt.ArrayLike) -> Array:
@@ -202,8 +193,8 @@ def replicates_needed(tests: int = 1) -> int:
     return n
 
 
-def power(differences: npt.ArrayLike, effect: float = EFFECT) -> float:
-    """Chance that as many further replicates show a true mean of ``effect``, from their spread.
+def power(differences: npt.ArrayLike) -> float:
+    """Chance that as many further replicates show a true mean of :data:`EFFECT`, from their spread.
 
     By the paired t test at :data:`LEVEL`, which the exact test follows closely; 0 where it cannot
     reach that level whatever the data. NaN without spread.
@@ -213,7 +204,7 @@ def power(differences: npt.ArrayLike, effect: float = EFFECT) -> float:
         return np.nan
     if d.size < replicates_needed():
         return 0.0
-    freedom, shift = d.size - 1, effect / spread(d) * np.sqrt(d.size)
+    freedom, shift = d.size - 1, EFFECT / spread(d) * np.sqrt(d.size)
     bound = scipy_stats.t.ppf(1 - LEVEL / 2, freedom)
     wrong_side = np.nan_to_num(scipy_stats.nct.cdf(-bound, freedom, shift))  # NaN where too small
     return float(scipy_stats.nct.sf(bound, freedom, shift) + wrong_side)
@@ -237,7 +228,7 @@ def holm(p: Sequence[float]) -> list[float]:
 # By Student's t
 
 
-def mean_interval(x: npt.ArrayLike, confidence: float = 1 - LEVEL) -> Interval:
+def mean_interval(x: npt.ArrayLike) -> Interval:
     """Mean of ``x`` (shape ``(n,)``) with its Student t interval.
 
     For paired differences this is the paired-t interval. At n = 3, 5, 10 it covers as stated where
@@ -247,17 +238,17 @@ def mean_interval(x: npt.ArrayLike, confidence: float = 1 - LEVEL) -> Interval:
     mean = float(values.mean()) if values.size else np.nan
     if not _has_spread(values):
         return Interval(mean, np.nan, np.nan, values.size)
-    low, high = DescrStatsW(values).tconfint_mean(alpha=1 - confidence)
+    low, high = DescrStatsW(values).tconfint_mean(alpha=LEVEL)
     return Interval(mean, float(low), float(high), values.size)
 
 
-def prediction_interval(x: npt.ArrayLike, runs: int = 3, confidence: float = 1 - LEVEL) -> Interval:
+def prediction_interval(x: npt.ArrayLike, runs: int) -> Interval:
     """Where the mean of ``runs`` further replicates falls: mean +- t s sqrt(1/n + 1/runs)."""
     values = _values(x)
     ours = mean_interval(values)
     if not ours.defined:
         return ours
-    t = scipy_stats.t.ppf(0.5 + confidence / 2, values.size - 1)
+    t = scipy_stats.t.ppf(1 - LEVEL / 2, values.size - 1)
     half = float(t * spread(values) * np.sqrt(1 / values.size + 1 / runs))
     return Interval(ours.mean, ours.mean - half, ours.mean + half, values.size)
 
@@ -296,17 +287,10 @@ def relative_error_reduction(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 # Failures and images
 
 
-def mcnemar(a: npt.ArrayLike, b: npt.ArrayLike) -> McNemar:
-    """Exact McNemar test of two truth values per case, shapes ``(n,)``.
-
-    Raises ValueError if the shapes differ.
-    """
-    first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    if first.shape != second.shape:
-        raise ValueError(f"{first.size} and {second.size} cases")
-    only_a, only_b = int((first & ~second).sum()), int((~first & second).sum())
-    table = [[int((first & second).sum()), only_a], [only_b, int((~first & ~second).sum())]]
-    return McNemar(only_a, only_b, float(_mcnemar(table, exact=True).pvalue))
+def mcnemar_p(only_a: int, only_b: int) -> float:
+    """Exact McNemar p of how often only the first and only the second holds; NaN where neither."""
+    cases = only_a + only_b
+    return float(scipy_stats.binomtest(only_a, cases).pvalue) if cases else np.nan
 
 
 def images_p(differences: npt.ArrayLike, steps: int) -> float:
@@ -336,7 +320,7 @@ def images_p(differences: npt.ArrayLike, steps: int) -> float:
     return float(np.clip(1 - inner, 2.0 ** (1 - counts.sum()), 1.0))
 
 
-def crossed_interval(differences: npt.ArrayLike, confidence: float = 1 - LEVEL) -> Interval:
+def crossed_interval(differences: npt.ArrayLike) -> Interval:
     """Mean with an interval over replicates and test images both.
 
     By the unbiased variance of the mean of a crossed table (replicates and images are random, their
@@ -361,6 +345,6 @@ def crossed_interval(differences: npt.ArrayLike, confidence: float = 1 - LEVEL) 
     total = parts[0] + parts[1] - parts[2]
     if total < TINY:
         return Interval(mean, np.nan, np.nan, n)
-    t = scipy_stats.t.ppf(0.5 + confidence / 2, total**2 / np.sum(parts**2 / freedom))
+    t = scipy_stats.t.ppf(1 - LEVEL / 2, total**2 / np.sum(parts**2 / freedom))
     half = float(t * np.sqrt(total / d.size))
     return Interval(mean, mean - half, mean + half, n)

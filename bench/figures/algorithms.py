@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench import stats
 from bench.context import Context
-from bench.figures.plot import FigureSource, Frame, Plot, bands, draw_band, grid, legend
+from bench.figures.plot import FigureSource, Frame, Plot, bands, draw_band, grid, in_order, legend
 from bench.records.traces import ALGORITHMS, final_losses, search_frame
 from bench.render import interval_text, number, p_text, ratio_text
 
@@ -72,8 +72,7 @@ def draw(frame: Frame, context: Context) -> Figure:
     """A row per pair and ratio: raw curves at the left, smoothed ones at the right."""
     labels = {"xlabel": "Candidate", "ylabel": "Training loss"}
     figure, _, cells = grid(frame, ["pair", "ratio"], 4.2, 3.2, across="series", **labels)
-    names = [name for name in ALGORITHMS if name in set(frame["algorithm"])]
-    names += sorted(set(frame["algorithm"]) - set(names))
+    names = in_order(frame["algorithm"], ALGORITHMS)
     for cell in cells:
         for place, name in enumerate(names):
             own = cell.rows[cell.rows["algorithm"] == name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY, contrast_label
@@ -29,7 +30,7 @@ def data(source: FigureSource) -> Frame:
 
 
 def answers_data(source: FigureSource) -> Frame:
-    """What was preregistered, or else the paper's main contrasts at the highest ratio."""
+    """What summaries show: preregistered, or else the paper's main contrasts."""
     frame, (names, ratio) = data(source), source.context.main
     return frame[frame["contrast"].isin(names) & (frame["ratio"] == ratio)].reset_index(drop=True)
 
@@ -54,7 +55,7 @@ def draw_answers(frame: Frame, context: Context) -> Figure:
     """A narrow panel, each difference under its name, its replicates and its failures."""
     figure, axes = panels(1, 1, 3.55, 0.55 + 0.62 * len(frame))
     ax = axes[0, 0]
-    rows = [_row(found, 2 * place + 1) for place, found in enumerate(frame.itertuples())]
+    rows = [_row(found, 2 * place + 1) for place, found in enumerate(frame.to_dict("records"))]
     forest.panel(ax, rows, 2 * len(frame))
     ax.spines["left"].set_visible(False)
     several = frame["pair"].nunique() > 1
@@ -72,13 +73,12 @@ def draw_answers(frame: Frame, context: Context) -> Figure:
 
 
 def _panel(ax: Axes, frame: Frame, names: list[str]) -> None:
-    rows = [_row(found, names.index(str(found.contrast))) for found in frame.itertuples()]
+    rows = [_row(found, names.index(found["contrast"])) for found in frame.to_dict("records")]
     forest.panel(ax, rows, len(names))
 
 
-def _row(found: object, y: float) -> Row:
+def _row(of: Mapping[Hashable, Any], y: float) -> Row:
     """A comparison as a line; what was preregistered is filled and coloured."""
-    of = {name: getattr(found, name) for name in COLUMNS}
     exact, t = (of["low"], of["high"]), (of["t_low"], of["t_high"])
     listed = of["kind"] == CONFIRMATORY
     unbounded = of["low"] == -float("inf")

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.operators import MAP, ink
-from bench.figures.plot import FigureSource, Frame, Plot, draw_band, grid, legend, panels
+from bench.figures.heat_map import by_slot, heat_map
+from bench.figures.plot import FigureSource, Frame, Plot, draw_band, grid, in_order, legend, panels
 from bench.landscape.analysis import everywhere, finite, losses, operator_means
 from bench.landscape.table import Landscape
 from bench.render import ratio_text
@@ -95,18 +95,9 @@ def draw_means(frame: Frame, context: Context) -> Figure:
 
 
 def _map(ax: Axes, rows: Frame, low: float, high: float) -> None:
-    table = rows.pivot_table(index="operator", columns="place", values="loss", aggfunc="mean")
+    table = by_slot(rows, "loss", "mean")
     table = table.loc[table.mean(axis=1).sort_values().index]
-    ax.pcolormesh(table.to_numpy(), cmap=MAP, vmin=low, vmax=high)
-    slots = rows.drop_duplicates("place").sort_values("place")["slot"]
-    ax.set_xticks(np.arange(table.shape[1]) + 0.5, list(slots), rotation=90)
-    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [label(str(name)) for name in table.index])
-    ax.invert_yaxis()
-    ax.grid(visible=False)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
-        look["color"] = ink((value - low) / ((high - low) or 1))
-        ax.text(column + 0.5, row + 0.5, f"{value:.2f}", **look)
+    heat_map(ax, table, low, high, ".2f")
 
 
 def curves(source: FigureSource) -> Frame:
@@ -133,9 +124,7 @@ def draw_curves(frame: Frame, context: Context) -> Figure:
     """A panel per mask."""
     labels = {"xlabel": "Evaluations", "ylabel": "Regret in training loss"}
     figure, _, cells = grid(frame, ["pair", "ratio"], 3.6, 3.2, across="replicate", **labels)
-    found = set(frame["algorithm"])
-    names = [name for name in SEARCHES if name in found]
-    names += sorted(found - set(names))
+    names = in_order(frame["algorithm"], SEARCHES)
     for cell in cells:
         for place, name in enumerate(names):
             own = cell.rows[cell.rows["algorithm"] == name]

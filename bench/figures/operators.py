@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from bench.context import Context
-from bench.figures.plot import FigureSource, Frame, Plot, grid, main_ratio
+from bench.figures.heat_map import by_slot, heat_map
+from bench.figures.plot import FigureSource, Frame, Plot, grid, in_order, main_ratio
 from bench.records.traces import operator_frequency, single_wins
 from bench.render import ratio_text
 from safs.operators import OPERATORS, label
@@ -16,9 +16,6 @@ from safs.operators import OPERATORS, label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MAP = "cividis"
-"""The map of colours, which colour-blind people see as others do."""
 
 
 def data(source: FigureSource) -> Frame:
@@ -79,34 +76,9 @@ def _most(counts: pd.Series[float]) -> str:
 
 
 def _panel(ax: Axes, rows: Frame, top: int) -> Any:
-    counts = rows.pivot_table(index="operator", columns="place", values="count", aggfunc="sum")
-    counts = counts.reindex(sorted(counts.index, key=_order))
-    slots = rows.drop_duplicates("place").sort_values("place")["slot"]
-    image = ax.pcolormesh(counts.to_numpy(), cmap=MAP, vmin=0, vmax=max(top, 1))
-    ax.set_xticks(np.arange(counts.shape[1]) + 0.5, list(slots), rotation=90)
-    names = [label(name) for name in counts.index]
-    ax.set_yticks(np.arange(counts.shape[0]) + 0.5, names)
-    ax.invert_yaxis()
-    ax.grid(visible=False)
-    if counts.size <= 200:
-        _write_counts(ax, counts, top)
-    return image
-
-
-def _order(name: str) -> int:
-    return list(OPERATORS).index(name) if name in OPERATORS else len(OPERATORS)
-
-
-def ink(share: float) -> str:
-    """The colour of text on the map's colour for ``share`` of its top that can be read there."""
-    return "#000000" if share > 0.475 else "#FFFFFF"
-
-
-def _write_counts(ax: Axes, counts: Frame, top: int) -> None:
-    for (row, column), value in np.ndenumerate(counts.to_numpy()):
-        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
-        place["color"] = ink(value / max(top, 1))
-        ax.text(column + 0.5, row + 0.5, f"{value:.0f}", **place)
+    counts = by_slot(rows, "count", "sum")
+    counts = counts.loc[in_order(counts.index, OPERATORS)]
+    return heat_map(ax, counts, 0, max(top, 1), ".0f" if counts.size <= 200 else "")
 
 
 PLOT = Plot(

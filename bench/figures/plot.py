@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -185,3 +185,10 @@ def draw_band(ax: Axes, rows: Frame, x: str, label: str, place: int, **line: Any
 def main_ratio(frame: Frame) -> Frame:
     """The rows at each pair's highest pruning ratio."""
     return frame[frame["ratio"] == frame.groupby("pair")["ratio"].transform("max")]
+
+
+def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Names as a registry has them; those that it does not know come last."""
+    names = set(found)
+    listed = [name for name in known if name in names]
+    return listed + sorted(names - set(listed))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.labs.cards import CardFile
 from bench.labs.file import LabFile
@@ -23,6 +23,8 @@ from safs import sealed
 from safs.checked import MAX_BYTES, KeyPath, plain, typed
 from safs.errors import SafsError
 from safs.files import read_text
+
+M = TypeVar("M", LabFile, CardFile)
 
 LABS = Path("results/labs")
 """Where reviewed files lie in the repository: ``<lab>/<profile>.json``."""
@@ -69,11 +71,8 @@ def parse(text: str, source: str) -> LabFile:
 def _lab_file(text: str, values: Any, source: str) -> LabFile:
     parts = dict(values) if isinstance(values, dict) else {}
     runs = parts.pop("runs", ())
-    for part in (parts, *(runs if isinstance(runs, list) else ())):
-        _few_keys(part, source)
-    file = typed(LabFile, text, source, partial(lines, text))
-    _check_seal(file.digest, text, values, source)
-    return file
+    every = parts, *(runs if isinstance(runs, list) else ())
+    return _sealed(LabFile, text, values, source, every)
 
 
 def read_card(path: Path) -> CardFile:
@@ -83,19 +82,21 @@ def read_card(path: Path) -> CardFile:
 
 
 def _card_file(text: str, values: Any, source: str) -> CardFile:
-    _few_keys(values, source)
-    file = typed(CardFile, text, source, partial(lines, text))
-    _check_seal(file.digest, text, values, source)
-    return file
+    return _sealed(CardFile, text, values, source, (values,))
 
 
-def _check_seal(digest: str, text: str, values: Any, source: str) -> None:
-    if sealed.seal(values)[sealed.DIGEST] != digest:
+def _sealed(model: type[M], text: str, values: Any, source: str, parts: Iterable[Any]) -> M:
+    """A file of few keys in each of its parts, whose content fits its digest."""
+    for part in parts:
+        _few_keys(part, source)
+    file = typed(model, text, source, partial(lines, text))
+    if sealed.seal(values)[sealed.DIGEST] != file.digest:
         line = lines(text, ())["digest",]
         raise SafsError(
-            f"{source}:{line}: digest: got {digest}; expected the digest of the content: the "
+            f"{source}:{line}: digest: got {file.digest}; expected the digest of the content: the "
             "file was changed after safs-bench wrote it"
         )
+    return file
 
 
 def _text(path: Path) -> str:

@@ -85,10 +85,10 @@ class Collection:
     correct: Mapping[Key, npt.NDArray[np.float64]]
     records: Mapping[Key, Record]
 
-    def select(self, *, arm: str | None = None, **values: object) -> pd.DataFrame:
+    def select(self, **values: object) -> pd.DataFrame:
         """Rows whose columns equal ``values``, e.g. ``select(pair=..., arm="safs")``."""
         mask = pd.Series(True, index=self.frame.index)
-        for column, value in (values | ({} if arm is None else {"arm": arm})).items():
+        for column, value in values.items():
             mask &= self.frame[column] == value
         return self.frame[mask]
 
@@ -116,15 +116,21 @@ class Collection:
         both = [self.series(pair, ratio, name, column).rename(name) for name in (a, b)]
         return pd.concat(both, axis=1, join="inner").sort_index()
 
+    def difference(
+        self, pair: str, ratio: float, a: str, b: str, column: str = "top1"
+    ) -> pd.Series[float]:
+        """Arm ``a`` minus arm ``b`` on the same replicate, indexed like :meth:`paired`."""
+        both = self.paired(pair, ratio, a, b, column)
+        return both[a] - both[b]
+
 
 def collect(expected: Sequence[Expected], known: Mapping[Key, Record] | None = None) -> Collection:
     """The records of all ``expected`` runs: those that are ``known``, else read from their files.
 
     Raises:
-        SafsError: if a run is expected twice, or if records that must agree do not: protocol,
-            profile or data checksums anywhere, backend, device or mask inside a block.
+        SafsError: if records that must agree do not: protocol, profile or data checksums
+            anywhere, backend, device or mask inside a block.
     """
-    _no_repeats(expected)
     order = {arm: place for place, arm in enumerate(ARMS)}
     runs = sorted(expected, key=lambda e: (e.pair, e.ratio, e.replicate, order[e.arm]))
     rows: list[dict[str, Any]] = []
@@ -164,16 +170,6 @@ def from_table(table: Path) -> Collection:
     absent = {name: "" for name in ("reason", *TEXTS) if name not in frame}
     frame = frame.assign(**absent).reindex(columns=list(COLUMNS))
     return Collection(frame.astype(dict.fromkeys(("ratio", *NUMBERS), "float64")), {}, {})
-
-
-def _no_repeats(expected: Sequence[Expected]) -> None:
-    seen: set[Key] = set()
-    for run in expected:
-        if run.arm not in ARMS:
-            raise SafsError(f"unknown arm {run.arm!r}; known: {', '.join(ARMS)}")
-        if run.key in seen:
-            raise SafsError(f"run {run.key} is expected twice")
-        seen.add(run.key)
 
 
 def _read(run: Expected) -> tuple[Record | None, tuple[str, str]]:

@@ -48,7 +48,10 @@ class Predictions(Spec):
         return float(scipy_stats.spearmanr(scores, -energies).statistic)
 
     def rank(self, predictor: str) -> int:
-        """How many candidates are better trained than the one the predictor likes best, plus 1."""
+        """The rank of the candidate that the predictor likes best, by energy; 1 is the best.
+
+        One plus the number of candidates with a lower energy: equals share the better rank.
+        """
         scores, energies = self._columns(predictor)
         return 1 + int((energies < energies[int(np.argmax(scores))]).sum())
 

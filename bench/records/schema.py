@@ -1,6 +1,6 @@
 """The result schema: one JSON record per (pair, ratio, replicate, arm), version 2.
 
-Units: accuracies, losses' caps and ratios are fractions in [0, 1], times are seconds, the rest are
+Units: accuracies, caps and ratios are fractions in [0, 1], times are seconds, the rest are
 counts. JSON knows no NaN: a number that is not finite is ``null``, and only where the schema says
 so. A run has one or more final trainings; a failed one is told with its reason and has no test
 result.

@@ -50,7 +50,7 @@ class Subject:
         protocol: the version of the protocol that it followed.
         replicates: dense networks of the pair that were trained to the end.
         networks: their links of the chain, where the records have them.
-        runs: how many runs of the pair were expected, and how many ended how.
+        runs: how many runs of the pair ended well, and what became of the others, in words.
         claims: the rows of its table of claims, by the claims' keys.
         cost: the row of SAFS in its table of cost at the claims' ratio.
     """
@@ -60,7 +60,7 @@ class Subject:
     protocol: int
     replicates: int
     networks: frozenset[str]
-    runs: dict[str, int]
+    runs: str
     claims: dict[str, Facts]
     cost: Facts
 
@@ -90,7 +90,7 @@ class Subject:
             "about": self.context.label(self.pair),
             "ratio": next(iter(self.claims.values()))["ratio"],
             "replicates": self.replicates,
-            "runs": _runs(self.runs),
+            "runs": self.runs,
             "kind": said if self.preregistered else "explores",
             "protocol": self.protocol,
             "tested": len(tested),
@@ -136,7 +136,7 @@ def read(context: Context, folder: Path) -> list[Subject]:
                 version,
                 int(((here["arm"] == "dense") & (here["status"] == "ok")).sum()),
                 _networks(folder / "records" / str(pair)),
-                _ended(here),
+                _ended(here["status"]),
                 {row["claim"]: row for row in own.to_dict("records")},
                 _cost(costs, str(pair), own["ratio"].iloc[0]),
             )
@@ -173,16 +173,11 @@ def _cost(costs: pd.DataFrame, pair: str, ratio: float) -> Facts:
     return {key: found[0][key] if found else math.nan for key in COST}
 
 
-def _ended(runs: pd.DataFrame) -> dict[str, int]:
-    """How many runs were expected, and how many ended how."""
-    counts = {str(how): int(n) for how, n in runs["status"].value_counts().items()}
-    return {"expected": len(runs), **counts}
-
-
-def _runs(runs: dict[str, int]) -> str:
-    """How many ended well, and what became of the others."""
-    others = [f"{n} {how}" for how, n in sorted(runs.items()) if how not in ("expected", "ok")]
-    return ", ".join([f"{runs.get('ok', 0)} of {runs['expected']}", *others])
+def _ended(statuses: pd.Series[str]) -> str:
+    """How many runs ended well, and what became of the others."""
+    counts = statuses.value_counts()
+    others = [f"{n} {how}" for how, n in counts.sort_index().items() if how != "ok"]
+    return ", ".join([f"{counts.get('ok', 0)} of {len(statuses)}", *others])
 
 
 def studies_table(subjects: Sequence[Subject]) -> Table:
@@ -319,7 +314,6 @@ def render(subjects: Sequence[Subject], not_run: Sequence[Context], path: Path) 
         today=today,
         lists=tuple(claims_lists(today)),
         not_run=not_run,
-        protocol=PROTOCOL_VERSION,
         paper=facts()["paper"],
         absent=ABSENT,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import product
 from typing import Any
 
@@ -12,8 +11,8 @@ from rich.text import Text
 
 from bench.context import Context
 from bench.records.collection import Collection
-from bench.render import number, ratio_text, spread_text
-from bench.stats import spread
+from bench.render import ABSENT, number, ratio_text, spread_text
+from bench.tables.shared import mean_and_spread
 from safs.arms import ARMS, ordered
 
 
@@ -41,10 +40,10 @@ def rows(collection: Collection, context: Context) -> list[dict[str, Any]]:
     """The numbers of :func:`summary`: pair, ratio, arm, n, mean and standard deviation of top-1."""
     found = []
     for pair, ratio, arm in product(context.pairs, context.ratios, ordered(context.arms)):
-        values = collection.series(pair, ratio, arm).to_numpy()
-        of = {"pair": pair, "ratio": ratio, "arm": arm, "n": len(values)}
-        mean = float(values.mean()) if len(values) else math.nan
-        found.append({**of, "top1": mean, "sd": spread(values)})
+        n = len(collection.series(pair, ratio, arm))
+        of = {"pair": pair, "ratio": ratio, "arm": arm, "n": n}
+        mean, sd = mean_and_spread(collection, pair, ratio, arm)
+        found.append({**of, "top1": mean, "sd": sd})
     return found
 
 
@@ -63,10 +62,8 @@ def _table(collection: Collection, context: Context, pair: str) -> Table:
 
 
 def _cell(collection: Collection, pair: str, ratio: float, arm: str) -> str:
-    values = collection.series(pair, ratio, arm).to_numpy()
-    if not len(values):
-        return "-"
-    return f"{spread_text(float(values.mean()), spread(values), 1)} ({len(values)})"
+    text = spread_text(*mean_and_spread(collection, pair, ratio, arm), 1)
+    return text if text == ABSENT else f"{text} ({len(collection.series(pair, ratio, arm))})"
 
 
 def _reach(collection: Collection, pair: str, ratio: float) -> tuple[str, str]:

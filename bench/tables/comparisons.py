@@ -127,8 +127,7 @@ def confirmed(collection: Collection, context: Context) -> dict[tuple[str, str, 
 def _differences(
     collection: Collection, contrast: Contrast, pair: str, ratio: float, column: str = "top1"
 ) -> pd.Series[float]:
-    both = collection.paired(pair, ratio, contrast.a, contrast.b, column)
-    return both[contrast.a] - both[contrast.b]
+    return collection.difference(pair, ratio, contrast.a, contrast.b, column)
 
 
 def _contrast_row(
@@ -210,12 +209,12 @@ class _Cell:
         """Failed finals of either arm; where replicates with any differ, an exact McNemar p."""
         failed, finals = self._both("failures"), self._both("finals")
         a, b = self._arms
-        found = stats.mcnemar(failed[a] > 0, failed[b] > 0)
+        only_a, only_b = (((failed[x] > 0) & (failed[y] == 0)).sum() for x, y in ((a, b), (b, a)))
         return {
             "failures_a": int(failed[a].sum()),
             "failures_b": int(failed[b].sum()),
             "finals": int(finals[a].sum()),
-            "p_failures": found.p if found.only_a or found.only_b else np.nan,
+            "p_failures": stats.mcnemar_p(int(only_a), int(only_b)),
         }
 
     def without_failures(self) -> Comparison:

@@ -35,14 +35,17 @@ def tables(found: Sequence[Landscape], races: Sequence[Raced], context: Context)
     """Every table of the landscapes; none where there is no landscape."""
     if not found:
         return []
-    makers: tuple[Callable[[Landscape], Iterator[dict[str, Any]]], ...] = (
-        analysis.shape, analysis.agreement, analysis.fidelity, analysis.transfer, variance_rows,
+    makers: tuple[tuple[Callable[[Landscape], Iterator[dict[str, Any]]], Build], ...] = (
+        (analysis.shape, shape_table), (analysis.agreement, agreement_table),
+        (analysis.fidelity, fidelity_table), (analysis.transfer, transfer_table),
+        (variance_rows, variance_table),
     )  # fmt: skip
-    rows = [[_placed(each, row) for each in found for row in make(each)] for make in makers]
-    raced = [row for each in found for row in race_rows(each, races)]
     where = where_of(context)
-    build = (shape_table, agreement_table, fidelity_table, transfer_table, variance_table)
-    made = [table(own, where) for table, own in zip(build, rows, strict=True)]
+    made = [
+        table([_placed(each, row) for each in found for row in rows(each)], where)
+        for rows, table in makers
+    ]
+    raced = [row for each in found for row in race_rows(each, races)]
     return made + ([race_table(raced, where)] if raced else [])
 
 
@@ -51,6 +54,7 @@ def _placed(table: Landscape, row: dict[str, Any]) -> dict[str, Any]:
 
 
 Where = tuple[Column, Column]
+Build = Callable[[list[dict[str, Any]], Where], Table]
 
 
 def where_of(context: Context) -> Where:

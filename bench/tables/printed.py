@@ -62,8 +62,7 @@ def _our_values(collection: Collection, pair: str, printed: paper.Published) -> 
     if not printed.gain:
         return collection.series(pair, printed.ratio, printed.what, printed.metric).to_numpy()
     a, _, b = printed.what.partition("-")
-    both = collection.paired(pair, printed.ratio, a, b, printed.metric)
-    return (both[a] - both[b]).to_numpy()
+    return collection.difference(pair, printed.ratio, a, b, printed.metric).to_numpy()
 
 
 def _is_gain(row: Facts) -> bool:

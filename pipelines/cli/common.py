@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -48,13 +48,39 @@ def sample_options(what: str) -> Callable[[Command], Command]:
     """The options of a command that trains a random sample again."""
     sample = click.option("--sample", type=click.IntRange(1), default=20, show_default=True,
                           metavar="N", help=f"How many {what}, drawn at random.")  # fmt: skip
-    seed = click.option("--seed", type=click.IntRange(0), callback=_drawn,
+    seed = click.option("--seed", type=click.IntRange(0), default=_drawn,
                         help="Of the draw (default: another each time).")  # fmt: skip
     return lambda command: sample(seed(command))
 
 
-def _drawn(_: click.Context, __: click.Parameter, seed: int | None) -> int:
-    return secrets.randbelow(1_000_000) if seed is None else seed
+def _drawn() -> int:
+    return secrets.randbelow(1_000_000)
+
+
+class Again(Protocol):
+    """A published training that was done once more."""
+
+    @property
+    def same(self) -> bool:
+        """Whether every bit came out as published."""
+
+    @property
+    def words(self) -> str:
+        """What came out, in a line."""
+
+    def row(self) -> dict[str, Any]:
+        """Plain data."""
+
+
+def tell_again(found: Sequence[Again], what: str, seed: int, as_json: bool) -> int:
+    """Print what came of a sample, what differs to the standard error; the exit code."""
+    same = sum(each.same for each in found)
+    for each in found:
+        if not each.same:
+            click.echo(each.words, err=True)
+    head = f"{same} of {len(found)} {what} (--seed {seed})"
+    tell((each.row() for each in found), as_json, lambda: head)
+    return 0 if same == len(found) else 1
 
 
 def study_of(profile: str | None) -> Study:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cli.common import FILE, data_option, json_option, sample_options, study_of, tell
+from pipelines.cli.common import (
+    FILE,
+    data_option,
+    json_option,
+    sample_options,
+    study_of,
+    tell_again,
+)
 from safs.errors import SafsError, UnknownName
 
 if TYPE_CHECKING:
@@ -41,12 +48,7 @@ def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
     study = study_of(profile)
     tables = published(study)
     found = [row for table in tables for row in retrain_sample(study, table, sample, seed)]
-    for each in (each for each in found if not each.same):
-        click.echo(each.words, err=True)
-    same = sum(each.same for each in found)
-    head = f"{same} of {len(found)} rows identical to the published table (--seed {seed})"
-    tell((each.row() for each in found), as_json, lambda: head)
-    return 0 if same == len(found) else 1
+    return tell_again(found, "rows identical to the published table", seed, as_json)
 
 
 @landscape.command()

@@ -16,6 +16,7 @@ from pipelines.cli.common import (
     sample_options,
     study_of,
     tell,
+    tell_again,
 )
 from safs.errors import SafsError
 
@@ -241,12 +242,7 @@ def retrain(profile: str | None, sample: int, seed: int, as_json: bool) -> int:
     except NothingToCompare as reason:
         click.echo(f"nothing to compare: {reason}", err=True)
         return NOTHING
-    for each in (each for each in found if each.differs):
-        click.echo(each.words, err=True)
-    same = sum(each.differs is None for each in found)
-    head = f"{same} of {len(found)} trainings identical to the published results (--seed {seed})"
-    tell((each.row() for each in found), as_json, lambda: head)
-    return 0 if same == len(found) else 1
+    return tell_again(found, "trainings identical to the published results", seed, as_json)
 
 
 @click.command()

@@ -6,8 +6,6 @@ A stage has a :class:`Pool`; a process of its own, the :mod:`.keeper`, owns the 
 from the first stage that trains to a minute after the last. ``docs/RUNNING.md`` is the manual.
 """
 
-from typing import Any
-
 from pipelines.compute.placement import Place, announced, place
 from pipelines.compute.pool import (
     Abandoned,
@@ -34,7 +32,6 @@ __all__ = [
     "WorkerDied",
     "announce",
     "announced",
-    "cluster",
     "data_directory",
     "device_name",
     "gpus_wanted",
@@ -44,10 +41,3 @@ __all__ = [
     "worker_count",
     "worker_number",
 ]
-
-
-def cluster(workers: int) -> Any:
-    """A local cluster of single-threaded workers, to be closed by the caller."""
-    from pipelines.compute import clusters
-
-    return clusters.local(workers)

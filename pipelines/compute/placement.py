@@ -65,7 +65,7 @@ def place(multiply_adds: int, backend: BackendName) -> Place:
 def placement(where: Compute) -> Placement | None:
     """How this machine's workers have its GPUs; None where every worker has the same device.
 
-    So it is where PyTorch sees no GPU, because the driver is too old for it, say.
+    The latter too where PyTorch sees none of the GPUs, because the driver is too old, say.
     """
     gpus = visible_gpus() if where.kind == "local" and where.device == "auto" else 0
     if not gpus or not where.count or not _usable():

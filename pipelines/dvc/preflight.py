@@ -21,9 +21,8 @@ _RANGES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY}
 def preflight(study: Study) -> None:
     """Check settings, networks, recipes and masks of a profile and its readings.
 
-    Every data set is read, and every lab's file that the report will show.
-
-    Of the test images nothing but the bytes is read.
+    Every data set is read, of the test images the bytes alone, and every lab's file that the report
+    will show.
 
     Raises:
         SafsError: one line that names the pair, what is wrong with it and what was expected.

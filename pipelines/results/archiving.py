@@ -29,7 +29,7 @@ def folder(study: Study) -> Path:
 
 def path(study: Study, pair: str, replicate: int) -> Path:
     """The file of a replicate of a pair."""
-    return folder(study) / pair / f"r{replicate}.json"
+    return layout.replicate_file(study.profile.profile, pair, replicate)
 
 
 def read(study: Study, text: Callable[[Path], str | None] | None = None) -> list[Replicate]:

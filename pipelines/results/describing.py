@@ -117,7 +117,7 @@ def _spent(run: Behind) -> Json:
     What a predictor looked at counts as the epochs, rounded up, that have as many images.
     """
     epochs, trials, seconds = ({"search": 0, "tune": 0} for _ in range(3))
-    for purpose, (path, trace) in run.searches().items():
+    for purpose, (path, trace) in run.searches.items():
         screened = math.ceil(getattr(trace, "predictor_epochs", 0))
         epochs[purpose] = sum(row.epochs for row in trace.rows) + screened
         trials[purpose] = len(trace.rows)

@@ -94,7 +94,7 @@ def failed(published: Mapping[Key, Replicate], record: Record) -> Failed:
     if replicate is not None and record in replicate.records:
         traces = dict(replicate.traces(record))
     else:
-        traces = {name: trace for name, (_, trace) in Behind.of(record).searches().items()}
+        traces = {name: trace for name, (_, trace) in Behind.of(record).searches.items()}
     counts = {name: sum(r.status == "failed" for r in trace.rows) for name, trace in traces.items()}
     return Failed(**({"search": 0, "tune": 0} | counts))
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pipelines.config.study import Study
 from pipelines.engine.work import Work
 from pipelines.stages.search import find
-from pipelines.storage import layout
 
 
 def run(study: Study, pair: str) -> None:
     """The study in every cell of a pair that it names; nothing where it names none."""
-    layout.folder(study.profile.profile, "algorithms", pair).mkdir(parents=True, exist_ok=True)
     for ratio in study.profile.ratios(pair):
-        cell(study, pair, ratio)
+        _cell(study, pair, ratio)
 
 
-def cell(study: Study, pair: str, ratio: float) -> None:
+def _cell(study: Study, pair: str, ratio: float) -> None:
     """The searches: ``<algorithm>-r<replicate>``.
 
     The profile's own algorithm is in the stage ``search`` and not run again. Nothing is trained to

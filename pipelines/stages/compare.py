@@ -9,7 +9,7 @@ from pipelines.results.publishing import context, published
 
 
 def run(study: Study) -> None:
-    """Write ``results/<profile>/`` comparisons."""
+    """Write ``results/<profile>/comparisons``."""
     found, about, place = published(study), context(study), study.results / "comparisons"
     compare.write_all(found.collection, about, place)
     claims.table(found.collection, found.traces, about).write(place)

@@ -18,7 +18,7 @@ from pipelines.engine.starts import PrunedStart
 from pipelines.engine.trainings import candidate, train_finals, trial
 from pipelines.engine.work import Work
 from pipelines.stages import tune as stage2
-from pipelines.storage import artefacts, layout, sources
+from pipelines.storage import artefacts, sources
 from pipelines.storage.scratch import Journal
 from pipelines.storage.sources import Registered
 from pipelines.tasks import prediction
@@ -35,7 +35,6 @@ ARM = "safs_fast"
 
 def run(study: Study, pair: str) -> None:
     """The arm at every ratio of a pair, ascending; nothing where the profile has not the arm."""
-    layout.folder(study.profile.profile, "fast", pair).mkdir(parents=True, exist_ok=True)
     below: float | None = None
     for ratio in study.profile.ratios(pair):
         cell(study, pair, ratio, below)

@@ -10,7 +10,7 @@ from safs.files import write_text
 
 
 def run(study: Study) -> None:
-    """Write ``results/<profile>/`` tables from the records in the open."""
+    """Write ``results/<profile>/tables`` from the records in the open."""
     found, place = published(study), study.results / "tables"
     tables.write_all(found.collection, context(study), place)
     if not (trained := found.reading_runs).empty:

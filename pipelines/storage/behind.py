@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,12 @@ class Behind:
     @property
     def died(self) -> bool:
         """Whether a worker died in any of it: then the run is not finished, whatever came after."""
-        own = [*self.finals, *(path for path, _ in self.searches().values())]
+        own = [*self.finals, *(path for path, _ in self.searches.values())]
         if any(artefacts.died(artefacts.whole(path)) for path in own):
             return True
         return self.dense is not None and self.dense.died
 
+    @cached_property
     def searches(self) -> dict[str, tuple[Path, Trace]]:
         """Artefact and trace of stage 1 (``search``) and stage 2 (``tune``), where they ran."""
         found: dict[str, tuple[Path, Trace]] = {}
@@ -76,7 +78,7 @@ class Behind:
         fold = artefacts.read((self.dense or self).finals[0]).get("fold")
         outcomes = {
             purpose: [row.outcome for row in trace.rows]
-            for purpose, (_, trace) in self.searches().items()
+            for purpose, (_, trace) in self.searches.items()
         }
         return ({"data": fold} if fold else {}) | {
             "dense": self.dense and self.dense._outcomes()[0],
@@ -90,7 +92,7 @@ class Behind:
     def portable(self) -> bool:
         """Whether the kernels did all the training that it rests on: any machine gets its bits."""
         here = all(artefacts.read(p)["result"]["backend"] == "sparse" for p in self.finals)
-        rows = [row for _, trace in self.searches().values() for row in trace.rows]
+        rows = [row for _, trace in self.searches.values() for row in trace.rows]
         searched = all(row.backend == "sparse" for row in rows)
         return here and searched and (self.dense is None or self.dense.portable)
 

@@ -35,10 +35,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: dict[str, Json] = {}
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         whole = [(line, row) for line in lines if (row := _parse(line)) is not None]
-        self._rows = {row["key"]: row["value"] for _, row in whole}
+        self._rows: dict[str, Json] = {row["key"]: row["value"] for _, row in whole}
         if len(whole) < len(lines):
             write_text(path, b"".join(line for line, _ in whole).decode())
 
@@ -54,9 +53,6 @@ class Journal:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
 
 def _parse(line: bytes) -> Json | None:

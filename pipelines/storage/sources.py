@@ -127,11 +127,6 @@ def parts(
     return frozenset(seen)
 
 
-def closure(path: Path) -> frozenset[Path]:
-    """``path`` and every project file it imports, directly or not, lazily or not."""
-    return frozenset(part.file for part in parts(frozenset({path.resolve()})))
-
-
 KERNELS = tuple(
     f"safs/kernels/src/{path.name}" for path in sorted((ROOT / "safs/kernels/src").iterdir())
 )

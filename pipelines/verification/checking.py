@@ -1,7 +1,7 @@
 """``check``: whether everything that a published table rests on is what was written.
 
-In ``runs/`` that are the digests of records and artefacts, and the chain of each record; in
-``results/`` the list of digests (:mod:`pipelines.results.sums`).
+It rests on the digests of records and artefacts and the chain of each record in ``runs/``, and in
+``results/`` on the list of digests (:mod:`pipelines.results.sums`).
 """
 
 from __future__ import annotations

@@ -102,6 +102,11 @@ class Redone:
     drawn: Drawn
     differs: str | None
 
+    @property
+    def same(self) -> bool:
+        """Whether every bit came out as published."""
+        return self.differs is None
+
     def row(self) -> dict[str, Any]:
         """Plain data."""
         base = self.drawn.base

@@ -31,32 +31,29 @@ def verify(study: Study) -> Agreement:
         NothingToCompare: in one line, why.
         SafsError: what is published is damaged, or records contradict each other.
     """
-    told, place = published(study), study.runs
+    told = published(study)
     here = _chains([archiving.pack(*each) for each in _replicates(study)])
     if here is None:
-        raise NothingToCompare(f"{place}: no records; `safs-bench run` makes them")
+        raise NothingToCompare(f"{study.runs}: no records; `safs-bench run` makes them")
     if here.protocol.version != PROTOCOL_VERSION:
         made = f"made by protocol version {here.protocol.version}"
-        raise NothingToCompare(f"{place}: {made}; `safs-bench run` makes it again")
+        raise NothingToCompare(f"{study.runs}: {made}; `safs-bench run` makes it again")
     return compare(told, here)
 
 
 def published(study: Study) -> Chains:
     """The chains that are published. Raises as :func:`verify`."""
     found = _chains([r for each in study.every for r in archiving.read(each, repository.committed)])
-    place = study.results
-    version = found.protocol.version if found else _version(place)
-    if found is None and version in (None, PROTOCOL_VERSION):
-        missing = "not in the last commit: nothing is published"
-        if not repository.in_repository():
-            missing = (
-                "no git repository here, or no git: what is published is read from its commits"
-            )
-        raise NothingToCompare(f"{archiving.folder(study)}: {missing}")
-    if found is None or version != PROTOCOL_VERSION:
+    version = found.protocol.version if found else _version(study.results)
+    if version not in (None, PROTOCOL_VERSION):
         said = f"published by protocol version {version}, which this version {PROTOCOL_VERSION}"
-        raise NothingToCompare(f"{place}: {said} does not reproduce")
-    return found
+        raise NothingToCompare(f"{study.results}: {said} does not reproduce")
+    if found is not None:
+        return found
+    missing = "not in the last commit: nothing is published"
+    if not repository.in_repository():
+        missing = "no git repository here, or no git: what is published is read from its commits"
+    raise NothingToCompare(f"{archiving.folder(study)}: {missing}")
 
 
 def _replicates(study: Study) -> Iterator[tuple[Study, str, int]]:

@@ -13,19 +13,12 @@ from torch import Tensor, fx, nn
 from safs import slots
 from safs.api.activations import own_operators
 from safs.api.modules import plain_copy, unwrapped
+from safs.api.report import DenseTold
 from safs.backends.device import seed_generators
 from safs.errors import SafsError
 from safs.networks.base import LAYERS
 from safs.slots import Activation, Found
 from safs.watch import Watch, watch
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A layer that is not pruned: how many weights it has, and why."""
-
-    weights: int
-    why: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Adopted:
 
     network: nn.Module
     left: dict[str, str]
-    dense: dict[str, Dense]
+    dense: dict[str, DenseTold]
 
     def notices(self) -> Iterator[str]:
         """A line for each reason for which something is left as it is."""
@@ -302,7 +295,7 @@ def _check_count(network: nn.Module, example: Tensor, wanted: int) -> None:
 
 def _name_weights(
     network: nn.Module, used: Mapping[str, bool], pruned: Sequence[str]
-) -> dict[str, Dense]:
+) -> dict[str, DenseTold]:
     """Note in a network which weights are pruned; returns the others, by layer.
 
     Raises:
@@ -311,17 +304,17 @@ def _name_weights(
     """
     layers = {f"{n}.weight" for n, m in network.named_modules() if isinstance(m, LAYERS)}
     weights: list[str] = []
-    dense: dict[str, Dense] = {}
+    dense: dict[str, DenseTold] = {}
     for name, parameter in network.named_parameters():
         if used.get(name) is False:
             why = "its zeros do not stay, another weight is made of it"
-            dense[name] = Dense(parameter.numel(), why)
+            dense[name] = DenseTold(weights=parameter.numel(), why=why)
         elif name in used and not parameter.requires_grad:
             raise SafsError(f"the weights of layer {name!r} are frozen (requires_grad is False)")
         elif name in used:
             weights.append(name)
         elif name in layers:
-            dense[name] = Dense(parameter.numel(), "no forward pass uses it")
+            dense[name] = DenseTold(weights=parameter.numel(), why="no forward pass uses it")
     if not weights:
         raise SafsError(f"no layer can be pruned, {_told({n: d.why for n, d in dense.items()})}")
     for name in pruned:

@@ -16,7 +16,6 @@ from safs.api.report import (
     Accuracies,
     Budget,
     DataTold,
-    DenseTold,
     PruningTold,
     Report,
     SearchTold,
@@ -113,7 +112,7 @@ class TwoStages:
         )
 
     def _pruning_told(self) -> PruningTold:
-        dense = {n: DenseTold(weights=d.weights, why=d.why) for n, d in self.adopted.dense.items()}
+        dense = self.adopted.dense
         masked = sum(keep.numel() for keep in self.mask.values())
         share = masked / (masked + sum(told.weights for told in dense.values()))
         return PruningTold(
