@@ -16,7 +16,8 @@ STAGES = ("baselines", "search", "tune", "fast")
 """The stages that train the arms of a cell."""
 
 OFFICIAL_SIZES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000,
-                  "imagenet16": 1_281_167}  # fmt: skip
+                  "imagenet16": 1_281_167,
+                  "fashion_mnist_rgb16": 6_000, "fashion_mnist_rgb32": 6_000}  # fmt: skip
 """Training images of the data sets that have to be downloaded: a plan does without the files."""
 
 

@@ -26,7 +26,14 @@ PLAIN = Acceleration()
 
 
 @pytest.mark.parametrize(
-    ("dataset", "images"), [("mnist", 50_000), ("cifar10", 33_334), ("imagenet16", 1_229_921)]
+    ("dataset", "images"),
+    [
+        ("mnist", 50_000),
+        ("cifar10", 33_334),
+        ("imagenet16", 1_229_921),
+        ("fashion_mnist_rgb16", 5_000),
+        ("fashion_mnist_rgb32", 5_000),
+    ],
 )
 def test_a_fold_of_a_data_set_that_is_not_here(dataset, images):
     assert training_images(dataset) == images
