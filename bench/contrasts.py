@@ -60,7 +60,7 @@ CONTRASTS: tuple[Contrast, ...] = (
     Contrast("srelu_hpo", "default_hpo", "does SReLU beat the default, both tuned alike?"),
     Contrast("best_single_hpo", "default_hpo", "does the best single operator, both tuned alike?"),
     Contrast("random_hpo", "default_hpo", "does a random choice, both tuned alike?"),
-    Contrast("stage2_only", "default_hpo", "what does stage 2 alone give, over the default tuned alike?"),
+    Contrast("stage2_only", "default_hpo", "what does stage 2 alone give, both tuned alike?"),
     Contrast("safs_fast", "safs", "what does the cheap search lose?"),
 )
 """Every contrast; it is made where both arms were run."""

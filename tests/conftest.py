@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from simulated.cuda import Simulated
+
+settings.register_profile("suite", deadline=None)  # a slow machine is no failure
+settings.load_profile("suite")
 
 LONGEST = ("test_end_to_end", "test_side_by_side", "test_fast", "test_compute_workers")
 

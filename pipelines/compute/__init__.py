@@ -1,7 +1,8 @@
 """Where work runs: in this process, on local workers, on a Dask cluster, or in SLURM jobs.
 
-Nothing here changes a parameter or a digest or, where the kernels train, a bit of a result, so it is
-steered by a file that is not in git and by the environment (:mod:`.settings`), never by parameters.
+Nothing here changes a parameter or a digest or, where the kernels train, a bit of a result, so it
+is steered by a file that is not in git and by the environment (:mod:`.settings`), never by
+parameters.
 A stage has a :class:`Pool`; a process of its own, the :mod:`.keeper`, owns the workers and lives
 from the first stage that trains to a minute after the last. ``docs/RUNNING.md`` is the manual.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.context import Context
 from bench.records.collection import Collection, Expected, collect
@@ -104,14 +105,15 @@ def _rng(*key: object) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(repr(key).encode(), dtype=np.uint8))
 
 
-def _test(arm: str, ratio: float, replicate: int) -> dict[str, Any]:
+def tested(arm: str, ratio: float, replicate: int, images: int = IMAGES) -> dict[str, Any]:
+    """The reading of the test images, as plain data."""
     shift = 0.02 * _rng("block", replicate).standard_normal()
     level = LEVELS.get(arm, 0.5) + (0 if arm == "dense" else 4 * (0.99 - ratio)) + shift
     level += 0.01 * _rng(arm, ratio, replicate).standard_normal()
-    correct = _rng("images", replicate).random(IMAGES) < min(level, 0.99)
-    top1 = int(correct.sum()) / IMAGES
-    test = {"images": IMAGES, "top1": top1, "top5": max(top1, 0.95), "loss": 1.3}
-    return test | {"correct": pack(correct)}
+    correct = _rng("images", replicate).random(images) < min(level, 0.99)
+    top1 = int(correct.sum()) / images
+    found = {"images": images, "top1": top1, "top5": max(top1, 0.95), "loss": 1.3}
+    return found | {"correct": pack(correct)}
 
 
 def _parameters(ratio: float) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def final(arm: str, ratio: float, replicate: int, **changes: Any) -> dict[str, A
     if history := curve(arm, replicate) if arm in LEVELS else []:
         flow = {name: float(np.mean([epoch[name] for epoch in history])) for name in flow}
     return {
-        "test": _test(arm, ratio, replicate),
+        "test": tested(arm, ratio, replicate),
         "validation": {"top1": 0.5, "loss": 1.2},
         "train": {"loss": 1.1, "accuracy": 0.51},
         "flow": flow,
@@ -292,3 +294,11 @@ def traces(replicates: int = 3, ratios: Sequence[float] = RATIOS) -> Traces:
         ]
     curves = [record(arm, ratio, r) for ratio, r in cells for arm in SHOWN_ARMS if arm != "dense"]
     return Traces(tuple(searches), tuple(tune_trace(*cell) for cell in cells), curve_frame(curves))
+
+
+def row(frame: pd.DataFrame, **values: object) -> pd.Series:
+    """The one row that has these values."""
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]

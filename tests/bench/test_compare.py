@@ -19,13 +19,6 @@ from safs.errors import SafsError
 SECOND = "vgg16_cifar10"
 
 
-def _row(frame: pd.DataFrame, **values: object) -> pd.Series:
-    for name, value in values.items():
-        frame = frame[frame[name] == value]
-    assert len(frame) == 1
-    return frame.iloc[0]
-
-
 def test_files(whole: Collection, tmp_path: Path) -> None:
     paths = compare.write_all(whole, synthetic.context(), tmp_path)
     names = ("comparisons", "overall", "paper")
@@ -56,7 +49,7 @@ def _contrasts(found: Collection, **changes: object) -> pd.DataFrame:
 
 
 def test_a_contrast_is_what_the_statistics_say(many: Collection) -> None:
-    row = _row(_contrasts(many), contrast="safs-vanilla", ratio=0.99)
+    row = synthetic.row(_contrasts(many), contrast="safs-vanilla", ratio=0.99)
     both = many.paired(PAIR, 0.99, "safs", "vanilla")
     d = (both["safs"] - both["vanilla"]).to_numpy()
     test = stats.SignFlip(d)
@@ -68,7 +61,7 @@ def test_a_contrast_is_what_the_statistics_say(many: Collection) -> None:
 
 
 def test_images_are_crossed_with_replicates(many: Collection) -> None:
-    row = _row(_contrasts(many), contrast="safs-vanilla", ratio=0.99)
+    row = synthetic.row(_contrasts(many), contrast="safs-vanilla", ratio=0.99)
     table = [
         many.correct[PAIR, 0.99, r, "safs"] - many.correct[PAIR, 0.99, r, "vanilla"]
         for r in range(7)
@@ -82,7 +75,7 @@ def test_images_are_crossed_with_replicates(many: Collection) -> None:
 
 def test_failures_count_as_chance_and_beside_it_not_at_all(many: Collection) -> None:
     frame = _contrasts(many)
-    row = _row(frame, contrast="safs-vanilla", ratio=0.99)
+    row = synthetic.row(frame, contrast="safs-vanilla", ratio=0.99)
     assert (row["failures_a"], row["failures_b"], row["finals"]) == (2, 0, 14)
     assert row["p_failures"] == 0.5, "two replicates, both against the first arm"
     finite = many.paired(PAIR, 0.99, "safs", "vanilla", "top1_finite")
@@ -90,7 +83,7 @@ def test_failures_count_as_chance_and_beside_it_not_at_all(many: Collection) -> 
     assert row["finite_difference"] == pytest.approx(d.mean())
     assert row["finite_difference"] > row["difference"] and row["finite_n"] == 7
     assert row["finite_low"] == stats.exact_interval(d).low
-    assert np.isnan(_row(frame, contrast="safs-vanilla", ratio=0.9)["p_failures"])
+    assert np.isnan(synthetic.row(frame, contrast="safs-vanilla", ratio=0.9)["p_failures"])
     view = compare.compare(many, synthetic.context(replicates=7)).contrasts.view
     assert "2 : 0 of 14 (p 0.500)" in set(view["Failed"]) and "0 : 0 of 14" in set(view["Failed"])
     assert (view["Without them"] != "-").sum() == 4, "each contrast of SAFS with a failure"
@@ -100,7 +93,9 @@ def test_a_replicate_whose_finals_all_failed_is_chance_or_left_out(tmp_path: Pat
     runs = synthetic.expected(tmp_path, ("vanilla", "safs"), [0.99], 7)
     synthetic.write(runs)
     synthetic.failed("safs", 0.99, 3, "loss is not finite").write(runs[-4].path)
-    row = _row(_contrasts(collect(runs), arms=("vanilla", "safs")), contrast="safs-vanilla")
+    row = synthetic.row(
+        _contrasts(collect(runs), arms=("vanilla", "safs")), contrast="safs-vanilla"
+    )
     assert (row["n"], row["finite_n"], row["failures_a"]) == (7, 6, 1)
     assert row["difference"] < row["finite_difference"]
 
@@ -128,18 +123,21 @@ def test_holm_is_over_what_was_preregistered(many: Collection) -> None:
 def test_six_replicates_cannot_confirm_two_contrasts_and_say_so(tmp_path: Path) -> None:
     found = synthetic.collection(tmp_path, replicates=6)
     alone = synthetic.context(replicates=6, preregistered=SAID | {"contrasts": ["safs-vanilla"]})
-    row = _row(compare.compare(found, alone).contrasts.frame, kind="confirmatory")
+    row = synthetic.row(compare.compare(found, alone).contrasts.frame, kind="confirmatory")
     assert row["p_holm"] == row["p"] == 0.03125 and row["verdict"].startswith("SAFS higher")
     two = synthetic.context(replicates=6, preregistered=SAID)
     made = compare.compare(found, two).contrasts.frame
-    row = _row(made, kind="confirmatory", contrast="safs-vanilla")
+    row = synthetic.row(made, kind="confirmatory", contrast="safs-vanilla")
     assert row["p_holm"] == 0.0625 and row["low"] > 0
     assert row["verdict"].startswith("undecided: the exact 95% interval excludes 0, but Holm's p")
+    whole = compare.compare(found, two).overall.frame
+    assert whole["p_holm"].tolist() == [0.0625] * 2
+    assert whole["verdict"].str.startswith("undecided").all()
 
 
 def test_equivalence_is_asked_where_a_margin_was_preregistered(many: Collection) -> None:
     frame = _contrasts(many, preregistered=SAID | {"margins": {"safs-srelu": 12.0}})
-    row = _row(frame, contrast="safs-srelu", ratio=0.99)
+    row = synthetic.row(frame, contrast="safs-srelu", ratio=0.99)
     inner = stats.SignFlip(
         many.series(PAIR, 0.99, "safs") - many.series(PAIR, 0.99, "srelu")
     ).interval(0.9)
@@ -164,7 +162,7 @@ def test_an_unfinished_study_decides_nothing(many: Collection) -> None:
 
 def test_few_replicates_are_unbounded_and_paired_t_stands_beside(whole: Collection) -> None:
     table = compare.compare(whole, synthetic.context()).contrasts
-    row = _row(table.frame, contrast="safs-vanilla", ratio=0.99)
+    row = synthetic.row(table.frame, contrast="safs-vanilla", ratio=0.99)
     assert (row["low"], row["high"], row["power"]) == (-np.inf, np.inf, 0)
     assert row["p"] == row["p_attainable"] == 0.25
     assert row["verdict"] == "no statement: 3 replicates exclude nothing, 6 can"
@@ -188,11 +186,11 @@ def test_stage_2_beside_tuning_alone_is_noise_where_the_default_is_relu(tmp_path
     arms = ("vanilla", "stage2_only", "default_hpo")
     found = synthetic.collection(tmp_path, arms=arms, ratios=(0.99,), replicates=6)
     context = synthetic.context(arms=arms, ratios=(0.99,), replicates=6)
-    row = _row(compare.compare(found, context).contrasts.frame, contrast=SAME_FOR_RELU)
+    row = synthetic.row(compare.compare(found, context).contrasts.frame, contrast=SAME_FOR_RELU)
     assert row["verdict"].startswith("noise of tuning, as both are one class of functions: ")
     frame = found.frame.replace({"operators": {"|".join(["relu"] * 4): "|".join(["swish"] * 4)}})
     other = Collection(frame, found.correct, found.records)
-    row = _row(compare.compare(other, context).contrasts.frame, contrast=SAME_FOR_RELU)
+    row = synthetic.row(compare.compare(other, context).contrasts.frame, contrast=SAME_FOR_RELU)
     assert "noise" not in row["verdict"]
 
 
@@ -221,7 +219,7 @@ def test_overall_weighs_pairs_alike(tmp_path: Path) -> None:
     synthetic.write(run for run in runs if run.pair == PAIR or run.replicate < 2)
     context = synthetic.context(pairs={PAIR: {"label": "LeNet"}, SECOND: {"label": "VGG"}})
     found = collect(runs)
-    row = _row(compare.compare(found, context).overall.frame, contrast="safs-vanilla")
+    row = synthetic.row(compare.compare(found, context).overall.frame, contrast="safs-vanilla")
     groups = []
     for pair in (PAIR, SECOND):
         both = found.paired(pair, 0.99, "safs", "vanilla")
@@ -262,25 +260,25 @@ def test_the_paper_beside_ours(whole: Collection) -> None:
     frame = compare.compare(whole, synthetic.context()).paper.frame
     assert set(frame["verdict"]) == {"not comparable"}
     assert frame["rule"].str.contains("4,000 images").all()
-    row = _row(frame, what="safs")
+    row = synthetic.row(frame, what="safs")
     values = whole.series(PAIR, 0.99, "safs").to_numpy()
     assert row["prediction_low"] == stats.prediction_interval(values, 3).low
-    assert _row(frame, what="dense")["n"] == 3
-    assert _row(frame, what="safs-vanilla")["published"] == 15.53
+    assert synthetic.row(frame, what="dense")["n"] == 3
+    assert synthetic.row(frame, what="safs-vanilla")["published"] == 15.53
 
 
 def test_a_comparable_pair_gets_verdicts(whole: Collection) -> None:
     pairs = {PAIR: {"label": "L", "published": "lenet5_mnist", "comparable": True}}
     frame = compare.compare(whole, synthetic.context(pairs=pairs)).paper.frame
-    assert _row(frame, what="dense")["verdict"] == "not reproduced"
-    assert _row(frame, what="safs-vanilla")["verdict"] == "inconclusive"
+    assert synthetic.row(frame, what="dense")["verdict"] == "not reproduced"
+    assert synthetic.row(frame, what="safs-vanilla")["verdict"] == "inconclusive"
 
 
 def test_six_replicates_give_a_gain_its_verdict(tmp_path: Path) -> None:
     pairs = {PAIR: {"label": "L", "published": "lenet5_mnist", "comparable": True}}
     found = synthetic.collection(tmp_path, replicates=6)
     frame = compare.compare(found, synthetic.context(pairs=pairs, replicates=6)).paper.frame
-    row = _row(frame, what="safs-vanilla")
+    row = synthetic.row(frame, what="safs-vanilla")
     assert (row["verdict"], row["equivalent"]) == ("direction only", False)
     assert 0 < row["low"] < row["high"] < row["published"]
 

@@ -430,14 +430,6 @@ def test_a_file_is_read_no_further_than_the_bound(tmp_path, monkeypatch):
     assert "No such file" in validate(tmp_path / "none.json")[0]
 
 
-def test_records_are_validated_as_before(tmp_path):
-    path = tmp_path / "record.json"
-    synthetic.record().write(path)
-    assert validate(path) == []
-    path.write_text('{"schema": 2}')
-    assert f"{path}: missing key 'pair'" in validate(path)
-
-
 def test_files_of_a_folder_lie_where_they_say(tmp_path):
     for name, seed in (("lab-b", 2), ("lab-a", 1)):
         (tmp_path / name).mkdir()

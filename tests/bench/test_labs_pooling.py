@@ -67,8 +67,11 @@ def test_i_squared_is_that_of_the_f_test():
 def test_unequal_labs_weigh_by_their_replicates():
     rng = np.random.default_rng(2)
     groups = [5 + 0.1 * rng.standard_normal(n) for n in (3, 3, 200)]
-    groups[2] = groups[2] - groups[2].mean() + 5.0
-    assert abs(pool(groups).effect.mean - 5) < abs(np.mean([g.mean() for g in groups]) - 5) + 1e-9
+    found, within = pool(groups), sum(((g - g.mean()) ** 2).sum() for g in groups) / 203
+    weights = 1 / (found.tau**2 + within / np.array([3, 3, 200]))
+    means = [group.mean() for group in groups]
+    assert found.effect.mean == pytest.approx(np.average(means, weights=weights))
+    assert abs(found.effect.mean - np.mean(means)) > 1e-3, "equal weights give another mean"
 
 
 def test_one_lab_and_no_spread_have_no_interval():

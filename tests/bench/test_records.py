@@ -86,6 +86,7 @@ def test_only_named_files_are_read(tmp_path: Path) -> None:
 
 OTHER = "f" * 32
 chain = partial(synthetic.chain, "safs", 0.99, 1)
+HALF = synthetic.final("safs", 0.99, 1, test=synthetic.tested("safs", 0.99, 1, images=500))
 WALL = {"final": 1.0, "search": 0.0, "tune": 0.0, "of": "wall"}
 
 
@@ -110,6 +111,7 @@ WALL = {"final": 1.0, "search": 0.0, "tune": 0.0, "of": "wall"}
             {"chain": synthetic.chain("safs", 0.99, 1, dense=OTHER)},
             "dense network differ inside pair lenet5_mnist5k, rep",
         ),
+        ({"finals": [HALF]}, "numbers of test images differ inside mnist5k"),
     ],
 )
 def test_what_must_not_be_mixed(change: dict[str, object], words: str, tmp_path: Path) -> None:

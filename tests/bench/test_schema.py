@@ -41,6 +41,8 @@ def test_a_written_record_is_read_back_the_same(arm: str, tmp_path: Path) -> Non
     assert validate(path) == []
     assert path.read_text().endswith("}\n")
     assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+    path.write_text('{"schema": 2}')
+    assert f"{path}: missing key 'pair'" in validate(path)
 
 
 def test_a_failed_record_needs_no_result() -> None:

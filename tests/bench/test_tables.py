@@ -31,13 +31,6 @@ def _damaged(folder: Path) -> Collection:
     return collect(runs)
 
 
-def _row(frame: pd.DataFrame, **values: object) -> pd.Series:
-    for name, value in values.items():
-        frame = frame[frame[name] == value]
-    assert len(frame) == 1
-    return frame.iloc[0]
-
-
 def test_everything_is_written(whole: Collection, tmp_path: Path) -> None:
     paths = tables.write_all(whole, synthetic.context(), tmp_path)
     names = ("table1", "table2", "ratios", "connectivity", "compression", "cost", "failures")
@@ -50,7 +43,7 @@ def test_everything_is_written(whole: Collection, tmp_path: Path) -> None:
 
 def test_table1_means_spread_and_the_paper(whole: Collection) -> None:
     table = tables.table1(whole, synthetic.context())
-    row = _row(table.frame, ratio=0.99, arm="safs")
+    row = synthetic.row(table.frame, ratio=0.99, arm="safs")
     values = whole.series(PAIR, 0.99, "safs")
     assert row["top1_mean"] == pytest.approx(values.mean())
     assert row["top1_sd"] == pytest.approx(values.std(ddof=1))
@@ -61,14 +54,14 @@ def test_table1_means_spread_and_the_paper(whole: Collection) -> None:
     assert row["comparable"] is False
     assert "4,000 images" in table.markdown()
     assert "not comparable" in table.markdown()
-    assert np.isnan(_row(table.frame, ratio=0.9, arm="safs")["paper_top1"])
+    assert np.isnan(synthetic.row(table.frame, ratio=0.9, arm="safs")["paper_top1"])
 
 
 def test_a_comparable_pair_is_not_marked(whole: Collection) -> None:
     pairs = {PAIR: {"label": "L", "published": "lenet5_mnist", "comparable": True}}
     table = tables.table1(whole, synthetic.context(pairs=pairs))
     assert "not comparable" not in table.markdown().lower()
-    row = _row(table.frame, ratio=0.99, arm="safs")
+    row = synthetic.row(table.frame, ratio=0.99, arm="safs")
     assert (row["level_verdict"], row["gain_verdict"]) == ("not reproduced", "inconclusive")
     assert "level: not reproduced; gain: inconclusive" in table.markdown()
     assert row["gain_rule"] in table.markdown() and row["rules_version"] == RULES_VERSION
@@ -78,7 +71,7 @@ def test_the_gain_at_every_ratio_stands_beside_the_printed_one(whole: Collection
     pairs = {PAIR: {"label": "L", "published": "vgg16_cifar10", "comparable": True}}
     frame = tables.ratios(whole, synthetic.context(pairs=pairs)).frame
     assert frame["published"].tolist() == [1.65, 7.45, 8.88]
-    row = _row(frame, ratio=0.95)
+    row = synthetic.row(frame, ratio=0.95)
     both = whole.paired(PAIR, 0.95, "safs", "vanilla")
     assert row["gain"] == pytest.approx((both["safs"] - both["vanilla"]).mean())
     assert row["low"] < row["gain"] < row["high"]
@@ -101,7 +94,7 @@ def test_a_ratio_that_one_pair_alone_has_makes_no_line_of_another(tmp_path: Path
 
 def test_compression_counts_parameters_and_operations(whole: Collection) -> None:
     frame = tables.compression(whole, synthetic.context()).frame
-    row = _row(frame, ratio=0.99, arm="safs")
+    row = synthetic.row(frame, ratio=0.99, arm="safs")
     assert (row["total"], row["nonzero"], row["activation"]) == (44426, 678, 8)
     assert row["compression"] == pytest.approx((44426 - 8) / 678)
     assert row["speedup"] == pytest.approx(100, rel=1e-3)
@@ -113,18 +106,18 @@ def test_compression_counts_parameters_and_operations(whole: Collection) -> None
 def test_connectivity_stands_beside_accuracy(whole: Collection) -> None:
     frame = tables.connectivity(whole, synthetic.context()).frame
     assert len(frame) == 9
-    row = _row(frame, ratio=0.99, replicate=1)
+    row = synthetic.row(frame, ratio=0.99, replicate=1)
     assert (row["connected"], row["classes"], row["cap"]) == (5, 10, 70)
     assert row["safs"] == whole.series(PAIR, 0.99, "safs")[1]
 
 
 def test_cost_counts_epochs_and_hours(whole: Collection) -> None:
     frame = tables.cost(whole, synthetic.context()).frame
-    row = _row(frame, ratio=0.99, arm="safs")
+    row = synthetic.row(frame, ratio=0.99, arm="safs")
     assert row["epochs_factor"] == pytest.approx(184 / 20)
     assert row["hours"] == pytest.approx(18.4 / 3600)
     assert (row["paper_hours"], row["paper_hours_factor"]) == (6.4, pytest.approx(40))
-    assert np.isnan(_row(frame, ratio=0.9, arm="safs")["paper_hours"])
+    assert np.isnan(synthetic.row(frame, ratio=0.9, arm="safs")["paper_hours"])
 
 
 def test_no_failure_says_none(whole: Collection, tmp_path: Path) -> None:
@@ -144,7 +137,7 @@ def test_a_gap_shows_and_changes_nothing_else(whole: Collection, tmp_path: Path)
         before, after = make(whole, context).frame, make(damaged, context).frame
         touched = (after["arm"] == "safs") & after["ratio"].isin([0.9, 0.95])
         pd.testing.assert_frame_equal(before[~touched], after[~touched])
-        row = _row(after, ratio=0.9, arm="safs")
+        row = synthetic.row(after, ratio=0.9, arm="safs")
         assert (row["n"], row["expected"], row["failures"]) == (2, 3, 1)
         assert row["top1_mean"] == pytest.approx((10 + whole.series(PAIR, 0.9, "safs")[2]) / 2)
     failures = tables.failures(damaged, context)
@@ -160,7 +153,7 @@ def test_a_gap_shows_in_the_comparisons_alone(whole: Collection, tmp_path: Path)
     touched = after["contrast"].str.contains("safs") & after["ratio"].isin([0.9, 0.95])
     columns = [name for name in before if name not in ("p_holm",)]
     pd.testing.assert_frame_equal(before.loc[~touched, columns], after.loc[~touched, columns])
-    row = _row(after, ratio=0.9, contrast="safs-vanilla")
+    row = synthetic.row(after, ratio=0.9, contrast="safs-vanilla")
     assert row["n"] == 2
     assert row["verdict"] == "no statement: 2 replicates exclude nothing, 6 can"
 

@@ -201,10 +201,7 @@ def test_a_table_is_rows_as_json_too(command, capsys, monkeypatch):
     assert len(rows) > 4 and all(row.keys() == rows[0].keys() for row in rows)
 
 
-def test_without_runs_what_is_published_is_shown(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("params.yaml", "dvc.yaml", "pipelines", "results"):
-        (tmp_path / name).symlink_to(ROOT / name)
+def test_without_runs_what_is_published_is_shown(published_checkout, capsys):
     assert cli.main(["show", "quick", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     table = pd.read_csv("results/quick/tables/runs.csv")
@@ -215,8 +212,8 @@ def test_without_runs_what_is_published_is_shown(tmp_path, capsys, monkeypatch):
         assert row["top1"] == pytest.approx(table[same]["top1"].mean())
     assert cli.main(["show", "quick"]) == 0
     assert "published    results/quick/records" in capsys.readouterr().out
-    (tmp_path / "results").unlink()
-    (tmp_path / "results/quick/tables").mkdir(parents=True)
+    Path("results").unlink()
+    Path("results/quick/tables").mkdir(parents=True)
     of_today = ["finals", "failures", "top1_finite"]
     older = table.drop(columns=of_today).rename(columns={"arm": "method"})
     older.to_csv("results/quick/tables/runs.csv", index=False)
@@ -235,11 +232,8 @@ def test_without_runs_what_is_published_is_shown(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_a_commit_that_publishes_what_cannot_be_read_is_one_line(
-    command, file, content, words, tmp_path, capsys, monkeypatch
+    command, file, content, words, checkout, capsys
 ):
-    monkeypatch.chdir(tmp_path)
-    for name in ("params.yaml", "dvc.yaml", "pipelines"):
-        (tmp_path / name).symlink_to(ROOT / name)
     path = Path("results/quick", file)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
@@ -251,10 +245,10 @@ def test_a_commit_that_publishes_what_cannot_be_read_is_one_line(
     assert error.startswith(f"error: {path}") and words in error and error.count("\n") == 1
 
 
-def test_a_terminal_without_utf8_gets_replacements():
+def test_a_terminal_without_utf8_gets_replacements(published_checkout):
     command = [sys.executable, "-m", "pipelines.cli.main", "show", "quick"]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0 and b"Dense" in done.stdout and b"94.5 ? 0.8" in done.stdout
 
 
@@ -276,15 +270,15 @@ def test_what_a_person_can_mend_is_one_line(error, line, capsys, monkeypatch):
     assert capsys.readouterr().err == f"error: {line}\n"
 
 
-def test_the_report_is_opened_where_there_is_one(capsys, monkeypatch):
+def test_the_report_is_opened_where_there_is_one(published_checkout, capsys, monkeypatch):
     opened = []
-    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(runs.click, "launch", opened.append)
     assert cli.main(["open", "quick"]) == 0
     assert capsys.readouterr().out == "results/quick/report.html\n"
     assert opened == [(ROOT / "results/quick/report.html").as_uri()]
-    assert cli.main(["open", "paper"]) == 2
-    assert "results/paper/report.html: no such file" in capsys.readouterr().err
+    Path("results").unlink()
+    assert cli.main(["open", "quick"]) == 2
+    assert "results/quick/report.html: no such file" in capsys.readouterr().err
 
 
 def test_a_part_of_a_profile_is_its_pairs_and_ratios():

@@ -113,7 +113,9 @@ def test_only_what_died_is_trained_again(study, deaths, monkeypatch):
     before = journal.read_text()
     assert len(before.splitlines()) == 2, "the lost candidate is not in the journal"
     search.run(study, PAIR, RATIO)
-    assert journal.read_text().startswith(before)
+    after = journal.read_text()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 3, "the two that ended are not trained again"
     baselines.run(study, PAIR, RATIO)
     assert content("baselines", "vanilla-r0") == finished
 

@@ -104,6 +104,16 @@ def job(name, **changes):
     return Job(**(fields | changes))
 
 
+def epochs_of(wanted, files, monkeypatch):
+    """A training, and the epochs that it did itself."""
+    epochs = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_ANNOUNCE_SECONDS", -1.0)
+        listen = lambda identity, epoch: epochs.append(epoch)  # noqa: E731
+        patch.setitem(pool._inline_listeners, TOPIC, listen)
+        return training.train(wanted, files, TOPIC), epochs
+
+
 # -- tasks --
 
 
@@ -135,7 +145,9 @@ def test_a_training_runs_and_is_written(device, files, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "tadam"])
-def test_a_training_goes_on_from_the_state_of_a_shorter_one(device, files, tmp_path, optimizer):
+def test_a_training_goes_on_from_the_state_of_a_shorter_one(
+    device, files, tmp_path, optimizer, monkeypatch
+):
     recipe = Recipe(optimizer=optimizer, lr=0.01, batch_size=64)
     state = tmp_path / "state.pt"
     found = []
@@ -148,7 +160,9 @@ def test_a_training_goes_on_from_the_state_of_a_shorter_one(device, files, tmp_p
         folder.mkdir()
         changed = files.model_copy(update={"folder": folder, "resume": resume, "state": left})
         wanted = job(str(tmp_path), recipe=recipe, until=until, keep="best_validation")
-        found.append((training.train(wanted, changed, TOPIC), folder / shared.WEIGHTS))
+        trained, epochs = epochs_of(wanted, changed, monkeypatch)
+        found.append((trained, folder / shared.WEIGHTS))
+    assert epochs == [2], "the first is not trained again"
     (whole, weights), _, (then, again) = found
     assert then.history == whole.history
     assert weights.read_bytes() == again.read_bytes()
@@ -174,7 +188,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint(device, files, tmp_path, 
         with pytest.raises(compute.Abandoned):
             training.train(wanted, killed, TOPIC)
     assert [path.name for path in killed.folder.iterdir()] == ["checkpoint.pt"]
-    second = training.train(wanted, killed, TOPIC)
+    second, epochs = epochs_of(wanted, killed, monkeypatch)
+    assert epochs == [2, 3], "the first is not trained again"
     assert second.history == first.history
     one, other = (folder / shared.WEIGHTS for folder in folders)
     assert one.read_bytes() == other.read_bytes()

@@ -80,8 +80,7 @@ def test_fashion_mnist_runs_from_the_data_directory_alone(data, tmp_path, monkey
     assert set(frame["dataset"]) == {"fashion_mnist"} and set(frame["images"]) == {60}
 
 
-def test_missing_data_is_one_line_before_anything_starts(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
+def test_missing_data_is_one_line_before_anything_starts(checkout, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SAFS_DATA", "")  # restored afterwards: the command sets it
     base.load_part.cache_clear()
     where = tmp_path / "nothing"
@@ -89,7 +88,7 @@ def test_missing_data_is_one_line_before_anything_starts(tmp_path, monkeypatch, 
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "FashionMNIST/raw" in error and str(where) in error and "train-images" in error
-    assert not (ROOT / "runs/fashion_mnist").exists()
+    assert not Path("runs").exists()
 
 
 def test_everything_that_is_missing_is_told_at_once(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -182,11 +181,9 @@ def test_results_are_there_and_complete(smoke: Clone) -> None:
     assert page.count("<svg") >= 3 and "http" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_second_call_does_nothing_and_is_quick(smoke: Clone) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+def test_a_second_call_does_nothing(smoke: Clone) -> None:
     done = smoke.dvc("repro", "pipelines/profiles/smoke/dvc.yaml")
     assert "up to date" in done.stdout and "Running stage" not in done.stdout
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 15
 
 
 def test_dvc_sends_nothing_home(smoke: Clone) -> None:

@@ -112,21 +112,17 @@ def test_the_cheap_search_is_not_packed_and_does_not_part_labs():
         assert found.parameters == submitted["parameters"], "labs of today would not be pooled"
 
 
-def test_a_profile_that_was_not_run_is_not_exported(tmp_path, monkeypatch, capsys):
+def test_a_profile_that_was_not_run_is_not_exported(checkout, capsys):
     study = load(Path("pipelines/profiles/paper/params.yaml"), ROOT)
     with pytest.raises(SafsError, match=r"no such file; run `safs-bench run paper` first"):
         packing.content(study, "lab", "")
-    monkeypatch.chdir(ROOT)
     assert cli.main(["export-lab", "lab", "--profile", "papr"]) == 2
     assert "did you mean 'paper'" in capsys.readouterr().err
 
 
 @pytest.fixture
-def quick(tmp_path, monkeypatch):
-    """A checkout with the published records of quick, in which nothing was run; its study."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("params.yaml", "dvc.yaml", "dvc.lock", "pipelines", "results"):
-        (tmp_path / name).symlink_to(ROOT / name)
+def quick(published_checkout):
+    """The study quick, published and not run."""
     return load(Path("params.yaml"))
 
 

@@ -23,6 +23,7 @@ from pipelines.config.profile import Reading, Studies
 from pipelines.config.study import Study, load
 from pipelines.dvc import launch
 from pipelines.engine import recorded
+from pipelines.engine import trainings as jobs
 from pipelines.engine.work import Work
 from pipelines.results import archiving, describing
 from pipelines.results import sums as digests
@@ -219,10 +220,12 @@ def test_a_replicate_stays_on_the_kind_of_device_it_began_on(done):
 def test_a_lost_file_is_brought_back_from_scratch_without_training(done):
     path = Path(f"runs/smoke/baselines/{PAIR}/{RATIO}/vanilla-r0.safetensors")
     content = path.read_bytes()
+    told = path.with_suffix(".json").read_bytes()
     path.write_bytes(content[:-1])
     journal = modified()
     baselines.run(study(), PAIR, RATIO)
     assert path.read_bytes() == content
+    assert path.with_suffix(".json").read_bytes() == told, "with the seconds of another training"
     assert {name for name in journal if modified()[name] != journal[name]} >= {str(path)}
 
 
@@ -761,6 +764,33 @@ def test_records_account_for_parameters_and_multiplications(done):
     assert record.memory.of == "process" and record.memory.bytes > 2**26
 
 
+def test_trainings_are_told_what_a_reading_switches(done):
+    """Which epochs are validated, and which stages learn the activations' own parameters."""
+    chromosome = ("srs",) * 4
+
+    def told(own: str, fitness: str = "training_loss", objective: str = "last") -> tuple[bool, ...]:
+        of = with_protocol(own_parameters=own)
+        pair = of.pairs[PAIR]
+        search = pair.search.model_copy(update={"fitness": fitness})
+        tune = pair.tune.model_copy(update={"objective": objective})
+        of = of.model_copy(update={"pairs": {PAIR: pair.model_copy(update={"tune": tune})}})
+        work = Work(of, "search", PAIR, RATIO)
+        first = jobs.candidate(work, 0, work.start(0), search, chromosome)
+        second = jobs.trial(work, "safs", 0, work.start(0), chromosome, pair.recipe)
+        return first.validate_every, first.train_own, second.validate_every, second.train_own
+
+    assert told("frozen") == (False, False, False, False)
+    assert told("stage2", "best_validation_error") == (True, False, False, True)
+    assert told("both", objective="best") == (False, True, True, True)
+
+
+def test_an_error_removes_nothing(done):
+    before = modified()
+    with pytest.raises(RuntimeError), Work(study(), "baselines", PAIR, RATIO):
+        raise RuntimeError
+    assert modified() == before
+
+
 def test_the_dense_recipe_is_trial_0_and_the_best_trial_is_trained(done):
     folder = Path(f"runs/smoke/tune/{PAIR}/{RATIO}")
     for r in (0, 1):
@@ -768,6 +798,8 @@ def test_the_dense_recipe_is_trial_0_and_the_best_trial_is_trained(done):
         trials = content["trace"]["trials"]
         recipe = study().pairs[PAIR].recipe.model_dump(mode="json")
         assert trials[0]["config"] == recipe
+        ended = [t for t in trials if t["status"] == "ok"]
+        assert ended and all(t["cost"] == 1 - t["validation_top1"] for t in ended)
         best = min(range(len(trials)), key=lambda i: (trials[i]["cost"], i))
         assert content["trace"]["best"] == best
         final = json.loads((folder / f"safs-r{r}.json").read_text())

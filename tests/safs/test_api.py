@@ -36,6 +36,12 @@ TINY = safs.Budget(moves=1, search_epochs=1, trials=3, tune_epochs=1)
 pytestmark = pytest.mark.filterwarnings("ignore:stage 2 is repeatable:UserWarning")
 
 
+def test_the_default_budget_is_the_papers():
+    """Table 4: 20 moves and 20 trials of 80 epochs."""
+    paper = {"moves": 20, "search_epochs": 80, "trials": 20, "tune_epochs": 80}
+    assert safs.Budget().model_dump() == paper
+
+
 def small(**layers):
     """A convolutional network with three different activations."""
     torch.manual_seed(0)

@@ -79,12 +79,6 @@ def test_fresh_memory_is_not_filled(simulated):
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
-def test_workers_are_strictly_deterministic(simulated):
-    prepare(simulated.device)
-    assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.is_deterministic_algorithms_warn_only_enabled()
-
-
 def test_srelu_is_calibrated_under_strict_determinism(simulated):
     torch.use_deterministic_algorithms(True)
     network = build("lenet5", (3, 16, 16), 20)

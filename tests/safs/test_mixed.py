@@ -155,6 +155,7 @@ def test_what_a_single_layer_cannot_be(module, shape, message) -> None:
         KernelLayer("layer", module, np.ones(module.weight.shape, bool), shape, 4)
 
 
+@pytest.mark.slow
 def test_at_99_percent_a_convolution_is_several_times_faster_than_torchs() -> None:
     """Guards the point of all this: 7 to 9 times where it was measured, at least 3 anywhere."""
     torch.manual_seed(0)
@@ -284,19 +285,6 @@ def test_layers_that_do_not_pay_are_left_to_torch(fold) -> None:
     assert set(found.layers) == set(mask)
     with pytest.raises(Unsupported, match="sparse enough"):  # eight lanes for one image
         MixedBackend(network, fold, one, ORDER, mask)
-
-
-def test_without_a_compiler_torch_trains(fold, monkeypatch) -> None:
-    from safs.kernels import structures
-
-    def no_compiler():
-        raise Unsupported("sparse kernels: no C++ compiler here")
-
-    monkeypatch.setattr(structures, "library", no_compiler)
-    network, mask = made(Branches(), 0.95)
-    outcome = train(network, fold, HOW, 1, ORDER, mask=mask, backend="auto")
-    assert outcome.backend == "dense"
-    assert outcome.notice == "sparse kernels: no C++ compiler here; trained densely"
 
 
 class Attention(nn.Module):

@@ -9,7 +9,6 @@ from safs import slots
 from safs.errors import SafsError
 from safs.networks import build
 from safs.operators import OPERATORS
-from safs.settings import CANDIDATES
 
 SHAPE = (1, 28, 28)
 
@@ -97,14 +96,6 @@ def test_every_operator_runs_in_every_slot_and_learns_only_what_it_should(name):
     own = len(entry.own) * sum(per_slot) if entry.trains else 0
     assert sum(p.numel() for p in learned) == own + (8 if entry.scaled else 0)
     assert all(p.grad is not None for p in learned)
-
-
-def test_srelu_costs_four_per_channel_and_safs_two_per_layer():
-    network = build("lenet5", SHAPE, 10)
-    slots.fill(network, ["srelu"] * 4)
-    assert sum(p.numel() for p in slots.activation_parameters(network)) == 4 * (6 + 16 + 120 + 84)
-    slots.fill(network, CANDIDATES[:4], scaled=True)
-    assert sum(p.numel() for p in slots.activation_parameters(network)) == 2 * 4
 
 
 def test_a_chromosome_of_the_wrong_length_or_name_is_refused():
