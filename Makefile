@@ -4,19 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIGHT := .venv-bench
-LIGHT_READY := $(LIGHT)/.ready
+OTHERS := .venv-landscape
 
-.PHONY: help setup reproduce plan test test-bench test-portable test-slow docs check-gpu bench-kernels bench-threads bench-workers bench bench-full lint graph lock clean
+# An environment in $(1).
+define venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 2; }
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
+
+.PHONY: help setup reproduce plan test test-bench test-landscape test-portable test-slow docs check-gpu bench-kernels bench-threads bench-workers bench bench-full lint graph lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
 setup: $(READY)  ## set up .venv (the other targets do it too)
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
@@ -31,14 +36,20 @@ plan: setup  ## say what the default profile trains, and how long that takes her
 test: setup lint  ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not bench" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test-bench: $(LIGHT_READY)  ## the tests of bench/ in an environment of their own, without torch
+test-bench: $(LIGHT)/.ready  ## the tests of bench/ in an environment of their own, without torch
 	$(LIGHT)/bin/python -m pytest tests/bench -m "not slow and not bench and not browser" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-$(LIGHT_READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 2; }
-	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+$(LIGHT)/.ready: requirements.lock pyproject.toml
+	$(call venv,$(LIGHT))
 	$(LIGHT)/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[test-bench]'
+	touch $@
+
+test-landscape: $(OTHERS)/.ready  ## the landscape behind CARP-S and Syne Tune, in an environment with these
+	$(OTHERS)/bin/python -m pytest tests/bench/test_landscape_adapters.py
+
+$(OTHERS)/.ready: requirements.lock pyproject.toml
+	$(call venv,$(OTHERS))
+	$(OTHERS)/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[landscape,test-bench]'
 	touch $@
 
 test-portable: setup  ## the kernels' bits from every compiler here and on emulated processors
