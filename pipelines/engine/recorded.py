@@ -9,9 +9,11 @@ replicate can be exported or tried again without training it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines import compute
+from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.storage import layout, sources
 from pipelines.storage.sources import Registered
@@ -19,7 +21,7 @@ from safs import sealed
 from safs.arms import ARMS, SRELU
 from safs.datasets import load_part
 from safs.errors import SafsError
-from safs.sealed import digest
+from safs.sealed import digest, file_digest
 from safs.settings import OPTIMIZERS, PROTOCOL_VERSION, SCHEDULES
 
 ASKED = "SAFS_FROM_RECORDS"
@@ -30,6 +32,8 @@ CODE = (
     "safs/method/stage2.py", "safs/method/cheap.py", *sources.KERNELS,
 )  # fmt: skip
 """What computes a replicate, beside what is registered."""
+AT_FIRST = "3af40f0202a335f8952fda5aa2e7f1179a01f8509e34450809862f9637246f3c"
+"""Fingerprint of connectivity and of the scope ``layerwise`` as version 3 began."""
 
 
 def identity(study: Study, pair: str, replicate: int) -> str:
@@ -52,8 +56,20 @@ def identity(study: Study, pair: str, replicate: int) -> str:
             sources.of(*CODE, entries=_entries(study, pair)),
             *landscape,
             *([["backend", profile.backend]] if profile.backend != "auto" else []),
+            *_masks(of, ratios, replicate),
         ]
     )
+
+
+def _masks(of: Pair, ratios: Iterable[float], replicate: int) -> list[list[str]]:
+    """Where weights may go, where classes are cut off, and given masks; not what was so at first.
+
+    The first identities of version 3 were published without them.
+    """
+    code = sources.of("safs/pruning/connectivity.py", entries=[Registered("scope", of.prune.scope)])
+    given = (of.prune.given_file(replicate, ratio) for ratio in ratios)
+    told = [code, *(file_digest(path) for path in given if path and path.is_file())]
+    return [] if told == [AT_FIRST] else [told]
 
 
 def _entries(study: Study, pair: str) -> set[Registered]:
@@ -115,7 +131,7 @@ def note(folder: Path, known: dict[int, Path]) -> list[str]:
     """
     names = []
     for replicate, path in known.items():
-        told = {"records": path.as_posix(), "digest_of_records": sealed.file_digest(path)}
+        told = {"records": path.as_posix(), "digest_of_records": file_digest(path)}
         sealed.write(folder / f"recorded-r{replicate}.json", told)
         names += [file.name for file in folder.glob(f"*-r{replicate}.*")]
     return names

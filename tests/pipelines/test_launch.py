@@ -10,6 +10,7 @@ from pipelines.config.study import named
 from pipelines.dvc import launch, narrow
 from pipelines.dvc.narrow import narrowed
 from pipelines.engine import recorded
+from pipelines.storage import sources
 from safs import sealed
 
 
@@ -45,3 +46,33 @@ def test_a_part_runs_its_own_stages_and_publishes_nothing(asked):
     (_, only), evaluated = asked
     assert only == narrow.stages(part) and evaluated is part
     assert not {stage.partition("@")[0] for stage in only} & {"records", "tables", "report"}
+
+
+@pytest.mark.parametrize("name", ["quick", "mnist5k_99", "mnist5k_studies"])
+def test_what_is_published_stands_as_long_as_nothing_changes(published_checkout, name):
+    study = named(name)
+    for pair in study.pairs:
+        assert list(recorded.standing(study, pair)) == list(range(study.profile.replicates))
+
+
+def test_other_pruning_or_given_masks_make_another_replicate(published_checkout, monkeypatch):
+    study = named("quick")
+    (pair,) = study.pairs
+    before = recorded.identity(study, pair, 0)
+
+    def other(*files, entries=()):
+        changed = "safs/pruning/connectivity.py" in files
+        return "0" * 32 if changed else found(*files, entries=entries)
+
+    found = sources.of
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "of", other)
+        assert recorded.identity(study, pair, 0) != before
+    prune = study.pairs[pair].prune.model_copy(update={"method": "given", "given": "m.safetensors"})
+    of = study.pairs[pair].model_copy(update={"prune": prune})
+    given = study.model_copy(update={"pairs": {pair: of}})
+    told = set()
+    for content in (b"one mask", b"another"):
+        Path("m.safetensors").write_bytes(content)
+        told.add(recorded.identity(given, pair, 0))
+    assert len(told) == 2 and before not in told
