@@ -6,6 +6,7 @@ the wrong place, or an optimiser steps through whole lists of tensors, which it 
 
 import io
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -404,9 +405,12 @@ def test_onnx_is_made_of_a_copy_on_the_cpu(simulated, tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     given = []
-    monkeypatch.setattr(
-        torch.onnx, "export", lambda network, inputs, *_, **__: given.append(network)
-    )
+
+    def write(network, inputs, path, **options):
+        given.append(network)
+        Path(path).touch()
+
+    monkeypatch.setattr(torch.onnx, "export", write)
     monkeypatch.setattr(export, "compare", lambda network, *_: given.append(network) or 0.0)
     network, _, _ = started(simulated.device, CHROMOSOME, scaled=True)
     assert export.to_onnx(network, SHAPE, tmp_path / "model.onnx") == 0.0
