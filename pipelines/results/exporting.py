@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from pipelines.storage import artefacts, layout
 from pipelines.tasks.shared import empty
@@ -73,10 +75,14 @@ def artefact(source: Path) -> Path:
     return place / f"{layout.final_name(run.arm, 0, run.replicate)}.json"
 
 
+_PART = "[A-Za-z0-9][-._A-Za-z0-9]*"
+"""Of a profile's name: those of readings have several."""
+
+
 class _Run(Spec):
     """Which run a record is of: older ones too, of which no more is read."""
 
-    profile: Text
+    profile: Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$")]
     pair: Name
     ratio: Fraction
     replicate: Count

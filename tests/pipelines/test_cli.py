@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipelines import __main__ as stages
+from pipelines import compute
 from pipelines.cli import main as cli
 from pipelines.cli import runs
 from pipelines.config.study import load
@@ -268,6 +269,15 @@ def test_what_a_person_can_mend_is_one_line(error, line, capsys, monkeypatch):
     monkeypatch.setattr(launch, "launch", fails)
     assert cli.main(["run"]) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_a_worker_that_died_outside_a_training_is_one_line(checkout, capsys, monkeypatch):
+    def die(*arguments, **options):
+        raise compute.WorkerDied("its worker died twice: Killed")
+
+    monkeypatch.setattr(compute.Pool, "run", die)
+    assert stages.main(["pretrain", "params.yaml", "lenet5_mnist5k"]) == 2
+    assert capsys.readouterr().err.endswith("error: its worker died twice: Killed\n")
 
 
 def test_the_report_is_opened_where_there_is_one(published_checkout, capsys, monkeypatch):

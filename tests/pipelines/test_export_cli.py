@@ -126,6 +126,11 @@ def test_what_cannot_be_exported_is_one_line(capsys):
         ({"arm": []}, "arm: got []; expected a valid string"),
         ({"arm": "saffs"}, "unknown arm 'saffs'; did you mean 'safs'?"),
         ({"profile": 1}, "profile: got 1; expected a valid string"),
+        ({"profile": "../.."}, "profile: got '../..'; expected match pattern"),
+        (
+            {"profile": "readings/as_released"},
+            "runs/readings/as_released/tune/pair/0.9/safs-r0.json: no",
+        ),
         ({"pair": "../.."}, "pair: got '../..'; expected match pattern"),
         ({"ratio": None}, "ratio: got null; expected a valid number"),
         ({"replicate": "x"}, "replicate: got 'x'; expected a valid integer"),

@@ -21,6 +21,7 @@ from pipelines.stages import compare, landscape, pretrain, prune, records, repor
 from pipelines.verification import landscape_sample
 from safs import sealed
 from safs.errors import SafsError
+from safs.spec import Acceleration
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_generated", 0.95
@@ -177,6 +178,38 @@ def test_rows_from_another_start_are_not_joined(done, monkeypatch):
     assert table.trained(1) == load(PLACE).trained(1)
     assert table.trained(0) | table.trained(0, 1) == set(found[0][1]["indices"])
     assert table.meta.starts["0"].mask == "0" * 64
+
+
+def test_published_rows_that_were_not_trained_here_stay(done, monkeypatch):
+    """In a run that does not go on from records too; not those of other recipes or replicates."""
+    monkeypatch.delenv(recorded.ASKED, raising=False)
+    of, before = study("srs", "swish"), load(PLACE)
+    of_one = [(r, part) for r, part in landscapes.parts(of, PAIR, RATIO) if r == 0]
+    for here in ([], of_one):
+        monkeypatch.setattr(landscapes, "parts", lambda *_, here=here: iter(here))
+        assert landscapes.pack(of, PAIR, RATIO).frame.equals(before.frame)
+    one = of.profile.model_copy(update={"replicates": 1})
+    assert landscapes.pack(Study(profile=one, pairs=of.pairs), PAIR, RATIO).replicates == (0,)
+    pair = of.pairs[PAIR]
+    recipe = pair.recipe.model_copy(update={"lr": 0.02})
+    other = Study(profile=of.profile, pairs={PAIR: pair.model_copy(update={"recipe": recipe})})
+    monkeypatch.setattr(landscapes, "parts", lambda *_: iter([]))
+    assert landscapes.pack(other, PAIR, RATIO) is None
+
+
+def test_a_landscape_trains_with_the_profiles_acceleration(done, monkeypatch):
+    of = study("srs", "relu6")
+    faster = of.profile.model_copy(update={"acceleration": Acceleration(tf32=True)})
+    told = []
+
+    def train(*arguments, acceleration=None, **options):
+        told.append(acceleration)
+        raise SafsError("enough")
+
+    monkeypatch.setattr("safs.training.loop.train", train)
+    with pytest.raises(SafsError, match="enough"):
+        landscape.run(Study(profile=faster, pairs=of.pairs), PAIR)
+    assert told and all(each == faster.acceleration for each in told)
 
 
 def test_an_operator_under_both_of_its_names_counts_once(done, monkeypatch):

@@ -8,7 +8,9 @@ import random
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
@@ -782,6 +784,20 @@ def test_trainings_are_told_what_a_reading_switches(done):
     assert told("frozen") == (False, False, False, False)
     assert told("stage2", "best_validation_error") == (True, False, False, True)
     assert told("both", objective="best") == (False, True, True, True)
+
+
+def test_threads_of_a_stage_ask_once_what_its_workers_are(done, monkeypatch):
+    """Python 3.12 took the lock out of cached_property."""
+    work, asked = Work(study(), "tune", PAIR, RATIO), []
+
+    def slowly(function, *arguments):
+        asked.append(function)
+        time.sleep(0.05)
+        return SimpleNamespace(where={"device": "cpu"})
+
+    monkeypatch.setattr(work, "run", slowly)
+    assert len(set(map(id, work.each(lambda _: work.worker, [(n,) for n in range(8)])))) == 1
+    assert len(asked) == 1
 
 
 def test_an_error_removes_nothing(done):
