@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.landscape.space import Space
-from bench.landscape.table import load, times_of
+from bench.landscape.table import load
 from pipelines.cli import landscape as cli
 from pipelines.config.profile import LandscapeStudy, Studies
 from pipelines.config.study import Study
@@ -56,14 +56,25 @@ def inline(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(inline):
-    """The landscape of two operators, published."""
-    of = study("srs", "swish")
+def finished(inline, tmp_path_factory):
+    """The landscape of two operators, published, and a copy of all that it left."""
+    of, kept = study("srs", "swish"), tmp_path_factory.mktemp("kept")
     pretrain.run(of, PAIR)
     prune.run(of, PAIR, RATIO)
     landscape.run(of, PAIR)
     table = landscapes.pack(of, PAIR, RATIO)
     table.write(PLACE)
+    shutil.copytree(".", kept, symlinks=True, dirs_exist_ok=True)
+    return of, kept
+
+
+@pytest.fixture
+def done(finished):
+    """That landscape, whatever other tests did to its files."""
+    of, kept = finished
+    for path in Path().iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(kept, ".", symlinks=True, dirs_exist_ok=True)
     return of
 
 
@@ -224,15 +235,12 @@ def test_a_published_row_that_does_not_come_out_is_refused(done, monkeypatch):
     monkeypatch.setenv(recorded.ASKED, "1")
     monkeypatch.setattr(landscape, "CHECKED", 1000)
     table = load(PLACE)
-    kept, times = PLACE.read_bytes(), times_of(PLACE).read_bytes()
     table.frame.loc[3, "train_loss_4"] += np.float32(1e-6)
     table.write(PLACE)
     with pytest.raises(
         SafsError, match=r"train_loss_4 is .* here, .* in the table; move the table"
     ):
         landscape.run(study("srs", "swish", "symexp"), PAIR)
-    PLACE.write_bytes(kept)
-    times_of(PLACE).write_bytes(times)
 
 
 def test_rows_are_trained_once_more_by_command(done, monkeypatch, capsys):
