@@ -19,7 +19,7 @@ from pipelines.storage import layout, sources
 from pipelines.storage.sources import Registered
 from safs import sealed
 from safs.arms import ARMS, SRELU
-from safs.datasets import load_part
+from safs.datasets import Part, load_part
 from safs.errors import SafsError
 from safs.sealed import digest, file_digest
 from safs.settings import OPTIMIZERS, PROTOCOL_VERSION, SCHEDULES
@@ -36,14 +36,16 @@ AT_FIRST = "3af40f0202a335f8952fda5aa2e7f1179a01f8509e34450809862f9637246f3c"
 """Fingerprint of connectivity and of the scope ``layerwise`` as version 3 began."""
 
 
+def checksum(dataset: str, part: Part) -> str:
+    """Checksum of a data set's images and labels as they are here. Raises as ``load_part``."""
+    return load_part(dataset, part, compute.data_directory()).checksum()
+
+
 def identity(study: Study, pair: str, replicate: int) -> str:
     """Digest of all that decides a replicate of a pair before anything is trained."""
     profile, of = study.profile, study.pairs[pair]
     ratios = profile.ratios(pair)
-    data = [
-        load_part(of.dataset.name, part, compute.data_directory()).checksum()
-        for part in ("train", "test")
-    ]
+    data = [checksum(of.dataset.name, part) for part in ("train", "test")]
     landscape = [found for x in ratios if (found := profile.landscape(pair, x))]
     return digest(
         [

@@ -28,7 +28,6 @@ from pipelines.storage.scratch import Journal
 from pipelines.tasks import training
 from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import WEIGHTS, multiply_adds
-from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.files import copy
 from safs.rows import Trace, Trained
@@ -115,12 +114,12 @@ class Work:
     @_Once
     def data(self) -> str:
         """Checksum of the training images."""
-        return load_part(self.pair.dataset.name, "train", compute.data_directory()).checksum()
+        return recorded.checksum(self.pair.dataset.name, "train")
 
     @_Once
     def test_data(self) -> str:
         """Checksum of the test images (their bytes; nothing is evaluated on them)."""
-        return load_part(self.pair.dataset.name, "test", compute.data_directory()).checksum()
+        return recorded.checksum(self.pair.dataset.name, "test")
 
     def evaluation(self, operators: Iterable[str]) -> str:
         """Fingerprint of the code that evaluates and counts a network with these operators."""
@@ -207,17 +206,17 @@ class Work:
         if found is None:
             self._stay_on_device(int(name.rpartition("-r")[2]))
             key = digest([identity, self.worker.bits])
-            place = scratch.folder(layout.SCRATCH.resolve(), self.stage, key)
-            made = place / "artefact.json"
-            with scratch.locked(place / "lock"):  # another stage or profile may want the same
+            folder = scratch.folder(layout.SCRATCH.resolve(), self.stage, key)
+            made = folder / "artefact.json"
+            with scratch.locked(folder / "lock"):  # another stage or profile may want the same
                 found = artefacts.finished(made, identity)
                 if found is None:
                     epochs = 0
-                    found = artefacts.write(made, make(place), identity)
+                    found = artefacts.write(made, make(folder), identity)
             target.unlink(missing_ok=True)
             weights.unlink(missing_ok=True)
             if found["weights"] is not None:
-                copy(place / WEIGHTS, weights)
+                copy(folder / WEIGHTS, weights)
             copy(made, target)
         if epochs:
             self.progress.finished(identity, epochs, kept=True)
@@ -237,11 +236,11 @@ class Work:
             self._began[replicate] = self._first_trained(replicate)
         began, own = self._began[replicate], self.worker.where["device"]
         if began is not None and began[0] != own:
-            place = f"runs/{self.study.profile.profile}"
+            runs = f"runs/{self.study.profile.profile}"
             raise SafsError(
                 f"{self.pair_name}, replicate {replicate}: {began[1]} was trained on {began[0]}, "
                 f"and the workers have {own}; a replicate stays on one kind of "
-                f"device: set SAFS_DEVICE={began[0]}, or move {place} away"
+                f"device: set SAFS_DEVICE={began[0]}, or move {runs} away"
             )
 
     def _first_trained(self, replicate: int) -> tuple[str, Path] | None:
@@ -269,8 +268,8 @@ class Work:
         (:func:`pipelines.storage.folds.identity`).
         """
 
-        def make(place: Path) -> Json:
-            there = files.model_copy(update={"folder": place, "keep_weights": True})
+        def make(folder: Path) -> Json:
+            there = files.model_copy(update={"folder": folder, "keep_weights": True})
             result = self.trained(job, there)
             self.progress.finished(job.identity, job.epochs)
             made = {"job": job.model_dump(mode="json"), "result": result.to_plain()}

@@ -17,11 +17,10 @@ import pandas as pd
 
 from bench.landscape.space import Space, each_once
 from bench.landscape.table import KEYS, Begun, Landscape, Meta, load, loss_at, name_of
-from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.engine import recorded
 from pipelines.storage import artefacts, layout
-from safs.datasets import DATASETS, load_part
+from safs.datasets import DATASETS
 from safs.errors import SafsError
 from safs.sealed import Json
 from safs.settings import PROTOCOL_VERSION
@@ -159,8 +158,8 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
         trained=each_once(study.profile.landscape(pair, ratio)),
         epochs=marks(of.search.epochs),
         recipe=of.recipe,
-        data=_checksum(of.dataset.name, "train"),
-        test_data=_checksum(of.dataset.name, "test"),
+        data=recorded.checksum(of.dataset.name, "train"),
+        test_data=recorded.checksum(of.dataset.name, "test"),
         starts=dict(sorted(starts.items())),
         code=tuple(sorted(code)),
         bits=found[0][1]["bits"],
@@ -180,10 +179,6 @@ def complete(study: Study, pair: str, ratio: float, replicate: int) -> bool:
     every = {i for shell in table.space.shells(wanted) for i in shell}
     seconds = every & again(study, table.space, replicate)
     return every <= table.trained(replicate, 0) and seconds <= table.trained(replicate, 1)
-
-
-def _checksum(dataset: str, part: str) -> str:
-    return load_part(dataset, part, compute.data_directory()).checksum()
 
 
 def _frame(replicate: int, part: Json) -> pd.DataFrame:
@@ -216,7 +211,7 @@ def alike(study: Study, pair: str, table: Landscape) -> bool:
     said = (meta.profile, meta.seed, meta.protocol, meta.operators, meta.epochs, meta.recipe)
     now = (study.profile.profile, study.profile.seed, PROTOCOL_VERSION, of.search.operators,
            marks(of.search.epochs), of.recipe)  # fmt: skip
-    images = [_checksum(of.dataset.name, part) for part in ("train", "test")]
+    images = [recorded.checksum(of.dataset.name, part) for part in ("train", "test")]
     return said == now and [meta.data, meta.test_data] == images
 
 

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +90,17 @@ def run_all(of: Study) -> None:
     for stage in (activations, algorithms):
         stage.run(of, PAIR)
     evaluate.run(of, PAIR)
+
+
+@contextmanager
+def restored(*paths: Path) -> Iterator[None]:
+    """Files of the shared folder, which are as they were again afterwards."""
+    before = {path: path.read_bytes() for path in paths}
+    try:
+        yield
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
 
 
 class Reads:
@@ -208,15 +221,12 @@ def test_a_damaged_artefact_is_never_used_and_made_again_by_its_stage(done, old,
 def test_a_replicate_stays_on_the_kind_of_device_it_began_on(done):
     """Its arms could not be compared, and the tables would say so only after the training."""
     path = Path("runs/smoke/baselines") / PAIR / str(RATIO) / "srelu-r0.json"
-    before = path.read_text()
     content = sealed.read(path)
     content["result"]["bits"]["device"] = "cuda"
-    sealed.write(path, content)
-    try:
-        with pytest.raises(SafsError, match=r"replicate 0: .*srelu-r0.json was trained on cuda, "):
-            search.run(study(lr=0.02), PAIR, RATIO)
-    finally:
-        path.write_text(before)
+    line = r"replicate 0: .*srelu-r0.json was trained on cuda, "
+    with restored(path), pytest.raises(SafsError, match=line):
+        sealed.write(path, content)
+        search.run(study(lr=0.02), PAIR, RATIO)
 
 
 def test_a_lost_file_is_brought_back_from_scratch_without_training(done):
@@ -294,41 +304,45 @@ def test_a_digit_that_is_changed_anywhere_is_found(published):
     for path in draw.sample([p for p in places if p.is_file() and digits(p)], 25):
         whole, at = path.read_bytes(), draw.choice(digits(path))
         digit = draw.choice([d for d in b"0123456789" if d != whole[at]])
-        path.write_bytes(whole[:at] + bytes([digit]) + whole[at + 1 :])
-        faults = [fault for part in checking.check(published) for fault in part.faults]
-        assert any(path.stem in fault for fault in faults), (path, at)
-        path.write_bytes(whole)
+        with restored(path):
+            path.write_bytes(whole[:at] + bytes([digit]) + whole[at + 1 :])
+            faults = [fault for part in checking.check(published) for fault in part.faults]
+            assert any(path.stem in fault for fault in faults), (path, at)
     assert not any(part.faults for part in checking.check(published))
 
 
 def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
     record = Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r0.json")
-    whole = record.read_bytes()
+    stray, lost = Path("results/smoke/stray.csv"), Path("results/smoke/tables/runs.csv")
     content = sealed.read(record)
     content["chain"]["candidates"][0] = "0" * 32
-    sealed.write(record, content)
-    stray, lost = Path("results/smoke/stray.csv"), Path("results/smoke/tables/runs.csv")
-    stray.touch()
-    text = lost.read_bytes()
-    lost.unlink()
-    told, _, files = checking.check(published)
+    with restored(record, lost):
+        sealed.write(record, content)
+        stray.touch()
+        lost.unlink()
+        told, _, files = checking.check(published)
+        stray.unlink()
     assert (told.whole, files.whole) == (told.here - 1, files.here - 1)
     assert told.faults == (f"{record}: chain.candidates: not what the artefact in runs/ says",)
     assert files.missing == 1
     for path in (stray, lost):
         assert [fault for fault in files.faults if fault.startswith(f"{path}: not ")]
-    stray.unlink()
-    record.write_bytes(whole)
-    lost.write_bytes(text)
-    Path("results/smoke", digests.SUMS).unlink()
-    *_, files = checking.check(published)
+
+
+def test_published_files_without_their_digests_are_a_fault(published):
+    digested = Path("results/smoke", digests.SUMS)
+    with restored(digested):
+        digested.unlink()
+        *_, files = checking.check(published)
     assert files.whole == 0 and files.faults[0].endswith("`safs-bench run` writes it")
-    sums.run(published)
 
 
 @pytest.fixture
 def commit(published):
-    """Makes the working folder a repository and ``results/`` its last commit, when called."""
+    """Makes the working folder a repository and ``results/`` its last commit, when called.
+
+    Afterwards ``results/`` is as it was.
+    """
 
     def git(*arguments: str) -> None:
         who = ["-c", "user.name=lab", "-c", "user.email=lab@example.org"]
@@ -339,9 +353,9 @@ def commit(published):
         git("add", "--force", "results")
         git("commit", "--quiet", "--allow-empty", "--message", "Publish")
 
-    yield commit
+    with restored(*(path for path in Path("results").rglob("*") if path.is_file())):
+        yield commit
     shutil.rmtree(".git", ignore_errors=True)
-    sums.run(published)
 
 
 def verified(of: Study, capsys, *options: str) -> tuple[int, str]:
@@ -367,27 +381,26 @@ def test_a_finished_run_is_held_to_what_the_last_commit_publishes(published, com
     assert code == 3 and "results/smoke/records: not in the last commit: nothing" in said
     commit()
     path = Path(f"results/smoke/records/{PAIR}/r0.json")
-    count, whole = trainings(published), path.read_text()
+    count = trainings(published)
     code, said = verified(published, capsys)
     line = f"smoke: {count} of {count} trainings identical to the published results\n"
     assert (code, said) == (0, line)
     path.write_text("a run writes its own, which is not what was published")
     assert verified(published, capsys) == (0, line)
     assert json.loads(verified(published, capsys, "--json")[1])["identical"] is True
-    path.write_text(whole)
 
 
 def test_where_a_run_begins_to_differ_is_said_in_numbers(published, commit, capsys):
     record = Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r1.json")
     commit()
-    whole, content = record.read_bytes(), sealed.read(record)
+    content = sealed.read(record)
     content["chain"]["trials"][1] = "0" * 32
-    sealed.write(record, content)
     tune = sealed.read(Path(f"runs/smoke/tune/{PAIR}/{RATIO}/safs-tune-r1.json"))["trace"]
     reached = f"{100 * tune['trials'][1]['validation_top1']:.6g} % on both sides"
-    code, said = verified(published, capsys)
-    told = json.loads(verified(published, capsys, "--json")[1])
-    record.write_bytes(whole)
+    with restored(record):
+        sealed.write(record, content)
+        code, said = verified(published, capsys)
+        told = json.loads(verified(published, capsys, "--json")[1])
     where = f"{PAIR}, ratio {RATIO}, replicate 1, safs: trial 1 differs: validation accuracy"
     count, (first, second, *ran) = trainings(published), said.splitlines()
     assert code == 1 and first.startswith(f"smoke: NOT IDENTICAL: {count - 1} of {count} trainings")
@@ -411,11 +424,11 @@ def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
     summary.write_text(told.replace('"version": 3', '"version": 1'))
     commit()
     code, said = verified(published, capsys)
-    summary.write_text(told)
     assert code == 3 and said == (
         "nothing to compare: results/smoke: published by protocol version 1, which this version 3 "
         "does not reproduce\n"
     )
+    summary.write_text(told)
     for path, text in zip(paths, whole, strict=True):
         path.write_text(text)
         older = Replicate.read(path)
@@ -425,8 +438,6 @@ def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
     commit()
     code, said = verified(published, capsys, "--json")
     assert code == 3 and "published by protocol version 2" in json.loads(said)["reason"]
-    for path, text in zip(paths, whole, strict=True):
-        path.write_text(text)
 
 
 def retrained(of: Study, capsys, *options: str) -> tuple[int, str, list[str]]:
@@ -476,7 +487,7 @@ def published_otherwise(found: Replicate, **links: object) -> list[Record]:
 
 def test_a_training_that_was_not_as_published_is_told_by_its_first_link(published, commit, capsys):
     path = Path(f"results/smoke/records/{PAIR}/r1.json")
-    whole, found = path.read_text(), Replicate.read(path)
+    found = Replicate.read(path)
     runs = published_otherwise(found, finals=["0" * 32])
     found.model_copy(update={"records": runs}).write(path)
     commit()
@@ -490,7 +501,6 @@ def test_a_training_that_was_not_as_published_is_told_by_its_first_link(publishe
     found.model_copy(update={"records": runs, "searches": [], "tunings": []}).write(path)
     commit()
     code, _, errors = retrained(published, capsys, "--sample", str(everything))
-    path.write_text(whole)
     where = f"smoke: {PAIR} 95%, replicate 1, final 0 of SReLU"
     assert code == 1 and errors == [f"{where}: starts from something else: mask differs"]
 
@@ -541,18 +551,14 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
 def test_records_that_are_not_this_studys_are_never_told_as_its_own(published, changed, words):
     """Whole by their digest, and yet of another replicate, profile, version or preset."""
     path = Path(f"results/smoke/records/{PAIR}/r0.json")
-    whole = path.read_text()
     found = Replicate.read(path.with_name(f"r{changed.get('replicate', 0)}.json"))
     said = found.records[0].protocol.model_copy(update=changed)
     parts = {"profile": changed.get("profile", found.profile)}
     own = parts | {"protocol": said, "digest": None}
     runs = [record.model_copy(update=own) for record in found.records]
-    try:
+    with restored(path), pytest.raises(SafsError, match=words):
         found.model_copy(update={**parts, "records": runs}).write(path)
-        with pytest.raises(SafsError, match=words):
-            opened(published)
-    finally:
-        path.write_text(whole)
+        opened(published)
 
 
 @pytest.mark.parametrize(("channels", "kept"), [((6, 120), (6, 120)), ((96, 1152), (32, 384))])
@@ -591,11 +597,11 @@ def test_folders_that_no_stage_made_stop_none(published):
 
 def test_a_search_that_pairs_share_has_the_name_of_each_in_its_records(published):
     path = Path(f"runs/smoke/search/{PAIR}/{RATIO}/search-r0.json")
-    whole, content = path.read_bytes(), sealed.read(path)
+    content = sealed.read(path)
     content["trace"]["pair"] = "the_pair_that_came_first"
-    sealed.write(path, content)
-    packed = archiving.pack(published, PAIR, 0)
-    path.write_bytes(whole)
+    with restored(path):
+        sealed.write(path, content)
+        packed = archiving.pack(published, PAIR, 0)
     assert {search.trace.pair for search in packed.searches} == {PAIR}
     assert packed == archiving.pack(published, PAIR, 0)
 
