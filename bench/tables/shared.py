@@ -64,6 +64,8 @@ def time_factor(collection: Collection, pair: str, ratio: float, arm: str) -> fl
     for name in (arm, "vanilla"):
         of = [collection.series(pair, ratio, name, column) for column in ("clock", "device")]
         found.update(zip(*of, strict=True))
+    if len(found) > 1:
+        found.discard(("", ""))  # runs that are missing
     if len(found) != 1 or ("wall", "cpu") in found:
         return np.nan
     seconds, base = (mean(collection, pair, ratio, name, "seconds") for name in (arm, "vanilla"))

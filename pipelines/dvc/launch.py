@@ -72,10 +72,9 @@ def launch(study: Study, options: Options = Options()) -> int:
         dvc_process.mend(target.with_name("dvc.lock"))
         note_code()
         forget_the_dead(study.runs)
-        if not options.from_records:
-            recorded.forget(study.runs)
         variables = _environment(study, options)
         only = narrow.stages(study) if options.narrow else None
+        _forget(study, only, options.from_records)
         code = side_by_side.run(
             str(target), jobs, variables, [held], only, partial(_begin, study, options)
         )
@@ -109,6 +108,28 @@ def forget_the_dead(runs: Path) -> None:
             finished = False
         if not finished:
             path.unlink()
+
+
+def _forget(study: Study, only: Collection[str] | None, from_records: bool) -> None:
+    """Remove notes of what stands that are not to be relied on, in the stages that will run.
+
+    These are all, or in a run that goes on from records those of inputs that have changed.
+    """
+    folders = [study.runs] if only is None else [_folder(study, *name.split("@")) for name in only]
+    known = set[Path]()
+    if from_records:
+        standing = (recorded.standing(each, pair) for each in study.every for pair in each.pairs)
+        known = {path for found in standing for path in found.values()}
+        known.update(layout.records(study.profile.profile).rglob("landscape-*.parquet"))
+    for folder in folders:
+        recorded.forget(folder, known)
+
+
+def _folder(study: Study, stage: str, place: str) -> Path:
+    """The folder of a stage of DVC, which is named by a cell or a pair."""
+    cell = study.profile.cells.get(place)
+    of = (cell.pair, cell.ratio) if cell else (place,)
+    return layout.folder(study.profile.profile, stage, *of)
 
 
 def _environment(study: Study, options: Options) -> dict[str, str]:

@@ -21,6 +21,8 @@ from safs.errors import SafsError
 
 _COPIED = ("pipelines/pairs", "pipelines/presets", PROFILES.as_posix())
 _PACKAGES = ("safs", "bench", "pipelines")
+_READ = (".py", ".cpp", ".h", ".yaml", ".j2", ".css", ".js")
+"""Endings of what stages run and read of the packages."""
 
 
 def lay_out(folder: Path) -> None:
@@ -58,9 +60,14 @@ def note_code(folder: Path = Path()) -> None:
         path
         for package in _PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.suffix in _READ
     )
-    digests = {path.relative_to(ROOT).as_posix(): sealed.file_digest(path) for path in files}
+    names = {path.relative_to(ROOT).as_posix(): path for path in files}
+    digests = {
+        name: sealed.file_digest(path)
+        for name, path in names.items()
+        if not name.startswith(_COPIED)  # a project has its own
+    }
     version = metadata.version("safs-bench")
     sealed.write(target, {"safs-bench": version, "files": sealed.digest(digests)})
 

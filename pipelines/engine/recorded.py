@@ -3,13 +3,14 @@
 Where :data:`ASKED` is set, a stage leaves out each replicate whose file in
 ``results/<profile>/records`` has the identity that its inputs give today. The file says all that
 tables, figures and ``verify`` need; checkpoints and weights it does not have, so nothing of such a
-replicate can be exported or tried again without training it.
+replicate can be exported or tried again without training it. The stage leaves a note in its folder,
+and leaves the replicate out again while both are there.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from pipelines import compute
@@ -26,6 +27,8 @@ from safs.settings import OPTIMIZERS, PROTOCOL_VERSION, SCHEDULES
 
 ASKED = "SAFS_FROM_RECORDS"
 """The environment variable that ``safs-bench run --from-records`` sets."""
+NOTES = "recorded-*.json"
+"""The files in a stage's folder that say what stands for trainings that are not in it."""
 CODE = (
     "safs/training/loop.py", "safs/training/start.py", "safs/training/evaluation.py",
     "safs/pruning/prune.py", "safs/pruning/compression.py", "safs/method/stage1.py",
@@ -93,13 +96,23 @@ def _entries(study: Study, pair: str) -> set[Registered]:
     }  # fmt: skip
 
 
-def replicates(study: Study, pair: str) -> dict[int, Path]:
-    """The replicates that need not be trained, with their files; none unless it is asked for.
+def replicates(study: Study, pair: str, folder: Path) -> dict[int, Path]:
+    """The replicates that a stage need not train, with their files.
+
+    These are all that stand, where that is asked for; else those that it left out before.
+
+    Args:
+        study, pair: what is trained.
+        folder: of the stage, with its notes.
 
     Raises:
         SafsError: a file is damaged.
     """
-    return standing(study, pair) if os.environ.get(ASKED) else {}
+    if os.environ.get(ASKED):
+        return standing(study, pair)
+    noted = {note.name for note in folder.glob(NOTES)}
+    known = standing(study, pair) if noted else {}
+    return {r: path for r, path in known.items() if _note(r) in noted}
 
 
 def standing(study: Study, pair: str) -> dict[int, Path]:
@@ -133,13 +146,23 @@ def note(folder: Path, known: dict[int, Path]) -> list[str]:
     """
     names = []
     for replicate, path in known.items():
-        told = {"records": path.as_posix(), "digest_of_records": file_digest(path)}
-        sealed.write(folder / f"recorded-r{replicate}.json", told)
+        tell(folder / _note(replicate), path)
         names += [file.name for file in folder.glob(f"*-r{replicate}.*")]
     return names
 
 
-def forget(runs: Path) -> None:
-    """Remove what stages said of records that stand, so that DVC trains these replicates."""
-    for path in runs.rglob("recorded-r*.json"):
-        path.unlink()
+def tell(note: Path, records: Path) -> None:
+    """Write a note: which file stands for what is not trained."""
+    told = {"records": records.as_posix(), "digest_of_records": file_digest(records)}
+    sealed.write(note, told)
+
+
+def _note(replicate: int) -> str:
+    return f"recorded-r{replicate}.json"
+
+
+def forget(folder: Path, known: Collection[Path] = ()) -> None:
+    """Remove the notes below a folder, so that DVC runs their stages; not those of ``known``."""
+    for note in folder.rglob(NOTES):
+        if Path(sealed.read(note)["records"]) not in known:
+            note.unlink()

@@ -48,8 +48,11 @@ class _Once(cached_property[T]):
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
+        name, made = self.func.__name__, instance.__dict__
         with instance.lock:
-            return super().__get__(instance, owner)
+            if name not in made:
+                made[name] = self.func(instance)
+            return made[name]
 
 
 def place_of(pool: compute.Pool, pair: Pair, backend: BackendName) -> compute.Place | None:
@@ -84,7 +87,7 @@ class Work:
         self.pair: Pair = study.pairs[pair]
         self.out = self.folder(stage, ratio)
         self.out.mkdir(parents=True, exist_ok=True)
-        self.recorded = recorded.replicates(study, pair)
+        self.recorded = recorded.replicates(study, pair, self.out)
         self._named: set[str] = set(recorded.note(self.out, self.recorded))
         self.lock = threading.RLock()
         self._began: dict[int, tuple[str, Path] | None] = {}

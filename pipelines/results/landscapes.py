@@ -102,33 +102,67 @@ def every(study: Study) -> Iterator[Landscape]:
                 yield table
 
 
+def note_of(replicate: int | str) -> str:
+    """The note (:mod:`pipelines.engine.recorded`) that a replicate's published rows stand."""
+    return f"recorded-rows-r{replicate}.json"
+
+
 def going_on(study: Study, pair: str, ratio: float) -> Landscape | None:
-    """The published table where a run goes on from records; None in any other run."""
-    return published(study, pair, ratio) if os.environ.get(recorded.ASKED) else None
+    """The published table where rows of it may stand: that is asked for, or they did before."""
+    noted = any(_folder(study, pair, ratio).glob(note_of("*")))
+    return published(study, pair, ratio) if noted or os.environ.get(recorded.ASKED) else None
+
+
+def standing(study: Study, pair: str, ratio: float) -> Landscape | None:
+    """Of the published table what stands for trainings that the profile asks for; None for nothing.
+
+    It is of replicates whose records stand, or of which the stage has noted that their rows do.
+
+    Raises:
+        SafsError: the table or a replicate's record is damaged.
+    """
+    table, profile = published(study, pair, ratio), study.profile
+    if table is None or not alike(study, pair, table):
+        return None
+    folder, frame = _folder(study, pair, ratio), table.frame
+    wanted = {i for shell in table.space.shells(profile.landscape(pair, ratio)) for i in shell}
+    stay = pd.Series(False, index=frame.index)
+    for replicate in table.replicates:
+        noted = (folder / note_of(replicate)).exists()
+        if replicate < profile.replicates and (noted or recorded.stands(study, pair, replicate)):
+            second = wanted & again(study, table.space, replicate)
+            for order, indices in enumerate((wanted, second)):
+                own = (frame["replicate"] == replicate) & (frame["order"] == order)
+                stay |= own & frame["index"].isin(indices)
+    if not stay.any():
+        return None
+    starts = {r: table.meta.starts[r] for r in map(str, frame["replicate"][stay].unique())}
+    trained = each_once(profile.landscape(pair, ratio))
+    meta = table.meta.model_copy(update={"starts": starts, "trained": trained})
+    return Landscape(meta, frame[stay].reset_index(drop=True), table.seconds[stay])
 
 
 def parts(study: Study, pair: str, ratio: float) -> Iterator[tuple[int, Json]]:
     """Replicate and content of every part in ``runs/``. Raises SafsError for a damaged one."""
-    folder = layout.folder(study.profile.profile, "landscape", pair, ratio)
-    for place in sorted(folder.glob("rows-*-r*.json")):
+    for place in sorted(_folder(study, pair, ratio).glob("rows-*-r*.json")):
         yield int(place.stem.rpartition("-r")[2]), artefacts.read(place)
 
 
-def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
-    """The table of a cell; None where nothing of it is trained.
+def _folder(study: Study, pair: str, ratio: float) -> Path:
+    return layout.folder(study.profile.profile, "landscape", pair, ratio)
 
-    Published rows whose trainings are not in ``runs/`` stay, if today's would be the same.
+
+def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
+    """The table of a cell: what is trained, and published rows that stand; None without either.
 
     Raises:
-        SafsError: a part or the table is damaged, or trainings of one replicate start from
-            different networks.
+        SafsError: a part, the table or a record is damaged, or trainings of one replicate start
+            from different networks.
     """
-    found, before = list(parts(study, pair, ratio)), published(study, pair, ratio)
-    if before is not None and not alike(study, pair, before):
-        before = None
+    found, before = list(parts(study, pair, ratio)), standing(study, pair, ratio)
     if not found:
         return before
-    slots, frames = found[0][1]["slots"], [_frame(r, part) for r, part in found]
+    slots, rows = found[0][1]["slots"], pd.concat([_frame(r, part) for r, part in found])
     starts = {str(r): Begun(**part["inputs"]) for r, part in found}
     for replicate, part in found:
         if Begun(**part["inputs"]) != starts[str(replicate)]:
@@ -136,15 +170,12 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
                             "trained from two masks; run `safs-bench run` to its end")  # fmt: skip
     code = {part["code"] for _, part in found}
     if before is not None:
-        stand = {
-            r: start
-            for r, start in before.meta.starts.items()
-            if starts.get(r, start) == start and int(r) < study.profile.replicates
-        }
-        rows = before.frame.assign(seconds=before.seconds)
-        frames.append(rows[rows["replicate"].isin([int(r) for r in stand])])
-        starts |= stand
-        code |= set(before.meta.code)
+        fit = {r: start for r, start in before.meta.starts.items() if starts.get(r, start) == start}
+        more = before.frame.assign(seconds=before.seconds)
+        more = more[more["replicate"].isin([int(r) for r in fit])]
+        whole = pd.concat([rows, more]).drop_duplicates(KEYS)
+        if len(whole) > len(rows):
+            rows, starts, code = whole, starts | fit, code | set(before.meta.code)
     of = study.pairs[pair]
     meta = Meta(
         profile=study.profile.profile,
@@ -164,8 +195,8 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
         code=tuple(sorted(code)),
         bits=found[0][1]["bits"],
     )
-    whole = pd.concat(frames).drop_duplicates(KEYS).sort_values(KEYS, ignore_index=True)
-    return Landscape(meta, whole[list(meta.types)].astype(meta.types), whole["seconds"].to_numpy())
+    rows = rows.sort_values(KEYS, ignore_index=True)
+    return Landscape(meta, rows[list(meta.types)].astype(meta.types), rows["seconds"].to_numpy())
 
 
 def complete(study: Study, pair: str, ratio: float, replicate: int) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from bench.landscape.space import ORDERS, Space
 from bench.landscape.table import Landscape
 from pipelines.config.study import Study
+from pipelines.engine import recorded
 from pipelines.engine.starts import PrunedStart
 from pipelines.engine.work import Work
 from pipelines.results import landscapes
@@ -87,6 +88,9 @@ def keep(
         if not found.same:
             raise SafsError(f"{landscapes.path(study, pair, before.meta.ratio)}: {found.words}; "
                             "move the table away to train all of it anew")  # fmt: skip
+    recorded.tell(
+        work.named(landscapes.note_of(replicate)), landscapes.path(study, pair, before.meta.ratio)
+    )
     work.progress.notice(f"replicate {replicate}: {len(frame)} rows of the published table stand")
     return frozenset(zip(frame["order"].tolist(), frame["index"].tolist(), strict=True))
 

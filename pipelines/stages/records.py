@@ -10,24 +10,27 @@ from bench.landscape.table import times_of
 from pipelines.config.study import Study
 from pipelines.engine import recorded
 from pipelines.results import archiving, landscapes, racing
+from pipelines.storage import layout
 from safs.files import write_text
 
 
 def run(study: Study) -> None:
     """Write ``results/<profile>/records``, those of readings too; what is not asked for goes.
 
-    A replicate of which ``runs/`` has nothing keeps its published file, if today's inputs give it.
+    A replicate of which ``runs/`` has not all keeps its published file, if today's inputs give it.
     """
     written: set[Path] = set()
     for each in study.every:
         for pair in each.profile.pairs:
-            known = recorded.replicates(each, pair)
+            evaluated = layout.folder(each.profile.profile, "evaluate", pair)
+            known = recorded.replicates(each, pair, evaluated)
             for replicate in range(each.profile.replicates):
                 path = archiving.path(each, pair, replicate)
                 found = None if replicate in known else archiving.pack(each, pair, replicate)
-                if found is not None:
+                stands = recorded.stands(each, pair, replicate)
+                if found is not None and (found.identity is not None or not stands):
                     written.add(found.write(path))
-                elif recorded.stands(each, pair, replicate):
+                elif stands:
                     written.add(path)
             written.update(_landscapes(each, pair))
     for path in archiving.folder(study).rglob("*"):

@@ -225,3 +225,10 @@ def test_hours_of_two_clocks_have_no_factor(whole: Collection) -> None:
     assert factors().isna().all()
     frame["device"] = "cuda"
     assert factors().notna().all()
+
+
+def test_a_missing_run_leaves_the_factor_of_the_others(tmp_path: Path) -> None:
+    """Missing and invalid runs have no clock, which is not another one."""
+    damaged = tables.cost(_damaged(tmp_path), synthetic.context()).frame
+    found = damaged[damaged["arm"] == "safs"].set_index("ratio")["hours_factor"]
+    assert found[0.9] > 1 and found[0.95] > 1

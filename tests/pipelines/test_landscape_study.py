@@ -78,6 +78,13 @@ def done(finished):
     return of
 
 
+def stand() -> None:
+    """Note, as the stage does, that the published rows of both replicates stand."""
+    folder = Path(f"runs/smoke/landscape/{PAIR}/{RATIO}")
+    for replicate in range(2):
+        recorded.tell(folder / landscapes.note_of(replicate), PLACE)
+
+
 def parts() -> dict[str, int]:
     found = Path(f"runs/smoke/landscape/{PAIR}/{RATIO}").glob("rows-*.json")
     return {path.name: path.stat().st_mtime_ns for path in found}
@@ -180,8 +187,8 @@ def test_a_run_goes_on_from_the_published_table(done, monkeypatch):
 
 def test_rows_from_another_start_are_not_joined(done, monkeypatch):
     """Replicate 0 has another mask now: its published rows go, those of replicate 1 stay."""
-    monkeypatch.setenv(recorded.ASKED, "1")
     of = study("srs", "swish")
+    stand()
     found = [(0, {**part, "inputs": {**part["inputs"], "mask": "0" * 64}})
              for r, part in landscapes.parts(of, PAIR, RATIO) if r == 0][:1]  # fmt: skip
     monkeypatch.setattr(landscapes, "parts", lambda *_: iter(found))
@@ -191,21 +198,44 @@ def test_rows_from_another_start_are_not_joined(done, monkeypatch):
     assert table.meta.starts["0"].mask == "0" * 64
 
 
-def test_published_rows_that_were_not_trained_here_stay(done, monkeypatch):
-    """In a run that does not go on from records too; not those of other recipes or replicates."""
+@pytest.mark.parametrize("here", [(), (0,)])
+def test_published_rows_that_stand_stay(done, monkeypatch, here):
+    """In a plain ``dvc repro`` too; not those of other recipes, replicates or chromosomes."""
     monkeypatch.delenv(recorded.ASKED, raising=False)
     of, before = study("srs", "swish"), load(PLACE)
-    of_one = [(r, part) for r, part in landscapes.parts(of, PAIR, RATIO) if r == 0]
-    for here in ([], of_one):
-        monkeypatch.setattr(landscapes, "parts", lambda *_, here=here: iter(here))
-        assert landscapes.pack(of, PAIR, RATIO).frame.equals(before.frame)
+    found = [(r, part) for r, part in landscapes.parts(of, PAIR, RATIO) if r in here]
+    monkeypatch.setattr(landscapes, "parts", lambda *_: iter(found))
+    alone = landscapes.pack(of, PAIR, RATIO)
+    assert (alone.replicates if alone else ()) == here, "nothing says that the rows stand"
+    stand()
+    assert landscapes.pack(of, PAIR, RATIO).frame.equals(before.frame)
     one = of.profile.model_copy(update={"replicates": 1})
     assert landscapes.pack(Study(profile=one, pairs=of.pairs), PAIR, RATIO).replicates == (0,)
-    pair = of.pairs[PAIR]
-    recipe = pair.recipe.model_copy(update={"lr": 0.02})
-    other = Study(profile=of.profile, pairs={PAIR: pair.model_copy(update={"recipe": recipe})})
-    monkeypatch.setattr(landscapes, "parts", lambda *_: iter([]))
-    assert landscapes.pack(other, PAIR, RATIO) is None
+    if not here:
+        fewer = landscapes.pack(study("srs"), PAIR, RATIO)
+        assert fewer.meta.trained == fewer.distinct == ("srs",)
+        assert fewer.trained(0) == fewer.trained(1) == {fewer.space.index(("srs",) * 4)}
+        pair = of.pairs[PAIR]
+        recipe = pair.recipe.model_copy(update={"lr": 0.02})
+        other = Study(profile=of.profile, pairs={PAIR: pair.model_copy(update={"recipe": recipe})})
+        assert landscapes.pack(other, PAIR, RATIO) is None
+
+
+def test_a_plain_repro_goes_on_with_rows_until_a_run_forgets_them(done, monkeypatch):
+    monkeypatch.setenv(recorded.ASKED, "1")
+    shutil.rmtree("runs/smoke/landscape")
+    of, trained = study("srs", "swish"), landscape.train
+    monkeypatch.setattr(landscape, "train", lambda *_: pytest.fail("published rows trained"))
+    landscape.run(of, PAIR)
+    monkeypatch.delenv(recorded.ASKED)
+    landscape.run(of, PAIR)
+    assert landscapes.pack(of, PAIR, RATIO).frame.equals(load(PLACE).frame)
+    recorded.forget(Path("runs"), known=[PLACE])
+    assert landscapes.going_on(of, PAIR, RATIO) is not None
+    recorded.forget(Path("runs"))
+    monkeypatch.setattr(landscape, "train", trained)
+    landscape.run(of, PAIR)
+    assert {r for r, _ in landscapes.parts(of, PAIR, RATIO)} == {0, 1}, "all trained"
 
 
 def test_a_landscape_trains_with_the_profiles_acceleration(done, monkeypatch):

@@ -15,7 +15,7 @@ from safs import sealed
 
 
 @pytest.fixture
-def asked(checkout, monkeypatch):
+def asked(published_checkout, monkeypatch):
     """What DVC is asked for."""
     calls = []
     monkeypatch.setattr(launch, "preflight", lambda study: None)
@@ -32,17 +32,30 @@ def asked(checkout, monkeypatch):
 
 @pytest.mark.parametrize("going_on", [False, True])
 def test_records_stand_only_where_that_is_asked(asked, going_on):
-    note = Path("runs/quick/evaluate/lenet5_mnist5k/recorded-r0.json")
+    note, old = (Path(f"runs/quick/evaluate/lenet5_mnist5k/recorded-r{r}.json") for r in (0, 7))
     sealed.write(note, {"records": "results/quick/records/lenet5_mnist5k/r0.json"})
+    sealed.write(old, {"records": "results/quick/records/lenet5_mnist5k/r7.json"})
     assert launch.launch(named("quick"), launch.Options(quiet=True, from_records=going_on)) == 0
     ((variables, only),) = asked
     assert note.exists() == going_on, "without it DVC runs the stage, which trains the replicate"
+    assert not old.exists(), "what does not stand any more is trained in any run"
     assert bool(variables[recorded.ASKED]) == going_on and only is None
 
 
 def test_a_part_runs_its_own_stages_and_publishes_nothing(asked):
     part = narrowed(named("quick"), None, 0.99)
+    pair = next(iter(part.pairs))
+    kept, gone = (
+        [Path(f"runs/quick/{place}/recorded-r0.json") for place in places]
+        for places in (
+            (f"evaluate/{pair}", f"tune/{pair}/0.95", f"fast/{pair}/0.99"),
+            (f"pretrain/{pair}", f"tune/{pair}/0.99"),
+        )
+    )
+    for note in (*kept, *gone):
+        sealed.write(note, {"records": f"results/quick/records/{pair}/r0.json"})
     assert launch.launch(part, launch.Options(quiet=True, narrow=True)) == 0
+    assert all(note.exists() for note in kept) and not any(note.exists() for note in gone)
     (_, only), evaluated = asked
     assert only == narrow.stages(part) and evaluated is part
     assert not {stage.partition("@")[0] for stage in only} & {"records", "tables", "report"}

@@ -64,6 +64,30 @@ def test_other_code_is_noted_once(place, monkeypatch):
     assert sealed.read(place / CODE)["safs-bench"] == "9"
 
 
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("bench/page/templates/report.html.j2", True),
+        ("safs/new.py", True),
+        ("pipelines/profiles/quick/dvc.lock", False),
+        ("pipelines/profiles/quick/params.yaml", False),
+        ("safs/__pycache__/new.cpython-311.pyc.1402", False),
+    ],
+)
+def test_what_stages_read_of_the_packages_is_code(tmp_path, monkeypatch, name, counts):
+    """Not what a run in the checkout writes, nor what a project has of its own."""
+    installed, place = tmp_path / "installed", tmp_path / "project"
+    (installed / "safs").mkdir(parents=True)
+    (installed / "safs/old.py").touch()
+    monkeypatch.setattr(project, "ROOT", installed)
+    project.note_code(place)
+    before = sealed.read(place / CODE)
+    (installed / name).parent.mkdir(parents=True, exist_ok=True)
+    (installed / name).touch()
+    project.note_code(place)
+    assert (sealed.read(place / CODE) != before) == counts
+
+
 def test_a_checkout_needs_no_note(monkeypatch):
     root = Path(__file__).parents[2]
     project.note_code(root)

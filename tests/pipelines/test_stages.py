@@ -611,10 +611,11 @@ def test_a_run_goes_on_from_published_records(published, monkeypatch):
     whole = {p: p.read_bytes() for p in Path("results/smoke").rglob("*") if p.is_file()}
     shutil.move("runs", "elsewhere")
     monkeypatch.setenv(recorded.ASKED, "1")
+    evaluated = Path(f"runs/smoke/evaluate/{PAIR}")
     try:
         lost = Path(f"results/smoke/records/{PAIR}/r1.json")
-        assert sorted(recorded.replicates(published, PAIR)) == [0, 1]
-        assert recorded.replicates(study(lr=0.02), PAIR) == {}, "of other parameters"
+        assert sorted(recorded.replicates(published, PAIR, evaluated)) == [0, 1]
+        assert recorded.replicates(study(lr=0.02), PAIR, evaluated) == {}, "of other parameters"
         lost.unlink()
         assert launch.left_out(published) == {PAIR: 1}
         assert Work(published, "tune", PAIR, RATIO, epochs=3).progress.total == 3, "of one"
@@ -623,19 +624,26 @@ def test_a_run_goes_on_from_published_records(published, monkeypatch):
         assert {name for name in names if "-r0" in name} == {"recorded-r0.json"}
         for stage in (records, tables, compare, report, sums):
             stage.run(published)
-        assert recorded.replicates(published, PAIR).keys() == {0, 1}
+        assert recorded.replicates(published, PAIR, evaluated).keys() == {0, 1}
         told = sealed.read(Path(f"runs/smoke/tune/{PAIR}/{RATIO}/recorded-r0.json"))
         assert told["records"] == f"results/smoke/records/{PAIR}/r0.json"
         monkeypatch.delenv(recorded.ASKED)
         records.run(published)
         assert Path(told["records"]).is_file(), "nothing else has this replicate"
+        assert recorded.replicates(published, PAIR, evaluated).keys() == {0}, "as it was left"
+        with Work(published, "tune", PAIR, RATIO) as work:
+            assert work.replicates == [1], "so plain `dvc repro` goes on as well"
+            assert [work.named(path.name) for path in work.out.iterdir()]
+        assert recorded.replicates(study(lr=0.02), PAIR, evaluated) == {}, "of other parameters"
         monkeypatch.setenv(recorded.ASKED, "1")
         changed = {p for p, text in whole.items() if p.read_bytes() != text}
         timed = {"cost", "runs", "r1", "compression", "SHA256SUMS", "report", "table1", "table2"}
         assert {path.stem for path in changed} <= timed, "seconds and memory alone"
         Path(f"results/smoke/records/{PAIR}/r0.json").write_text("{}")
         with pytest.raises(SafsError, match=r"r0\.json: its content does not fit its digest"):
-            recorded.replicates(published, PAIR)
+            recorded.replicates(published, PAIR, evaluated)
+        recorded.forget(Path("runs"), known=[Path(told["records"])])
+        assert (evaluated / "recorded-r0.json").is_file()
         recorded.forget(Path("runs"))
         assert not list(Path("runs").rglob("recorded-*")), "so that DVC trains them"
     finally:
@@ -643,6 +651,21 @@ def test_a_run_goes_on_from_published_records(published, monkeypatch):
         shutil.move("elsewhere", "runs")
         for path, text in whole.items():
             path.write_bytes(text)
+
+
+def test_part_of_a_replicate_never_replaces_a_whole_published_one(published):
+    """Of which ``runs/`` has some records alone, as after a run of one pruning ratio."""
+    whole = Path(f"results/smoke/records/{PAIR}/r0.json")
+    one = Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r0.json")
+    before = whole.read_bytes()
+    with restored(one, whole):
+        one.unlink()
+        assert archiving.pack(published, PAIR, 0).identity is None
+        records.run(published)
+        assert whole.read_bytes() == before
+        whole.unlink()
+        records.run(published)
+        assert len(Replicate.read(whole).records) == len(published.profile.runs(PAIR)) - 1
 
 
 def with_protocol(**switches: object) -> Study:
