@@ -162,7 +162,8 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
     found, before = list(parts(study, pair, ratio)), standing(study, pair, ratio)
     if not found:
         return before
-    slots, rows = found[0][1]["slots"], pd.concat([_frame(r, part) for r, part in found])
+    slots = found[0][1]["slots"]
+    rows = pd.concat([_frame(r, part) for r, part in found]).drop_duplicates(KEYS)
     starts = {str(r): Begun(**part["inputs"]) for r, part in found}
     for replicate, part in found:
         if Begun(**part["inputs"]) != starts[str(replicate)]:

@@ -82,15 +82,13 @@ def keep(
     study, pair = work.study, work.pair_name
     if before is None or not landscapes.fits(study, pair, before, replicate, start.inputs):
         return frozenset()
+    table = landscapes.path(study, pair, before.meta.ratio)
     frame = before.frame[before.frame["replicate"] == replicate]
     some = frame.sample(min(CHECKED, len(frame))).index
     for found in train_rows(work, {replicate: start}, before, some):
         if not found.same:
-            raise SafsError(f"{landscapes.path(study, pair, before.meta.ratio)}: {found.words}; "
-                            "move the table away to train all of it anew")  # fmt: skip
-    recorded.tell(
-        work.named(landscapes.note_of(replicate)), landscapes.path(study, pair, before.meta.ratio)
-    )
+            raise SafsError(f"{table}: {found.words}; move the table away to train all of it anew")
+    recorded.tell(work.named(landscapes.note_of(replicate)), table)
     work.progress.notice(f"replicate {replicate}: {len(frame)} rows of the published table stand")
     return frozenset(zip(frame["order"].tolist(), frame["index"].tolist(), strict=True))
 
