@@ -10,7 +10,7 @@ OTHERS := .venv-landscape
 define venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 2; }
-	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(1)
 endef
 
 .PHONY: help setup reproduce plan test test-bench test-landscape test-portable test-slow docs check-gpu bench-kernels bench-threads bench-workers bench bench-full lint graph lock clean
@@ -90,7 +90,8 @@ lint: setup
 graph: setup  ## list in dvc.yaml what each stage imports, and copy it into every profile
 	$(BIN)/python -m pipelines.dvc.dependencies
 
-lock: setup  ## pin what is installed now
+lock: setup  ## pin what pyproject.toml asks for, as it is installed now
+	$(BIN)/python -m pip install --quiet --editable '.[run,slurm,export,test,test-bench,docs]'
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
 
 clean:  ## remove checkpoints and journals

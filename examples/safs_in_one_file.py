@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     budget = {"ratio": 0.99, "epochs-dense": 100, "epochs": 80, "moves": 20, "trials": 20}
     for name, default in (budget | {"seed": 0}).items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=" ")
+        parser.add_argument(f"--{name}", type=type(default), default=default, help="a number")
     parser.add_argument("--given", help="an .npz file of what is otherwise drawn")
     options = parser.parse_args(arguments)
 

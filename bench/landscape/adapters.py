@@ -239,11 +239,13 @@ class HPOBenchProblem:
         return float(self.objective_function(configuration, **kwargs)["function_value"])
 
     def get_configuration_space(self, seed: int | None = None) -> ConfigurationSpace:
-        """A categorical parameter per slot."""
+        """A categorical parameter per slot. Raises SafsError without the package ConfigSpace."""
+        _require("a space", "ConfigSpace")
         return self.table.configspace(seed)
 
     def get_fidelity_space(self, seed: int | None = None) -> ConfigurationSpace:
-        """The epochs after which there are losses, the end as the default."""
+        """The epochs after which there are losses, the end as the default. Raises as above."""
+        _require("a space", "ConfigSpace")
         from ConfigSpace import ConfigurationSpace, OrdinalHyperparameter
 
         epochs, space = self.table.meta.epochs, ConfigurationSpace(seed=seed)

@@ -13,6 +13,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from bench.labs.reading import LABS
 from pipelines.config.profile import PROFILES
 from pipelines.dvc.dependencies import CODE, TEMPLATE
 from pipelines.storage.sources import ROOT
@@ -43,6 +44,9 @@ def lay_out(folder: Path) -> None:
     shutil.copyfile(template / "gitignore", folder / ".gitignore")
     for place in (folder, *(folder / PROFILES).iterdir()):
         shutil.copyfile(template / "dvc.yaml", place / "dvc.yaml")
+    labs = folder / LABS
+    labs.mkdir(parents=True)
+    (labs / ".gitkeep").touch()  # the stage `report` reads the folder
     note_code(folder)
     if subprocess.run(
         ["git", "rev-parse"], cwd=folder, capture_output=True, check=False

@@ -33,7 +33,7 @@ def _damaged(folder: Path) -> Collection:
 
 def test_everything_is_written(whole: Collection, tmp_path: Path) -> None:
     paths = tables.write_all(whole, synthetic.context(), tmp_path)
-    names = ("table1", "table2", "ratios", "connectivity", "compression", "cost", "failures")
+    names = [make.__name__ for make in tables.MADE]
     files = {f"{name}.{suffix}" for name in names for suffix in ("csv", "md", "tex")}
     assert set(paths) == files | {"runs.csv", "summary.json"}
     assert {path.name for path in tmp_path.iterdir()} == set(paths)

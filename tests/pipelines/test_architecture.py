@@ -1,6 +1,7 @@
 """The page on architecture keeps to the code: what its walks name exists, and they stay short."""
 
 import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
@@ -46,5 +47,6 @@ def test_a_chromosome_takes_seven_forms_at_most():
 
 def test_the_folders_are_those_of_the_repository():
     folders = {path.split("/")[0] for path in re.findall(r"^\| `(\w+)/", PAGE, re.M)}
-    there = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
-    assert {name for name in there if not name.endswith(".egg-info")} <= folders
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    there = {place.split("/")[0] for place in done.stdout.splitlines() if "/" in place}
+    assert {name for name in there if not name.startswith(".")} <= folders

@@ -4,10 +4,13 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import bench
 import pipelines
@@ -50,6 +53,19 @@ def test_pre_commit_has_the_ruff_that_is_pinned():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (ruff,) = (repo for repo in hooks if repo["repo"].endswith("/ruff-pre-commit"))
     assert ruff["rev"] == f"v{pinned[1]}"
+
+
+def test_the_lock_has_all_that_the_project_asks_for():
+    """But the extras that have an environment of their own, or none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", "\n".join(lines), re.M))
+    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
+    extras = project["optional-dependencies"]
+    asked = {name: extras[name] for name in extras.keys() - {"compiler", "landscape"}}
+    for extra, entries in {"core": project["dependencies"], **asked}.items():
+        for entry in map(Requirement, entries):
+            assert pinned.get(canonicalize_name(entry.name)) in entry.specifier, (extra, entry)
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from test_end_to_end import one_pair
 
 from pipelines.cli import doctor
 from pipelines.cli import main as cli
@@ -44,6 +46,32 @@ def test_a_project_has_all_that_its_stages_name_and_is_a_repository(place):
     command = ["git", "ls-files"]
     tracked = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
     assert "pipelines/profiles/smoke/dvc.yaml" in tracked.stdout
+
+
+def test_what_its_stages_read_is_there_or_made_by_another(place):
+    pipeline = yaml.safe_load((place / "dvc.yaml").read_text())["stages"]
+    stages = [stage.get("do", stage) for stage in pipeline.values()]
+    read = {dep for stage in stages for dep in stage.get("deps", ())}
+    fixed = {dep for dep in read if "$" not in dep}
+    assert "results/labs" in fixed
+    assert [dep for dep in sorted(fixed) if not (place / dep).exists()] == []
+
+
+@pytest.mark.slow
+def test_a_project_runs_to_its_report(tmp_path):
+    """By the installed command, from an empty folder to figures, page and digests."""
+    bench = Path(sys.executable).with_name("safs-bench")
+    subprocess.run([bench, "init", tmp_path / "mine"], check=True)
+    params = tmp_path / "mine/pipelines/profiles/smoke/params.yaml"
+    values = yaml.safe_load(params.read_text())
+    one_pair(values)
+    params.write_text(yaml.safe_dump(values | {"arms": ["vanilla"]}))
+    done = subprocess.run(
+        [bench, "run", "smoke"], cwd=tmp_path / "mine", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = tmp_path / "mine/results/smoke"
+    assert (results / "report.html").is_file() and (results / "SHA256SUMS").is_file()
 
 
 def test_every_profile_of_a_project_can_be_planned(place, monkeypatch, capsys):
