@@ -1,7 +1,8 @@
 """The arms: every way of retraining the same pruned checkpoint that the protocol compares.
 
 All arms of a (replicate, ratio) share dense net, mask, batches and, where they are tuned, the
-space, SMAC's seed and the first five configurations. ``dense`` is what is pruned and stands in the
+space, SMAC's seed and the first five configurations; but ``safs_fast`` may start from what it found
+at the ratio before. ``dense`` is what is pruned and stands in the
 table as the first arm.
 """
 
