@@ -180,7 +180,7 @@ class _Further:
 
     def __init__(self, work: Work, place: Path, start: PrunedStart, rungs: Sequence[int]) -> None:
         self.work, self.start, self.rungs = work, start, rungs
-        self.journal = Journal(place / "journal.jsonl")
+        self.journal = Journal(place / "trainings.jsonl")
         self.states = place / "states"
 
     def train(self, job: Callable[[int], Job], before: int, until: int) -> Trained:

@@ -61,7 +61,7 @@ def find(work: Work, name: str, replicate: int, start: PrunedStart, spec: Search
     seed = seeds.integer(work.study.profile.seed, "search", replicate)
 
     def make(place: Path) -> Json:
-        journal = Journal(place / "journal.jsonl")
+        journal = Journal(place / "trainings.jsonl")
 
         def train(chromosome: Chromosome) -> Trained:
             job = candidate(work, replicate, start, spec, chromosome)

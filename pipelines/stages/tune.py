@@ -58,7 +58,7 @@ def tune(
     seed = seeds.integer(work.study.profile.seed, "tune", replicate)
 
     def make(place: Path) -> Json:
-        journal = Journal(place / "journal.jsonl")
+        journal = Journal(place / "trainings.jsonl")
 
         def train(recipe: Recipe) -> Trained:
             job = trial(work, arm, replicate, start, operators, recipe)

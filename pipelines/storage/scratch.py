@@ -31,6 +31,8 @@ class Journal:
     A restarted search walks the same path again; what the journal holds is answered from it. The
     key of a line is the digest of the training's job, so a line is never taken for another's, and
     each line is sealed: one that was torn or damaged is dropped, and its training made again.
+    Values keep the order of their keys, which the digest of an outcome follows
+    (:meth:`safs.rows.Trained.outcome`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +50,7 @@ class Journal:
     def add(self, key: str, value: Json) -> None:
         """Append one finished training; on return it has reached the disk."""
         self._rows[key] = value
-        line = json.dumps(seal({"key": key, "value": value}), sort_keys=True, allow_nan=False)
+        line = json.dumps(seal({"key": key, "value": value}), allow_nan=False)
         with naming(self.path), self.path.open("a") as file:
             file.write(line + "\n")
             file.flush()

@@ -65,7 +65,7 @@ class Run:
     def killed_during(self, stage: str) -> None:
         """SIGKILL for the run, its keeper and workers once the stage has journalled a training."""
         process, ends = self.start(), time.monotonic() + 300
-        while not list(self.place.glob(f"scratch/{stage}/*/journal.jsonl")):
+        while not list(self.place.glob(f"scratch/{stage}/*/trainings.jsonl")):
             assert process.poll() is None and time.monotonic() < ends, f"never reached {stage}"
             time.sleep(0.02)
         found = psutil.process_iter(["cwd"])

@@ -109,7 +109,7 @@ def test_only_what_died_is_trained_again(study, deaths, monkeypatch):
     deaths |= {("search", 1)}
     run_all(study)
     finished = content("baselines", "vanilla-r0")
-    journal = next(Path("scratch/search").glob("*/journal.jsonl"))
+    journal = next(Path("scratch/search").glob("*/trainings.jsonl"))
     before = journal.read_text()
     assert len(before.splitlines()) == 2, "the lost candidate is not in the journal"
     search.run(study, PAIR, RATIO)

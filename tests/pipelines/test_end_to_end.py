@@ -216,12 +216,12 @@ def _kill_during(clone: Clone, stage: str) -> None:
         start_new_session=True,
     )
     deadline = time.monotonic() + 600
-    while not list((clone.path / "scratch").glob(f"{stage}/*/journal.jsonl")):
+    while not list((clone.path / "scratch").glob(f"{stage}/*/trainings.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline, f"never reached {stage}"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    unfinished = list((clone.path / "scratch").glob(f"{stage}/*/journal.jsonl"))
+    unfinished = list((clone.path / "scratch").glob(f"{stage}/*/trainings.jsonl"))
     assert any(not path.with_name("artefact.json").exists() for path in unfinished)
     time.sleep(1.0)
 

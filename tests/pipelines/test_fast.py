@@ -81,7 +81,7 @@ def done(tmp_path_factory):
 def journals() -> list[list[dict]]:
     """The trainings of every halving, in their order; the predictors' answers left out."""
     found = []
-    for path in Path("scratch/fast").glob("*/journal.jsonl"):
+    for path in Path("scratch/fast").glob("*/trainings.jsonl"):
         rows = [json.loads(line)["value"] for line in path.read_text().splitlines()]
         found.append([row for row in rows if "history" in row])
     return found
@@ -157,7 +157,7 @@ def test_a_stage_that_is_done_does_nothing_and_a_killed_one_ends_the_same(done):
     shutil.rmtree("runs/smoke/fast")
     for path in Path("scratch/fast").glob("*/artefact.json"):
         path.unlink()
-    for path in Path("scratch/fast").glob("*/journal.jsonl"):
+    for path in Path("scratch/fast").glob("*/trainings.jsonl"):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:40])
     fast.run(study(), PAIR)

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from dataclasses import fields
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from safs import sealed
 from safs.api.export import save_state
 from safs.errors import one_line
 from safs.files import copy, replacing, write_json
+from safs.rows import Trained
+from safs.training.loop import Epoch
 
 
 def test_json_refuses_nan_and_leaves_the_old_file(tmp_path):
@@ -77,7 +80,7 @@ def test_a_journal_on_a_full_disk_names_itself(tmp_path):
 
 @given(st.integers(0, 400))
 def test_a_torn_journal_keeps_whole_lines_and_goes_on(tmp_path_factory, cut):
-    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    path = tmp_path_factory.mktemp("journal") / "trainings.jsonl"
     journal = Journal(path)
     for index in range(5):
         journal.add(f"key{index}", {"loss": index / 3})
@@ -92,6 +95,17 @@ def test_a_torn_journal_keeps_whole_lines_and_goes_on(tmp_path_factory, cut):
         *(f"key{i}" for i in range(whole)),
         "next",
     ]
+
+
+def test_what_a_journal_answers_has_the_outcome_of_the_training(tmp_path):
+    """So that a search that was killed tells the same chain as one that was not."""
+    zeros = {field.name: 0.0 for field in fields(Epoch)}
+    history = tuple({**zeros, "epoch": n, "lr": 0.1, "train_loss": 1 / n} for n in (1, 2, 3))
+    told = Trained(failure=None, seconds=1.0, backend="sparse", history=history, kept=3)
+    Journal(tmp_path / "j").add("a", told.to_plain())
+    answered = Trained.model_validate(Journal(tmp_path / "j").get("a"))
+    assert answered == told
+    assert answered.outcome() == told.outcome()
 
 
 def test_a_journal_answers_by_identity_never_by_position(tmp_path):
