@@ -61,7 +61,7 @@ def test_a_part_runs_its_own_stages_and_publishes_nothing(asked):
     assert not {stage.partition("@")[0] for stage in only} & {"records", "tables", "report"}
 
 
-@pytest.mark.parametrize("name", ["quick", "mnist5k_99", "mnist5k_studies"])
+@pytest.mark.parametrize("name", ["quick", "mnist5k", "mnist5k_99", "mnist5k_studies"])
 def test_what_is_published_stands_as_long_as_nothing_changes(published_checkout, name):
     study = named(name)
     for pair in study.pairs:
