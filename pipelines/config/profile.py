@@ -106,8 +106,7 @@ class Studies(Spec):
 
 
 PROFILE_KEYS = (
-    "backend", "acceleration", "protocol", "studies.activations", "studies.algorithms",
-    "studies.landscape", "readings",
+    "backend", "acceleration", "protocol", "studies", "readings",
     "budget.pretrain", "budget.finetune", "budget.search", "budget.tune",
 )  # fmt: skip
 """Keys that must stand in a file, though a default or an override would do: DVC follows them."""

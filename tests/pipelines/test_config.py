@@ -173,6 +173,15 @@ def test_a_profile_without_a_key_that_dvc_follows_is_refused(root, key):
     assert f"params.yaml: missing key '{key}" in message(root)
 
 
+@pytest.mark.parametrize("study", ["activations", "algorithms", "landscape"])
+def test_a_profile_older_than_a_study_runs_without_it(root, study):
+    """Whoever copied a profile need not follow every study that is added: no stage names one."""
+    edit(root, "params.yaml", without(f"studies.{study}"))
+    studies = load(Path("params.yaml"), root).profile.studies
+    assert not getattr(studies, study).cells
+    assert not [key for key in followed("${params_file}") if key.startswith("studies.")]
+
+
 @pytest.mark.parametrize("key", followed("pipelines/pairs/${item.pair}.yaml"))
 def test_a_pair_without_a_key_that_dvc_follows_is_refused(root, key):
     edit(root, "pipelines/pairs/lenet5_mnist5k.yaml", without(key))
