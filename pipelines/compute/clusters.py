@@ -33,6 +33,12 @@ _DASK = {
     "distributed.scheduler.allowed-failures": 1,
     # A worker holds the one task it runs, so a death takes no other task with it.
     "distributed.scheduler.worker-saturation": 1.0,
+    # By itself Dask looks a hundred times a second at what a worker runs, for a page that nobody
+    # opens, and fifty times at its event loops: 5 % of a core in each process, beside trainings
+    # that want all of it.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
     **{f"distributed.nanny.pre-spawn-environ.{name}": v for name, v in _ENVIRONMENT.items()},
 }
 # A job leaves this long before its walltime, so that its training moves on in time.
@@ -66,7 +72,8 @@ def in_jobs(settings: Compute, logs: Path) -> Any:
 
     asked = settings.slurm
     assert asked is not None
-    exports = {**_ENVIRONMENT, "SAFS_DEVICE": settings.device}
+    inherited = {"DASK_INTERNAL_INHERIT_CONFIG": dask.config.serialize(_DASK)}
+    exports = {**_ENVIRONMENT, **inherited, "SAFS_DEVICE": settings.device}
     if data_directory() is not None:
         exports["SAFS_DATA"] = str(data_directory())
     dask.config.set(_DASK)

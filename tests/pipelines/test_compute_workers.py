@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import pytest
 import torch
 
@@ -25,6 +26,11 @@ from safs import sealed
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
+QUIET = {
+    "worker.profile.enabled": False,
+    "admin.tick.interval": "1s",
+    "admin.system-monitor.interval": "5s",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,11 @@ def note(folder: Path, name: str) -> list[str]:
     with (folder / name).open("a") as file:
         file.write(f"{os.getpid()}\n")
     return (folder / name).read_text().split()
+
+
+def bookkeeping() -> dict[str, object]:
+    """What Dask does in a worker beside the work, as the worker's own process has it."""
+    return {key: dask.config.get(f"distributed.{key}") for key in QUIET}
 
 
 def steady(folder: Path, name: str, seconds: float) -> int:
@@ -276,6 +287,11 @@ def queue(place, tmp_path, monkeypatch):
     return write
 
 
+def test_workers_spend_their_core_on_the_work(pool):
+    """Dask's own profiler and clocks took a tenth of it."""
+    assert pool.run(bookkeeping) == QUIET
+
+
 def test_slurm_jobs_serve_a_stage(queue, place, monkeypatch, capsys):
     """The jobs' workers do the work and log; that the queue lets them wait is said once."""
     queue()
@@ -284,6 +300,7 @@ def test_slurm_jobs_serve_a_stage(queue, place, monkeypatch, capsys):
         worker = pool.run(os.getpid)
         assert pool.run(os.getenv, "SAFS_DEVICE") == "cpu"
         assert pool.run(os.getcwd) == str(place)
+        assert pool.run(bookkeeping) == QUIET
         assert list(place.glob(f"scratch/logs/worker-SLURMCluster-0-{worker}.log"))
     wait_for(lambda: not Path(f"/proc/{worker}").exists(), 60)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "no worker" in line)
