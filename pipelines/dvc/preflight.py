@@ -34,6 +34,7 @@ def preflight(study: Study) -> None:
     for each in everything:
         for name, pair in each.pairs.items():
             _network(name, pair)
+            _backend(each, name, pair)
             _recipe(each, name, pair)
             _masks(each, name, pair)
 
@@ -65,13 +66,36 @@ def _network(name: str, pair: Pair) -> None:
         with torch.no_grad():
             logits = network(torch.zeros(1, *entry.shape))
     except (SafsError, RuntimeError) as error:
-        told = str(error).splitlines()[0]
+        told = str(error).splitlines()[0].rstrip(":")
         raise SafsError(f"{name}: network {pair.network.name!r} on {given}: {told}") from None
     if logits.shape != (1, entry.classes):
         raise SafsError(
             f"{name}: network {pair.network.name!r} on {given}: logits of shape "
             f"{tuple(logits.shape)}; expected (1, {entry.classes})"
         )
+
+
+def _backend(study: Study, name: str, pair: Pair) -> None:
+    """No operator may take trainings of a replicate off the kernels that the others run on."""
+    import torch
+
+    from pipelines.tasks.shared import empty
+    from safs import kernels
+    from safs.datasets import DATASETS
+
+    on_gpus = compute.settings().device != "cpu" and torch.cuda.is_available()
+    if study.profile.backend != "auto" or on_gpus:
+        return
+    network, shape = empty(pair.network, pair.dataset.name), DATASETS[pair.dataset.name].shape
+    if kernels.why_not(network, shape, ()):
+        return  # all of them run on PyTorch
+    asked = {*pair.search.operators, *study.profile.studies.activations.operators}
+    for operator in sorted(asked):
+        if reason := kernels.why_not(network, shape, (operator,)):
+            raise SafsError(
+                f"{name}: {reason}, and the network's own has one: a replicate would mix backends; "
+                "expected `backend: dense`"
+            )
 
 
 def _recipe(study: Study, name: str, pair: Pair) -> None:

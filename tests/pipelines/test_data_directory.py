@@ -17,6 +17,7 @@ from pipelines.config.study import Study, load
 from pipelines.dvc.launch import preflight
 from pipelines.results.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
+from safs import kernels
 from safs.datasets import DATASETS, base
 from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
 from safs.datasets.generated import templates
@@ -166,3 +167,20 @@ def test_what_a_stage_would_stumble_over_is_refused_before_anything_is_trained(
     study = load(Path("params.yaml"), ROOT)
     with pytest.raises(SafsError, match=message):
         preflight(study.model_copy(update={"readings": {"other": wrong}}))
+
+
+def test_an_operator_without_a_kernel_is_refused_where_the_others_have_one(monkeypatch):
+    """A replicate would train some networks on the kernels and others on PyTorch."""
+    study = with_section("search", {"operators": ("elu", "softsign")})
+    known = kernels.why_not
+    message = "sparse kernels: operator softsign has no kernel"
+    monkeypatch.setattr(kernels, "why_not", lambda *a: message if "softsign" in a[2] else known(*a))
+    with pytest.raises(SafsError) as caught:
+        preflight(study)
+    assert str(caught.value) == (
+        f"lenet5_mnist5k: {message}, and the network's own has one: a replicate would mix "
+        "backends; expected `backend: dense`"
+    )
+    preflight(
+        study.model_copy(update={"profile": study.profile.model_copy(update={"backend": "dense"})})
+    )
