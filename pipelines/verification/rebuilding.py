@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,7 @@ class Rebuilt:
         """What became of one that is not the same."""
         if self.before is None:
             return "was not there"
-        return "gone" if self.now is None else "not what it was"
+        return "removed: the records do not give it" if self.now is None else "not what it was"
 
     def row(self) -> dict[str, Any]:
         """Plain data."""
@@ -48,11 +52,37 @@ def rebuild(study: Study) -> list[Rebuilt]:
     if not any(records.rglob("*.json")):
         raise SafsError(f"{records}: no records; `safs-bench run` makes them")
     before = _digests(place)
-    for stage in (tables, compare, report, sums):
-        stage.run(study)
+    with _emptied(place, records):
+        for stage in (tables, compare, report, sums):
+            stage.run(study)
     now = _digests(place)
     names = sorted({*before, *now})
     return [Rebuilt(name, before.get(name), now.get(name)) for name in names]
+
+
+@contextmanager
+def _emptied(place: Path, records: Path) -> Iterator[None]:
+    """Take all but the records out of a folder, so that nothing stays that they do not give.
+
+    It is put back if what is done meanwhile fails.
+    """
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".rebuild-") as aside:
+        moved = [path.rename(Path(aside, path.name)) for path in place.iterdir() if path != records]
+        try:
+            yield
+        except BaseException:
+            for path in moved:
+                _remove(place / path.name)
+                path.rename(place / path.name)
+            raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _digests(folder: Path) -> dict[Path, str]:

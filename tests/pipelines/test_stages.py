@@ -531,6 +531,10 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
             assert cli.main(["rebuild"]) == 1
             assert capsys.readouterr().err == f"{table}: not what it was\n"
             assert table.read_text() == whole
+            forged = table.with_name("forged.csv")
+            forged.write_text(whole)
+            assert cli.main(["rebuild"]) == 1
+            assert capsys.readouterr().err == f"{forged}: removed: the records do not give it\n"
             shutil.move("results/smoke/records", "records")
             assert cli.main(["rebuild"]) == 2
             assert "results/smoke/records: no records" in capsys.readouterr().err
