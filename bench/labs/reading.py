@@ -52,7 +52,7 @@ def validate(path: Path) -> list[str]:
             Replicate.parse(text, path)
         else:
             _few_keys(values, str(path))
-            typed(Record, text, path)
+            Record.parse(text, path)
     except SafsError as error:
         return str(error).splitlines()
     return []

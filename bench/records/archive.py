@@ -64,7 +64,7 @@ class Replicate(Spec):
         values = checked.plain(text, source)
         if not isinstance(values, dict) or values.get("records_file") != VERSION:
             raise SafsError(f"{source}: records_file: expected a file of version {VERSION}")
-        if sealed.seal(values) != values or _text(values) != text:
+        if not _fits(values) or _text(values) != text:
             raise SafsError(f"{source}: its content does not fit its digest: damaged or edited")
         content = {key: value for key, value in _unfolded(values).items() if key not in _HEAD}
         found = checked.typed(cls, json.dumps(content), source)
@@ -109,6 +109,14 @@ class Replicate(Spec):
 _HEAD = ("records_file", sealed.DIGEST)
 
 
+def _fits(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file fits the digest in it."""
+    try:
+        return sealed.seal(content) == content
+    except ValueError:  # NaN or infinity, which is never written
+        return False
+
+
 def _folded(value: Any) -> Any:
     """Plain data in which the objects of a list stand with what they have in common once."""
     if isinstance(value, dict):
@@ -134,14 +142,15 @@ def _same(a: object, b: object) -> bool:
 
 
 def _unfolded(value: Any) -> Any:
-    """What :func:`_folded` was made from."""
+    """What :func:`_folded` was made from; what it cannot have made stays as it is."""
     if isinstance(value, list):
         return [_unfolded(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    if value.keys() == {COMMON, EACH}:
-        common = _unfolded(value[COMMON])
-        return [common | _unfolded(entry) for entry in value[EACH]]
+    if value.keys() == {COMMON, EACH} and isinstance(value[EACH], list):
+        common, *each = map(_unfolded, (value[COMMON], *value[EACH]))
+        if all(isinstance(entry, dict) for entry in (common, *each)):
+            return [common | entry for entry in each]
     return {key: _unfolded(inner) for key, inner in value.items()}
 
 

@@ -38,10 +38,14 @@ class Record(Contents):
     @classmethod
     def read(cls, path: Path) -> Record:
         """Read and check a record. Raises SafsError, naming every problem, or OSError."""
-        text = read_text(path, checked.MAX_BYTES)
-        record = checked.parsed(cls, text, path.name)
+        return cls.parse(read_text(path, checked.MAX_BYTES), path.name)
+
+    @classmethod
+    def parse(cls, text: str, source: object) -> Record:
+        """A record from its text. Raises SafsError, naming every problem."""
+        record = checked.parsed(cls, text, source)
         if not sealed.is_sealed(text):
-            raise SafsError(f"{path.name}: digest: not what was written: damaged, edited or older")
+            raise SafsError(f"{source}: digest: not what was written: damaged, edited or older")
         return record
 
     def text(self) -> str:

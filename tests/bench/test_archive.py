@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import PAIR
 
+from bench.labs.reading import validate
 from bench.records import archive
 from bench.records.archive import Replicate, Search
+from safs import sealed
 from safs.errors import SafsError
 
 PLAIN = st.recursive(
@@ -92,6 +95,30 @@ def test_a_damaged_file_is_refused_with_its_name(
     with pytest.raises(SafsError, match=words) as refused:
         Replicate.read(path)
     assert "r1.json" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        {"common": 5, "each": 3},
+        {"common": {}, "each": [5]},
+        {"common": {"common": {}, "each": []}, "each": []},
+    ],
+)
+def test_what_nobody_can_have_written_is_one_line_and_no_traceback(
+    value: Any, tmp_path: Path
+) -> None:
+    """Under a right digest, wherever there is one."""
+    values: dict[str, Any] = {"records_file": 1, "x": value}
+    with suppress(ValueError):
+        values = sealed.seal(values)
+    path = tmp_path / "r1.json"
+    path.write_text(archive._text(values))
+    assert validate(path)
+    with pytest.raises(SafsError, match=r"r1\.json"):
+        Replicate.read(path)
 
 
 def test_a_run_of_another_replicate_is_refused(tmp_path: Path) -> None:

@@ -140,11 +140,23 @@ def test_only_a_cpu_counts_its_own_time(tmp_path: Path) -> None:
     data = synthetic.content("safs", 0.99, 0)
     data["seconds"]["of"] = "processor"
     file = tmp_path / "record.json"
-    file.write_text(json.dumps(data))
+    Record.model_validate(data).write(file)
     assert validate(file) == []
     data["device"]["type"] = "cuda"
     file.write_text(json.dumps(data))
     assert validate(file) == [f"{file}: seconds.of: got 'processor'; expected wall on cuda"]
+
+
+def test_a_record_without_its_digest_is_not_valid(tmp_path: Path) -> None:
+    """Else whoever takes the digest out could write any number."""
+    file = tmp_path / "record.json"
+    synthetic.record("safs", 0.99, 0).write(file)
+    assert validate(file) == []
+    values = json.loads(file.read_text())
+    del values["digest"]
+    file.write_text(json.dumps(values))
+    (line,) = validate(file)
+    assert line == f"{file}: digest: not what was written: damaged, edited or older"
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
