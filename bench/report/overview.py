@@ -220,16 +220,23 @@ class Line:
     said: tuple[Said | None, ...]
 
     @property
+    def asked(self) -> list[Said]:
+        """What counts: what those say that preregistered it, where there is one, else what all do.
+
+        A study that explores does not decide what one that confirms has left open.
+        """
+        every = [said for said in self.said if said]
+        return [said for said in every if said.confirmatory] or every
+
+    @property
     def verdicts(self) -> set[str]:
-        """Those that studies have given it."""
-        return {said.verdict for said in self.said if said}
+        """Those that count."""
+        return {said.verdict for said in self.asked}
 
     @property
     def confirmed(self) -> bool:
         """Whether a study decides it as it was preregistered."""
-        return any(
-            said.confirmatory and said.verdict in (HOLDS, FAILS) for said in self.said if said
-        )
+        return any(said.confirmatory and said.verdict in (HOLDS, FAILS) for said in self.asked)
 
 
 @dataclass(frozen=True)
@@ -269,13 +276,17 @@ def _decided(lines: Sequence[Line]) -> str:
     holds, fails = (sum(v in line.verdicts for line in lines) - both for v in (HOLDS, FAILS))
     untested = sum(not line.verdicts for line in lines)
     counts = [
-        (holds, "hold"), (fails, "fail"), (both, "hold in one study and fail in another"),
-        (len(lines) - holds - fails - both - untested, "are undecided"),
-        (untested, "could not be tested"),
+        (holds, "holds", "hold"), (fails, "fails", "fail"),
+        (both, "holds in one study and fails in another", "hold in one study and fail in another"),
+        (len(lines) - holds - fails - both - untested, "is undecided", "are undecided"),
+        (untested, "could not be tested", "could not be tested"),
     ]  # fmt: skip
-    told = f"Of {len(lines)}: " + ", ".join(f"{n} {what}" for n, what in counts if n)
+    told = ", ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
     sure = sum(line.confirmed for line in lines)
-    return f"{told}. Decided as preregistered: {sure}."
+    return (
+        f"Of {len(lines)}: {told}; where a study preregistered a claim, those that explore it do "
+        f"not count. Decided as preregistered: {sure}."
+    )
 
 
 def in_order(subjects: Sequence[Subject]) -> list[Subject]:

@@ -164,7 +164,17 @@ def test_a_claim_that_two_studies_decide_differently_is_neither(
     other["vanilla"]["verdict"] = "fails"
     against = replace(subject, claims=other)
     decided = next(overview.claims_lists([subject, against])).decided
-    assert "1 hold in one study and fail in another" in decided
+    assert "1 holds in one study and fails in another" in decided
+
+
+def test_a_study_that_explores_does_not_decide_what_one_that_confirms_leaves_open(
+    large: list[overview.Subject], small: list[overview.Subject]
+) -> None:
+    explored, both = (
+        next(overview.claims_lists(subjects)).lines[0] for subjects in (large, [*large, *small])
+    )
+    assert explored.verdicts == {"holds"} and both.verdicts == {"undecided"}
+    assert not both.confirmed
 
 
 def test_the_page_puts_what_was_preregistered_first_and_leaves_older_verdicts_out(
