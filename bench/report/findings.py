@@ -18,6 +18,7 @@ from bench.records.collection import Collection
 from bench.render import Table, hours_text, number, p_text, ratio_text
 from bench.tables.claims import LISTS
 from bench.tables.comparisons import Comparisons
+from bench.tables.failures import told
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
 
 Row = Mapping[Hashable, Any]
@@ -172,10 +173,7 @@ def _limits(collection: Collection, comparisons: Comparisons, context: Context) 
     yield from _power_limits(comparisons, context)
     yield from _scope_limits(collection, context)
     yield from _control_limits(context)
-    bad = int((collection.frame["status"] != "ok").sum())
-    if bad:
-        of = len(collection.frame)
-        yield f"{bad} of {of} expected runs failed or have no result (see below)."
+    yield from (f"{sentence} (see below)." for sentence in told(collection))
 
 
 def _power_limits(comparisons: Comparisons, context: Context) -> Iterator[str]:

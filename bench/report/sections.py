@@ -35,7 +35,8 @@ HOW_TO_READ = {
     "connectivity": "An accuracy near its cap is limited by the pruning and not by the activation.",
     "compression": "At high ratios the activations' own parameters weigh: compare SReLU and SAFS.",
     "cost": "Factors to vanilla compare with the paper's; hours depend on the machine.",
-    "failures": "A run without a result is left out of means and comparisons and shown here.",
+    "failures": "A final training that failed counts as chance in its run; a run that is missing "
+    "or invalid counts nowhere. Both stand here.",
     "readings": "One line per reading of the paper, one switch at a time; it describes and decides "
     "nothing.",
     "predictors": "How well each score ranks candidates as training does, and how good its own "

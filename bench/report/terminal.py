@@ -12,6 +12,7 @@ from rich.text import Text
 from bench.context import Context
 from bench.records.collection import Collection
 from bench.render import ABSENT, number, ratio_text, spread_text
+from bench.tables.failures import told
 from bench.tables.shared import mean_and_spread
 from safs.arms import ARMS, ordered
 
@@ -20,20 +21,9 @@ def summary(collection: Collection, context: Context) -> RenderableType:
     """Top-1 in percent, mean ± standard deviation over replicates, per ratio and arm."""
     parts: list[RenderableType] = [_table(collection, context, pair) for pair in context.pairs]
     parts.append(Text("test top-1 in %, mean ± standard deviation over replicates (n)"))
-    parts += [Text(words, style="bold red") for words in _without_result(collection)]
+    parts += [Text(words, style="bold red") for words in told(collection)]
     parts += [Text(note, style="yellow") for note in context.notes]
     return Group(*parts)
-
-
-def _without_result(collection: Collection) -> list[str]:
-    """How many runs were not made, and how many failed or cannot be read."""
-    status = collection.frame["status"]
-    missing, of = int((status == "missing").sum()), len(status)
-    bad = int((status != "ok").sum()) - missing
-    return [
-        *[f"{missing} of {of} runs were not made yet"] * bool(missing),
-        *[f"{bad} of {of} runs failed or have no result: see failures.md"] * bool(bad),
-    ]
 
 
 def rows(collection: Collection, context: Context) -> list[dict[str, Any]]:

@@ -133,7 +133,8 @@ def test_the_summary_says_what_may_not_be_claimed(html: str) -> None:
     assert "; 1 and 0 of 3 final trainings failed and count as chance, without them" in text
     assert "with 3 paired replicates the exact test cannot give p &lt; .05" in text
     assert "activations and tuning are not told apart" in text
-    assert "1 of 48 expected runs failed or have no result" in text
+    failed = "1 of 48 final trainings failed, in 1 of 48 runs, and count as chance"
+    assert f"{failed} (see below)" in text
     assert "6 not comparable</dd>" in text
 
 
@@ -235,8 +236,8 @@ def test_the_terminal_table(damaged: Collection) -> None:
     console.print(terminal.summary(damaged, synthetic.context()))
     text = console.export_text()
     assert "LeNet-5 / MNIST-5k" in text
-    assert "1 of 48 runs failed or have no result: see failures.md" in text
-    assert "not made" not in text
+    assert "1 of 48 final trainings failed, in 1 of 48 runs, and count as chance" in text
+    assert "not made" not in text and "no valid record" not in text
     assert "5.0 of 10" in text
     line = next(line for line in text.splitlines() if "SAFS" in line)
     assert "(3)" in line
@@ -252,4 +253,4 @@ def test_runs_that_were_not_made_are_told_apart_from_those_without_result(tmp_pa
     console.print(terminal.summary(collect(runs), synthetic.context()))
     text = console.export_text()
     assert "5 of 48 runs were not made yet" in text
-    assert "1 of 48 runs failed or have no result: see failures.md" in text
+    assert "1 of 48 runs have no valid record and count nowhere" in text

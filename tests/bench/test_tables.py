@@ -142,7 +142,7 @@ def test_a_gap_shows_and_changes_nothing_else(whole: Collection, tmp_path: Path)
         assert row["top1_mean"] == pytest.approx((10 + whole.series(PAIR, 0.9, "safs")[2]) / 2)
     failures = tables.failures(damaged, context)
     assert failures.frame["status"].tolist() == ["failed", "missing", "invalid"]
-    assert "3 of 48 expected runs" in failures.caption
+    assert "1 of 48 runs have no valid record and count nowhere." in failures.caption
     assert r"loss \| is\_not \<finite\>" in failures.markdown()
     assert r"is\_not \textless{}finite\textgreater{}" in failures.latex()
 
