@@ -92,7 +92,8 @@ class Question:
 class Same(NamedTuple):
     """Of the trainings that a lab and the first one both have, how many are the same bit for bit.
 
-    Both are 0 where a file tells of no trainings, as those of older editions.
+    Both are 0 where a file tells of no trainings, as those of older editions, and where the root
+    seeds differ.
     """
 
     same: int = 0
@@ -165,6 +166,8 @@ def _same(reference: LabFile, lab: LabFile) -> Same:
     if not all(any(record.chain for record in each.records) for each in (reference, lab)):
         return Same()
     found = identity.compare(Chains.of(reference.records), Chains.of(lab.records))
+    if not found.same and reference.seed != lab.seed:
+        return Same()  # no training is the same one
     return Same(found.same, found.trainings - found.missing)
 
 

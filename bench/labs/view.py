@@ -71,11 +71,15 @@ def view(labs: Mapping[str, LabFile], about: Mapping[str, PairInfo]) -> LabsView
 
     tables = (_pooled_table(answer, label), _each_table(answer, frame, label))
     first, *_ = labs
-    same = tuple(_shares(name, first, of) for name, of in answer.same.items())
+    same = tuple(_shares(name, labs[name], first, labs[first], of)
+                 for name, of in answer.same.items())  # fmt: skip
     return LabsView(tables, forest.draw(frame, label), same)
 
 
-def _shares(name: str, first: str, of: Same) -> str:
+def _shares(name: str, lab: LabFile, first: str, reference: LabFile, of: Same) -> str:
+    if not of.both and lab.seed != reference.seed:
+        seeds = f"{lab.seed}, not {reference.seed} as {first}"
+        return f"{name}: has the root seed {seeds}, so its trainings are others"
     if not of.both:
         return f"{name}: the files name no trainings that it shares with {first}"
     if of.same == of.both:

@@ -200,12 +200,26 @@ def test_labs_with_the_same_trainings_are_called_identical():
 
 
 def test_a_file_without_chains_says_nothing_of_trainings():
-    values = content("b", 2)
+    values = content("b", 1)
     for run in values["runs"]:
         run["record"]["chain"] = None
     bare = LabFile.model_validate(values | {"digest": sha("any")})
     shown = view({"a": lab("a", 1), "b": bare}, {})
     assert shown.same == ("b: the files name no trainings that it shares with a",)
+    assert set(shown.tables[1].frame["trainings"]) == {""}
+
+
+def test_of_another_root_seed_no_training_is_expected_to_be_the_same():
+    values = content("b", 2)
+    for run in values["runs"]:
+        chain = run["record"]["chain"]
+        run["record"]["chain"] = {
+            key: ["f" * 32] * len(link) if isinstance(link, list) else link and "f" * 32
+            for key, link in chain.items()
+        }
+    other = LabFile.model_validate(values | {"digest": sha("any")})
+    shown = view({"a": lab("a", 1), "b": other}, {})
+    assert shown.same == ("b: has the root seed 2, not 1 as a, so its trainings are others",)
     assert set(shown.tables[1].frame["trainings"]) == {""}
 
 
