@@ -24,7 +24,8 @@ _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
         "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+        "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "α": r"$\alpha$",
+        "β": r"$\beta$",
     }
 )  # fmt: skip
 
@@ -140,6 +141,13 @@ def number(value: float, digits: int = 2, sign: bool = False) -> str:
     if not math.isfinite(value):
         return ABSENT
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def significant(value: float) -> str:
+    """``value`` with three significant digits, :data:`ABSENT` if it is not finite."""
+    if not math.isfinite(value) or not value:
+        return number(value, 0)
+    return number(value, max(0, 2 - math.floor(math.log10(abs(value)))))
 
 
 def spread_text(mean: float, sd: float, digits: int = 2) -> str:

@@ -13,7 +13,7 @@ from bench.context import Context
 from bench.contrasts import MAIN_RATIO
 from bench.cost.steps import Step, by_key, preferred
 from bench.records.collection import Collection
-from bench.render import ABSENT, Column, Table, number
+from bench.render import ABSENT, Column, Table, number, significant
 from bench.tables.shared import PURPOSES, clocks, mean, time_factor
 
 SHOWN_ARMS = ("vanilla", "srelu", "safs")
@@ -38,7 +38,8 @@ def table(
     rows = [_row(collection, context, steps, watts, cell) for cell in cells]
     columns = (
         pair_by(context.label), RATIO, ARM, figure("Epochs", "epochs", 0),
-        figure("Hours measured", "hours", 4), figure("Hours extrapolated", "hours_extrapolated", 4),
+        Column("Hours measured", lambda row: significant(row["hours"])),
+        Column("Hours extrapolated", lambda row: significant(row["hours_extrapolated"])),
         share_off("Error", "error"), figure("SAFS / vanilla", "factor", 1),
         Column("kWh", lambda row: number(row["kwh"], 5).replace(ABSENT, "not measured")),
         figure("kg CO2", "co2", 5), figure("Paper hours", "paper_hours"),

@@ -67,7 +67,7 @@ def draw_answers(frame: Frame, context: Context) -> Figure:
         text = ", ".join([text, *[said] * bool(said)])
         ax.annotate(
             text, (0, 2 * place + 0.35), xycoords=("axes fraction", "data"), fontsize=8,
-            va="center", parse_math=False,
+            va="center", parse_math=False, bbox={"color": style.PAPER, "pad": 0.5},
         )  # fmt: skip
     return figure
 

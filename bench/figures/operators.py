@@ -8,7 +8,16 @@ import pandas as pd
 
 from bench.context import Context
 from bench.figures.heat_map import by_slot, heat_map
-from bench.figures.plot import FigureSource, Frame, Plot, grid, in_order, main_ratio
+from bench.figures.plot import (
+    LETTER,
+    LINE,
+    FigureSource,
+    Frame,
+    Plot,
+    grid,
+    in_order,
+    main_ratio,
+)
 from bench.records.traces import operator_frequency, single_wins
 from bench.render import ratio_text
 from safs.operators import OPERATORS, label
@@ -34,7 +43,8 @@ def draw(frame: Frame, context: Context) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     slots = int(frame.groupby("pair")["place"].nunique().max())
-    figure, axes, cells = grid(frame, ["pair"], max(3.2, 0.24 * slots), 4.0)
+    room = LINE * frame["operator"].nunique() + LETTER * frame["slot"].str.len().max()
+    figure, axes, cells = grid(frame, ["pair"], max(3.2, 0.24 * slots), max(4.0, room))
     top = int(frame["count"].max())
     for cell in cells:
         image = _panel(cell.ax, cell.rows, top)

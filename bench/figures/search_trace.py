@@ -50,7 +50,8 @@ def _panel(ax: Axes, rows: Frame) -> None:
             points["label"], line["label"] = "candidate", "best so far, each replicate"
         ax.scatter(ok["evaluation"], ok["energy"], **points)
         ax.step(own["evaluation"], own["best"], where="post", **line)
-    best = rows.pivot_table(index="evaluation", columns="replicate", values="best")
+    best = rows.pivot(index="evaluation", columns="replicate", values="best")
+    best = best.dropna(axis="columns", how="all").dropna()
     mean: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "best so far, mean"}
     ax.step(best.index, best.mean(axis=1), where="post", **mean)
     band: dict[str, Any] = {"step": "post", "color": style.INK, "alpha": 0.12}
@@ -62,7 +63,8 @@ PLOT = Plot(
     "search_trace",
     "Stage 1: training loss of every candidate",
     "Points are candidates (failed ones have none), thin steps the best so far of each "
-    "replicate, the thick step their mean, the band their range. Lower is better.",
+    "replicate, the thick step their mean, the band their range, from where each has one. Lower is "
+    "better.",
     "an arm with activations found by stage 1",
     data,
     draw,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 INK = "#123457"
 """Stands for the text colour; replaced by ``currentColor``, so that dark pages work."""
+PAPER = "#FEDCBA"
+"""Stands for the page's own colour, behind text that lines would cross."""
 PALETTE = (
     "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#8C8C8C", "#B5A800",
 )  # fmt: skip
@@ -63,6 +65,7 @@ def svg(figure: Figure, name: str, title: str, description: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
     text = re.sub(INK, "currentColor", text, flags=re.IGNORECASE)
+    text = re.sub(PAPER, "var(--paper, #ffffff)", text, flags=re.IGNORECASE)
     opening = f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
     words = (
         f'<title id="{name}-title">{escape(title)}</title>\n'

@@ -12,7 +12,7 @@ from bench.columns import ARM, RATIO, figure, pair_by, words
 from bench.context import Context
 from bench.contrasts import MAIN_RATIO
 from bench.records.collection import Collection
-from bench.render import Table
+from bench.render import Column, Table, significant
 from bench.tables.shared import PURPOSES, cells, clocks, mean, over, time_factor
 from bench.verdicts import NOT_COMPARABLE
 
@@ -25,7 +25,8 @@ def cost(collection: Collection, context: Context) -> Table:
         pair_by(context.label), RATIO, ARM, words("n", "n"),
         *(figure(f"Epochs {name}", f"epochs_{name}", 0) for name in PURPOSES),
         figure("Epochs", "epochs", 0), figure("Epochs / vanilla", "epochs_factor", 1),
-        figure("Hours", "hours", 4), figure("Hours / vanilla", "hours_factor", 1),
+        Column("Hours", lambda row: significant(row["hours"])),
+        figure("Hours / vanilla", "hours_factor", 1),
         figure("Paper hours", "paper_hours"),
         figure("Paper hours / vanilla", "paper_hours_factor", 1), words("Verdict", "verdict"),
     )  # fmt: skip
