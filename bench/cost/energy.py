@@ -24,8 +24,9 @@ class Meter:
     """
 
     def __init__(self, powercap: Path = POWERCAP) -> None:
-        found = sorted(powercap.glob("*-rapl:?")) if powercap.is_dir() else []
-        self._packages = [place for place in found if _value(place / "energy_uj") is not None]
+        found = sorted(powercap.glob("*-rapl:*")) if powercap.is_dir() else []
+        packages = [place for place in found if _text(place / "name").startswith("package-")]
+        self._packages = [place for place in packages if _value(place / "energy_uj") is not None]
         self._devices = _nvml()
         sources = (("RAPL", self._packages), ("NVML", self._devices))
         named = [name for name, counters in sources if counters]
@@ -50,10 +51,18 @@ class Meter:
         return packages + [read() for read in self._devices]
 
 
+def _text(path: Path) -> str:
+    """The content of a file; empty where it cannot be read."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
 def _value(path: Path) -> float | None:
     try:
-        return float(path.read_text())
-    except (OSError, ValueError):
+        return float(_text(path))
+    except ValueError:
         return None
 
 

@@ -78,8 +78,9 @@ class Entry(Spec):
 
     @property
     def name(self) -> str:
-        """File name without ending: commit and machine."""
-        return f"{self.commit[:10]}-{self.machine.digest}"
+        """File name without ending: commit, whether it was changed, and machine."""
+        commit, changed, _ = self.commit.partition("-dirty")
+        return f"{commit[:10]}{changed}-{self.machine.digest}"
 
     def write(self, folder: Path = FOLDER) -> Path:
         """Write the entry; one of the same commit and machine is replaced."""

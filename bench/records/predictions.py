@@ -37,6 +37,10 @@ class Predictions(Spec):
         values = {name: content.get(name) for name in cls.model_fields}
         return parsed(cls, json.dumps(values), path.name)
 
+    def has(self, predictor: str) -> bool:
+        """Whether a predictor was asked about every candidate."""
+        return all(predictor in candidate.scores for candidate in self.candidates)
+
     def correlation(self, predictor: str) -> float:
         """Spearman's rank correlation of score and negative energy; NaN where either is constant.
 

@@ -46,7 +46,7 @@ def summary(collection: Collection, context: Context) -> dict[str, Any]:
         n = len(collection.series(pair, ratio, arm))
         found = zip(("mean", "sd"), mean_and_spread(collection, pair, ratio, arm), strict=True)
         entry = {key: round(x, 4) if math.isfinite(x) else None for key, x in found}
-        at = f"{ratio:.3g}" if ratio else "dense"
+        at = str(float(ratio)) if ratio else "dense"
         top1[pair].setdefault(at, {})[arm] = entry | {"n": n}
     return {
         "profile": context.profile,

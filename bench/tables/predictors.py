@@ -20,7 +20,7 @@ def table(found: Iterable[Predictions], context: Context) -> Table:
     rows = [
         _row([each for each in every if (each.pair, each.ratio) == cell], *cell, predictor)
         for cell in sorted({(each.pair, each.ratio) for each in every})
-        for predictor in _names(every)
+        for predictor in _names(every, cell)
     ]
     columns = (
         pair_by(context.label), RATIO, words("Predictor", "predictor"), words("Searches", "n"),
@@ -39,7 +39,8 @@ def table(found: Iterable[Predictions], context: Context) -> Table:
     return Table.of("predictors", title, caption, rows, columns)
 
 
-def _row(found: list[Predictions], pair: str, ratio: float, predictor: str) -> dict[str, Any]:
+def _row(every: list[Predictions], pair: str, ratio: float, predictor: str) -> dict[str, Any]:
+    found = [each for each in every if each.has(predictor)]
     values = np.array([each.correlation(predictor) for each in found])
     known = values[np.isfinite(values)]
     return {
@@ -55,7 +56,11 @@ def _row(found: list[Predictions], pair: str, ratio: float, predictor: str) -> d
     }
 
 
-def _names(found: list[Predictions]) -> list[str]:
-    """The predictors of all candidates, in the order in which they stand there."""
-    every = (candidate.scores for each in found for candidate in each.candidates)
+def _names(found: list[Predictions], cell: tuple[str, float]) -> list[str]:
+    """The predictors of a cell's candidates, in the order in which they stand there.
+
+    A replicate from before one of them was added does not have it.
+    """
+    own = (each for each in found if (each.pair, each.ratio) == cell)
+    every = (candidate.scores for each in own for candidate in each.candidates)
     return list(dict.fromkeys(name for scores in every for name in scores))

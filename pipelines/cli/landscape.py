@@ -98,11 +98,16 @@ def race(
 @profile_option
 @click.option("--to", "folder", type=FILE, required=True, metavar="FOLDER", help="Where to write.")
 def export(profile: str, folder: Path) -> None:
-    """Write the published table as a blackbox of Syne Tune."""
+    """Write the published table as a blackbox of Syne Tune.
+
+    Where there are several, each has a folder of its own in FOLDER.
+    """
     from bench.landscape.adapters import syne_tune
 
-    for table in published(study_of(profile)):
-        click.echo(syne_tune(table, folder))
+    tables = published(study_of(profile))
+    for table in tables:
+        own = folder / f"{table.meta.pair}-{table.meta.ratio:g}"
+        click.echo(syne_tune(table, own if len(tables) > 1 else folder))
 
 
 def published(study: Study) -> list[Landscape]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from bench.labs.cards import CardFile
 from bench.labs.reading import CARDS, read_card
 from bench.paper import hours as published_hours
+from bench.render import ratio_text
 from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.dvc.plan import steps, training_images
@@ -28,7 +30,7 @@ def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
     """
     profile = study.profile
     table = Table(
-        title=f"{profile.profile}: {profile.title}",
+        title=Text(f"{profile.profile}: {profile.title}"),
         caption=_caption(study, seconds, workers),
         title_justify="left",
         caption_justify="left",
@@ -77,7 +79,7 @@ def beside_table3(study: Study, seconds: EpochSeconds) -> Table:
         printed = published_hours(pair.about.published)
         for ratio in study.profile.ratios(name):
             here = {arm: n * seconds[name, ratio] / 3600 for arm, n in epochs.items()}
-            table.add_row(name, f"{ratio:.2f}", _two_hours(here), _two_hours(printed))
+            table.add_row(name, ratio_text(ratio), _two_hours(here), _two_hours(printed))
     return table
 
 
@@ -88,8 +90,9 @@ def warnings(connected: Connected) -> list[str]:
     have about as many images of every class.
     """
     return [
-        f"{name} {ratio:.2f}: {reached:,} of {classes:,} classes are connected to the input where "
-        f"an untrained network is pruned; with as many after training {_ends(reached, classes)}"
+        f"{name} {ratio_text(ratio)}: {reached:,} of {classes:,} classes are connected to the "
+        "input where an untrained network is pruned; with as many after training "
+        f"{_ends(reached, classes)}"
         for (name, ratio), (reached, classes) in connected.items()
         if reached < classes
     ]
@@ -142,7 +145,7 @@ def _caption(study: Study, seconds: EpochSeconds, workers: int) -> str:
     lines = [f"{replicates}, {workers} workers. Seconds of an epoch, measured now:"]
     for name in study.pairs:
         own = {ratio: value for (pair, ratio), value in seconds.items() if pair == name}
-        each = [f"{'dense' if r is None else f'{r:.2f}'} {v:.3f}" for r, v in own.items()]
+        each = [f"{ratio_text(r or 0)} {v:.3f}" for r, v in own.items()]
         lines.append(f"{name}: {', '.join(each)}")
     lines.append("Other operators than the default, SMAC and start-up come on top.")
     return "\n".join(lines)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows with the same keys under these as headings; numbers to the right."""
+    """Rows with the same keys under these as headings; numbers to the right, names whole."""
     table = Table()
-    for key, value in rows[0].items():
+    for place, (key, value) in enumerate(rows[0].items()):
         side: Literal["left", "right"] = "right" if isinstance(value, int | float) else "left"
-        table.add_column(key, justify=side, overflow="fold")
+        table.add_column(key, justify=side, overflow="fold", no_wrap=not place)
     for row in rows:
         table.add_row(*(Text(_words(value)) for value in row.values()))
     return table

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5
 _START_SECONDS = 120.0
 # Variables that change what a worker does; the settings have the project's own.
-_VARIABLES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "ATEN_", "TORCH", "CUBLAS_", "CC", "CXX", "LD_")
+_VARIABLES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "ATEN_", "TORCH", "CUBLAS_", "CC", "CXX", "LD_",
+              "ONEDNN_", "DNNL_", "NPY_")  # fmt: skip
 
 
 def logs() -> Path:
@@ -97,7 +98,8 @@ ON_WORKERS = ("safs", *(f"pipelines/{name}" for name in ("storage", "config", "c
 def _code() -> dict[str, str]:
     """Digest of every file that a worker may run, comments included."""
     roots = (sources.ROOT / part for part in ON_WORKERS)
-    files = (path for root in roots for path in root.rglob("*") if path.is_file())
+    below = (path for root in roots for path in root.rglob("*") if path.is_file())
+    files = [*below, *(sources.ROOT / "pipelines").glob("*.py")]  # read as a process starts
     return {
         path.relative_to(sources.ROOT).as_posix(): sealed.file_digest(path)
         for path in files

@@ -106,7 +106,8 @@ class Pool:
             lost = self._client is instead_of
             if self._client is not None and lost:
                 self._client.close()
-            if self._client is None or lost:
+                self._client = None
+            if self._client is None:
                 self._client = self._connect()
                 self._client.subscribe_topic(self.topic, lambda event: self._listen(*event[1]))
             return self._client

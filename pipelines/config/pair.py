@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -103,7 +103,7 @@ class Preset(Spec):
     and ``published`` sections of the pairs that stand for one of the paper's.
     """
 
-    protocol: dict[str, str] = Field(default_factory=dict)
+    protocol: dict[str, Any] = Field(default_factory=dict)
     every: Sections = Field(default_factory=dict)
     published: dict[str, Sections] = Field(default_factory=dict)
 

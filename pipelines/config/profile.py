@@ -121,7 +121,7 @@ class Reading(Spec):
 
     title: str
     pair: str
-    protocol: dict[str, str] = Field(default_factory=dict)
+    protocol: dict[str, Any] = Field(default_factory=dict)
     sections: Sections = Field(default_factory=dict)
     arms: Some
 
@@ -170,6 +170,8 @@ class Profile(Spec):
         places: dict[Cell, str] = {}
         for name, cell in self.cells.items():
             known("pair of cell " + name, cell.pair, self.pairs)
+            if name in self.pairs:
+                raise ValueError(f"cells.{name} is named as a pair; expected {name}-{cell.ratio:g}")
             if (first := places.setdefault(cell, name)) != name:
                 raise ValueError(f"cells.{name} says the same as cells.{first}; expected once")
         for pair in self.pairs:

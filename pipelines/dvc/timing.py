@@ -58,4 +58,4 @@ def step_hours(study: Study, step: PlanStep, seconds: EpochSeconds, workers: int
     """Hours of a stage: its epochs spread evenly over the pair's ratios."""
     ratios = [None] if step.stage == "pretrain" else study.profile.ratios(step.pair)
     each = [seconds.get((step.pair, ratio), float("nan")) for ratio in ratios]
-    return step.epochs * sum(each) / len(each) / 3600 / workers
+    return step.epochs * sum(each) / len(each) / 3600 / max(1, workers)

@@ -91,7 +91,7 @@ class Work:
         self._named: set[str] = set(recorded.note(self.out, self.recorded))
         self.lock = threading.RLock()
         self._began: dict[int, tuple[str, Path] | None] = {}
-        at = f" {ratio:.2f}" if ratio is not None else ""
+        at = f" {ratio:g}" if ratio is not None else ""
         self.progress = EpochProgress(f"{title or stage} {pair}{at}", epochs * len(self.replicates))
         self.pool = compute.Pool(self.progress.epoch)
 

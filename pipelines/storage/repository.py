@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,7 +55,8 @@ def _git(*arguments: str, of_none: str | None = None) -> str:
 
 
 def _printed(*arguments: str, of_none: str | None = None) -> bytes:
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    english = {**os.environ, "LC_ALL": "C"}  # what git says is read below
+    done = subprocess.run(["git", *arguments], capture_output=True, check=False, env=english)
     if done.returncode == 0:
         return done.stdout
     words = " ".join(done.stderr.decode("utf-8", "replace").split())

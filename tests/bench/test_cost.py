@@ -111,6 +111,11 @@ def test_a_meter_reads_counters_and_their_overflow(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "_nvml", list)
     package = tmp_path / "intel-rapl:0"
     package.mkdir()
+    (package / "name").write_text("package-0\n")
+    whole = tmp_path / "intel-rapl:1"  # the whole board, packages included
+    whole.mkdir()
+    (whole / "name").write_text("psys\n")
+    (whole / "energy_uj").write_text("1000000\n")
     (package / "max_energy_range_uj").write_text("100000000\n")
     (package / "energy_uj").write_text("90000000\n")
     meter = energy.Meter(tmp_path)
@@ -318,3 +323,8 @@ def test_steps_become_hours_and_speed():
     assert row["seconds"] == 0.5 and row["samples_per_second"] == 200
     assert row["hours"] == pytest.approx(20 * 0.5 / 3600)
     assert "not measured" in table.markdown()
+
+
+def test_a_changed_tree_does_not_replace_the_commits_own_entry():
+    names = {entry(commit=commit).name for commit in ("0123456789ab", "0123456789ab-dirty")}
+    assert len(names) == 2

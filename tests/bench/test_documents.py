@@ -108,6 +108,11 @@ def within(
     return f"{format(mean, spec)}{words} ({format(low, bare)} to {format(high, bare)}{tested})"
 
 
+def after(found: SimpleNamespace, judged: SimpleNamespace, words: str = "") -> str:
+    """A difference and its interval, with the p of the claim that it decides."""
+    return f"{within(found, words)[:-1]}; {judged.p_holm:p} after Holm over the claims)"
+
+
 def gain(found: SimpleNamespace) -> SimpleNamespace:
     """What an arm of Table 2 gains over vanilla, as a difference."""
     ends = {"difference": "gain_mean", "low": "gain_low", "high": "gain_high"}
@@ -200,7 +205,7 @@ def second_network() -> list[str]:
         f"gains {within(deep('default_hpo-vanilla'), ' points')} over vanilla",
         f"SAFS is {within(deep('safs-default_hpo'))} ahead of that",
         f"({mean['default_hpo']:.1f} and {arm(DEEP, 'dense', 0.0).top1_mean:.1f} %)",
-        f"SAFS is {within(deep('safs-stage1_only'), ' points')} ahead of stage 1",
+        f"SAFS is {after(deep('safs-stage1_only'), claim(DEEP, 'stage1'), ' points')} ahead of",
         f"which is {within(deep('stage1_only-vanilla'))} ahead",
         f"ends at {mean['stage2_only']:.1f} %, {within(stage2, ' points', '.1m')} below Swish",
         f"with a spread of {arm(DEEP, 'stage2_only', 0.9).top1_sd:.1f}; one of",
@@ -275,7 +280,7 @@ def for_and_against() -> list[str]:
 
     return [
         f"{within(contrast(FIFTY, 'safs-stage1_only'), ' points')} ahead of stage 1",
-        f"and {within(contrast(FIFTY, 'safs-stage2_only'))} of stage 2",
+        f"and {after(contrast(FIFTY, 'safs-stage2_only'), claim(FIFTY, 'stage2'))} of stage 2",
         f"ReLU gains {within(tuned, ' points')}",
         f"though by {span(-race, '.2b')}",
         f"study A and {span(cost.loc['safs'].hours_factor, '.0f')} in `mnist5k`",
@@ -291,7 +296,8 @@ def for_and_against() -> list[str]:
         f"{asked['vanilla'].difference:.1f} with both",
         f"is {span(agreement['all'], '.2b')} over all",
         f"and {span(agreement.among_best, '.2b')} among the best tenth",
-        f"{symexp.mean:.1m} points more than chance ({symexp.high:.1m} to {symexp.low:.1m})",
+        f"{symexp.mean:.1m} points more than chance ({symexp.high:.1m} to {symexp.low:.1m}; "
+        f"{symexp.p_holm:p} after Holm over the claims)",
         f"back {layer.gain_mean:.1f} points for {hours['srelu_layer']:.1f} plain trainings",
         f"tuned ReLU {tuned.difference:.1f} for {hours['default_hpo']:.1f}",
         f"by {min(noise):.1f} points (vanilla) to {max(noise):.1f} (random + HPO;",

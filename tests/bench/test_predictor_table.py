@@ -46,6 +46,18 @@ def test_a_row_has_mean_and_lowest_over_searches():
     assert made.view["Rank correlation"].tolist() == ["0.75 ± 0.35", "-"]
 
 
+def test_a_predictor_that_came_later_has_the_searches_that_know_it():
+    older = search(0, (3.0, 2.0, 1.0))
+    rows = [
+        {**candidate.model_dump(), "scores": {**candidate.scores, "mine": 1.0 - candidate.energy}}
+        for candidate in search(1, (2.0, 3.0, 1.0)).candidates
+    ]
+    newer = Predictions.model_validate(older.model_dump() | {"replicate": 1, "candidates": rows})
+    made = table([older, newer], synthetic.context()).frame.set_index("predictor")
+    assert made["n"].to_dict() == {"snip": 2, "flat": 0, "mine": 1}
+    assert made.loc["mine", "mean"] == pytest.approx(1)
+
+
 def test_a_file_that_does_not_fit_is_an_error_of_one_line(tmp_path):
     path = tmp_path / "predictors-r0.json"
     content = json.loads(search(0, (1.0, 2.0, 3.0)).model_dump_json())

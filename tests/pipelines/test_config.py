@@ -186,3 +186,16 @@ def test_a_profile_older_than_a_study_runs_without_it(root, study):
 def test_a_pair_without_a_key_that_dvc_follows_is_refused(root, key):
     edit(root, "pipelines/pairs/lenet5_mnist5k.yaml", without(key))
     assert f"missing key '{key}'" in message(root)
+
+
+def test_a_cell_is_not_named_as_a_pair(root):
+    """Stages are told apart by these names."""
+    cell = {"lenet5_mnist5k": {"pair": "lenet5_mnist5k", "ratio": 0.97}}
+    edit(root, "params.yaml", lambda v: v["cells"].update(cell))
+    assert "cells.lenet5_mnist5k is named as a pair; expected lenet5_mnist5k-0.97" in message(root)
+
+
+def test_a_reading_may_repeat_its_final_trainings_otherwise(root):
+    five = {"title": "Five", "pair": "lenet5_mnist5k", "protocol": {"finals": 5}}
+    edit(root, "params.yaml", lambda v: v["readings"].update(five=five | {"arms": ["vanilla"]}))
+    assert load(Path("params.yaml"), root).readings["five"].profile.protocol.finals == 5

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bench.labs import cards
 from pipelines.acceptance import run
-from pipelines.cli.plan import beside_table3, on_cards, warnings
+from pipelines.cli.plan import beside_table3, on_cards, rows, view, warnings
 from pipelines.config.pair import Prune, load_pair
 from pipelines.config.study import load
 from pipelines.dvc.plan import steps, training_images
@@ -93,8 +93,8 @@ def test_hours_stand_beside_table_3(monkeypatch):
     console.print(beside_table3(study, seconds))
     rows = [line.split("│")[1:-1] for line in console.export_text().splitlines() if "│" in line]
     cells = {row[0].strip() + row[1].strip(): [cell.strip() for cell in row[2:]] for row in rows}
-    assert cells["lenet5_mnist0.99"] == ["3.38 / 0.1 (34x)", "6.4 / 0.16 (40x)"]
-    assert cells["resnet18_imagenet160.99"][-1] == "-", "Table 3 lacks this pair"
+    assert cells["lenet5_mnist99%"] == ["3.38 / 0.1 (34x)", "6.4 / 0.16 (40x)"]
+    assert cells["resnet18_imagenet1699%"][-1] == "-", "Table 3 lacks this pair"
 
 
 def test_hours_of_a_card_come_from_its_file(tmp_path):
@@ -121,10 +121,10 @@ def test_a_plan_warns_of_cells_in_which_classes_are_cut_off():
     found = pruning.connected(*key)
     assert found == {0.90: (1000, 1000), 0.99: (0, 1000)}
     (line,) = warnings({("a", ratio): reach for ratio, reach in found.items()})
-    assert line.startswith("a 0.99: 0 of 1,000 classes are connected to the input")
+    assert line.startswith("a 99%: 0 of 1,000 classes are connected to the input")
     assert line.endswith("every arm is at chance, 0.1 %")
     (line,) = warnings({("b", 0.99): (6, 10)})
-    assert line.startswith("b 0.99: 6 of 10") and line.endswith("accuracy is at most about 70 %")
+    assert line.startswith("b 99%: 6 of 10") and line.endswith("accuracy is at most about 70 %")
 
 
 @pytest.mark.parametrize("method", ["snip", "given"])
@@ -138,3 +138,18 @@ def test_a_mask_from_images_or_a_file_is_not_foretold(method):
 def test_without_a_gpu_its_check_is_one_line():
     with pytest.raises(SafsError, match="check-gpu: torch sees no CUDA device here"):
         run.prepared()
+
+
+def test_a_plan_has_hours_without_workers_and_a_title_as_it_stands():
+    """``SAFS_WORKERS=0`` trains in the stage itself; a title is no markup."""
+    study = load(Path("params.yaml"), ROOT)
+    titled = study.profile.model_copy(update={"title": "[pilot] of mine [/pilot]"})
+    study = study.model_copy(update={"profile": titled})
+    seconds = {
+        (name, ratio): 1.0 for name in study.pairs for ratio in (None, *study.profile.ratios(name))
+    }
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(view(study, seconds, 0))
+    assert "[pilot] of mine [/pilot]" in console.export_text()
+    alone, two = (sum(r["hours"] for r in rows(study, seconds, n)) for n in (0, 2))
+    assert alone == pytest.approx(2 * two)
