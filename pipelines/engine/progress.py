@@ -14,6 +14,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -34,11 +35,11 @@ _FORESEEN = 0.03
 def begin(folder: Path, epochs: int, *, alike: bool) -> None:
     """Begin a run of so many epochs, in its folder; what an earlier run left there is removed.
 
-    ``alike`` says whether an epoch takes about as long in all of its stages, so that the time left
-    can be told.
+    ``alike`` says whether an epoch takes about as long in all of its stages but the dense one, so
+    that the time left can be told.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    write_json(folder / "whole.json", {"epochs": epochs, "began": time.time(), "alike": alike})
+    write_json(folder / "whole.json", {"epochs": epochs, "alike": alike})
 
 
 class _WholeRun:
@@ -46,9 +47,10 @@ class _WholeRun:
 
     _numbers = itertools.count()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dense: bool) -> None:
         self._plan = json.loads((folder / "whole.json").read_text())
         self._own = folder / f"stage-{os.getpid()}-{next(self._numbers)}.json"
+        self._about = {"dense": dense, "began": time.time()}
 
     def tell(self, done: int, kept: int) -> str:
         """Tell the other stages how far this one is; returns how far all are, for people.
@@ -56,18 +58,30 @@ class _WholeRun:
         Args:
             done: epochs of this stage, of which ``kept`` were there before the run.
         """
-        write_json(self._own, [done, kept])
-        stages = [json.loads(path.read_text()) for path in self._own.parent.glob("stage-*.json")]
-        done, kept = (sum(stage[i] for stage in stages) for i in (0, 1))
-        epochs, seconds = self._plan["epochs"], time.time() - self._plan["began"]
-        left = _left(seconds, done, kept, epochs) if self._plan["alike"] else ""
+        write_json(self._own, {"done": done, "kept": kept, **self._about})
+        told = [json.loads(path.read_text()) for path in self._own.parent.glob("stage-*.json")]
+        done, epochs = sum(stage["done"] for stage in told), self._plan["epochs"]
+        pruned = [stage for stage in told if not stage["dense"]]
+        left = _of_pruned(pruned, epochs - done) if self._plan["alike"] else ""
         return f"all stages: {min(done, epochs)}/{epochs}{left}"
 
 
-def _whole_run() -> _WholeRun | None:
+def _of_pruned(stages: Sequence[Mapping[str, float]], left: int) -> str:
+    """The time that so many epochs take, by those of the pruned network alone.
+
+    A dense epoch can take twenty times as long, and is over when these begin.
+    """
+    if not stages:
+        return ""
+    seconds = time.time() - min(stage["began"] for stage in stages)
+    done, kept = (sum(int(stage[key]) for stage in stages) for key in ("done", "kept"))
+    return _left(seconds, done, kept, done + left)
+
+
+def _whole_run(dense: bool) -> _WholeRun | None:
     """The run that this process is a part of; None under plain DVC."""
     folder = Path(os.environ.get(WHOLE_RUN) or os.devnull)
-    return _WholeRun(folder) if (folder / "whole.json").is_file() else None
+    return _WholeRun(folder, dense) if (folder / "whole.json").is_file() else None
 
 
 def _left(seconds: float, done: int, kept: int, total: int) -> str:
@@ -84,9 +98,10 @@ class EpochProgress:
     Args:
         title: name of the stage.
         total: epochs that all its trainings have together.
+        dense: whether these are of dense networks.
     """
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, *, dense: bool = False) -> None:
         self.title, self.total = title, total
         self._quiet = QUIET in os.environ
         self._lock = threading.Lock()
@@ -96,7 +111,7 @@ class EpochProgress:
         self._skipped = 0
         self._started = self._printed = time.monotonic()
         self._bar: Progress | None = None
-        self._run = _whole_run()
+        self._run = _whole_run(dense)
 
     def __enter__(self) -> EpochProgress:
         plain = self._quiet or PLAIN_PROGRESS in os.environ

@@ -92,7 +92,8 @@ class Work:
         self.lock = threading.RLock()
         self._began: dict[int, tuple[str, Path] | None] = {}
         at = f" {ratio:g}" if ratio is not None else ""
-        self.progress = EpochProgress(f"{title or stage} {pair}{at}", epochs * len(self.replicates))
+        title, total = f"{title or stage} {pair}{at}", epochs * len(self.replicates)
+        self.progress = EpochProgress(title, total, dense=stage == "pretrain")
         self.pool = compute.Pool(self.progress.epoch)
 
     def __enter__(self) -> Work:

@@ -44,6 +44,20 @@ def test_stages_side_by_side_tell_how_far_all_are(folder, clock, capsys):
     assert told[2].startswith("tune: 60 epochs, 60 kept from earlier runs in 0:20; all stages: ")
 
 
+def test_the_time_left_is_that_of_pruned_epochs(folder, clock, capsys):
+    """ResNet-18's dense epochs take twenty times as long: by them a run would take days."""
+    progress.begin(folder, 120, alike=True)
+    with EpochProgress("pretrain", 20, dense=True) as dense:
+        clock(2000)
+        dense.finished("dense", 20)
+    with EpochProgress("search", 100) as search:
+        clock(50)
+        search.epoch("one", 10)
+    told = capsys.readouterr().err.splitlines()
+    assert told[1] == "pretrain: 20 epochs in 33:20; all stages: 20/120"
+    assert told[2] == "search: 10/100 epochs, 7:30 left; all stages: 30/120, 7:30 left"
+
+
 def test_a_run_of_pairs_that_differ_tells_no_time(folder, clock, capsys):
     progress.begin(folder, 50, alike=False)
     with EpochProgress("search", 40) as stage:
