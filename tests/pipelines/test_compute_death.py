@@ -93,7 +93,7 @@ def test_the_pipeline_goes_on_and_a_rerun_tries_again(study, deaths, capsys):
     """The final training of vanilla and one candidate of the search die with their workers."""
     deaths |= {("final", 0), ("search", 1)}
     run_all(study)
-    assert f"baselines {PAIR} 0.90: {REASON}" in capsys.readouterr().err
+    assert f"baselines {PAIR} 0.9: {REASON}" in capsys.readouterr().err
     assert recorded() == {"dense-r0"}, "a death is no failure: these runs are missing"
     assert content("tune", "safs-r0")["result"]["failure"] is None, "what followed was trained"
     rows = content("search", "search-r0")["trace"]["evaluations"]

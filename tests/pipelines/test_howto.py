@@ -82,10 +82,15 @@ def test_a_network_that_its_package_does_not_import_is_named(another_tree):
 def test_the_pair_and_the_profile_are_valid(tmp_path):
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/HOWTO.md").read_text(), re.S)
     places = ("pipelines/pairs/lenet5_cifar10.yaml", "pipelines/profiles/mine/params.yaml")
-    for place, block in zip(places, blocks, strict=True):
+    *files, confirmed = blocks
+    for place, block in zip(places, files, strict=True):
         (tmp_path / place).parent.mkdir(parents=True)
         (tmp_path / place).write_text(block)
     study = load(Path(places[1]), tmp_path)
+    assert not study.profile.preregistered.contrasts
+    (tmp_path / places[1]).write_text(files[1] + confirmed)
+    said = load(Path(places[1]), tmp_path).profile.preregistered
+    assert said.ratio == 0.95 and said.margins == {"safs-srelu_hpo": 1.0}
     assert study.profile.params_file == places[1]
     assert study.pairs["lenet5_cifar10"].search.evaluations == 21
 
