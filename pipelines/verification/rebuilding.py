@@ -67,8 +67,11 @@ def _emptied(place: Path, records: Path) -> Iterator[None]:
     It is put back if what is done meanwhile fails.
     """
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".rebuild-") as aside:
-        moved = [path.rename(Path(aside, path.name)) for path in place.iterdir() if path != records]
+        moved: list[Path] = []
         try:
+            for path in sorted(place.iterdir()):
+                if path != records:
+                    moved.append(path.rename(Path(aside, path.name)))
             yield
         except BaseException:
             for path in moved:

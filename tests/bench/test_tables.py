@@ -14,7 +14,16 @@ from synthetic import PAIR
 
 from bench import tables
 from bench.records.collection import Collection, collect
-from bench.render import Table, interval_text, number, p_text, ratio_text, spread_text
+from bench.render import (
+    ABSENT,
+    Table,
+    interval_text,
+    number,
+    p_text,
+    ratio_text,
+    significant,
+    spread_text,
+)
 from bench.tables import comparisons as compare
 from bench.verdicts import RULES_VERSION, VERDICTS
 from safs.errors import SafsError
@@ -232,3 +241,17 @@ def test_a_missing_run_leaves_the_factor_of_the_others(tmp_path: Path) -> None:
     damaged = tables.cost(_damaged(tmp_path), synthetic.context()).frame
     found = damaged[damaged["arm"] == "safs"].set_index("ratio")["hours_factor"]
     assert found[0.9] > 1 and found[0.95] > 1
+
+
+def test_hours_have_three_digits_and_latex_its_greek() -> None:
+    told = [significant(value) for value in (0.000312, 0.017, 1.5, 123.4, 0.0, float("nan"))]
+    assert told == ["0.000312", "0.0170", "1.50", "123", "0", ABSENT]
+    view = pd.DataFrame({"α": ["β"]})
+    assert r"$\alpha$" in (text := Table("n", "T", "", view, view).latex()) and r"$\beta$" in text
+
+
+def test_ratios_that_are_near_each_other_stand_apart_in_the_summary(tmp_path: Path) -> None:
+    ratios = (0.9995, 0.9999)
+    runs = [run for ratio in ratios for run in synthetic.expected(tmp_path, ratios=(ratio,))]
+    found = tables.summary(collect(runs), synthetic.context(ratios=ratios))["top1"][PAIR]
+    assert set(found) >= {"0.9995", "0.9999"}

@@ -111,9 +111,10 @@ def test_other_code_or_settings_get_other_workers(place, monkeypatch):
     key = keeper._key(wanted)
     assert keeper._key(wanted) == key
     assert keeper._key(wanted.model_copy(update={"workers": 1})) != key
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert keeper._key(wanted) != key
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for variable in ("CUDA_VISIBLE_DEVICES", "ONEDNN_MAX_CPU_ISA", "NPY_DISABLE_CPU_FEATURES"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(variable, "1")
+            assert keeper._key(wanted) != key
     monkeypatch.setattr(keeper, "_code", lambda: {"safs/training/loop.py": "edited"})
     assert keeper._key(wanted) != key
 

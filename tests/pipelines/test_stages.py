@@ -51,7 +51,7 @@ from pipelines.stages import (
 )
 from pipelines.storage import artefacts, layout
 from pipelines.tasks.shared import empty
-from pipelines.verification import checking, retraining
+from pipelines.verification import checking, rebuilding, retraining
 from safs import sealed
 from safs.errors import SafsError
 from safs.pruning.scopes import kept
@@ -516,6 +516,10 @@ def test_a_training_whose_worker_dies_is_not_one_that_differs(
     assert len(errors) == 3 and all("not done, its worker died" in line for line in errors)
 
 
+def failing(words):
+    raise OSError(words)
+
+
 def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
     shutil.move("runs", "elsewhere")
     try:
@@ -535,6 +539,12 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
             forged.write_text(whole)
             assert cli.main(["rebuild"]) == 1
             assert capsys.readouterr().err == f"{forged}: removed: the records do not give it\n"
+            patch.setattr(rebuilding.report, "run", lambda study: failing("no report"))
+            before = {path: path.read_bytes() for path in files}
+            with pytest.raises(OSError, match="no report"):
+                rebuilding.rebuild(published)
+            assert {path: path.read_bytes() for path in files} == before, "put back"
+            assert not list(Path("results").glob(".rebuild-*"))
             shutil.move("results/smoke/records", "records")
             assert cli.main(["rebuild"]) == 2
             assert "results/smoke/records: no records" in capsys.readouterr().err
