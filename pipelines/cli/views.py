@@ -30,7 +30,6 @@ def _words(value: object) -> str:
 
 def profile_row(study: Study) -> dict[str, Any]:
     """What a profile runs, and whether its report is here."""
-
     profile, report = study.profile, study.results / "report.html"
     return {
         "profile": profile.profile,
@@ -42,16 +41,20 @@ def profile_row(study: Study) -> dict[str, Any]:
 
 
 def network_rows(root: Path = Path()) -> list[dict[str, Any]]:
-    """Parameters, slots and prunable layers of the network of each pair."""
+    """Parameters, slots and prunable layers of the network of each pair.
+
+    Raises:
+        SafsError: a network does not fit its data set.
+    """
     from pipelines.config.pair import PAIRS, load_pair
-    from pipelines.tasks.shared import empty
+    from pipelines.dvc.preflight import fitting
     from safs.networks import prunable
     from safs.slots import slots
 
     rows = []
     for path in sorted((root / PAIRS).glob("*.yaml")):
         pair = load_pair(path.stem, root=root)
-        network = empty(pair.network, pair.dataset.name)
+        network = fitting(path.stem, pair)
         rows.append(
             {
                 "pair": path.stem,

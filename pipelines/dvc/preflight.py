@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from bench.labs.reading import LABS, by_lab
 from pipelines import compute
@@ -14,6 +15,9 @@ from safs.datasets import load_part
 from safs.errors import SafsError
 from safs.search.tuning_space import config_of, space
 from safs.settings import LR, MOMENTUM, WEIGHT_DECAY
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _RANGES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY}
 
@@ -33,7 +37,7 @@ def preflight(study: Study) -> None:
     _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
     for each in everything:
         for name, pair in each.pairs.items():
-            _network(name, pair)
+            fitting(name, pair)
             _backend(each, name, pair)
             _recipe(each, name, pair)
             _masks(each, name, pair)
@@ -52,8 +56,12 @@ def _data(names: Collection[str]) -> None:
         raise SafsError("\n".join(problems))
 
 
-def _network(name: str, pair: Pair) -> None:
-    """A network must take an image of the data set and have a logit for each class."""
+def fitting(name: str, pair: Pair) -> nn.Module:
+    """The untrained network of a pair: it takes its images and has a logit for each class.
+
+    Raises:
+        SafsError: it does not; names the pair, the network, the data set and the shape.
+    """
     import torch
 
     from pipelines.tasks.shared import empty
@@ -73,6 +81,7 @@ def _network(name: str, pair: Pair) -> None:
             f"{name}: network {pair.network.name!r} on {given}: logits of shape "
             f"{tuple(logits.shape)}; expected (1, {entry.classes})"
         )
+    return network
 
 
 def _backend(study: Study, name: str, pair: Pair) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.dvc.plan import PlanStep, training_images
+from pipelines.dvc.preflight import fitting
 from pipelines.engine.work import place_of
 from pipelines.tasks import pruning, timing
 
@@ -23,7 +24,12 @@ def measure(study: Study) -> tuple[EpochSeconds, Connected]:
 
     All workers are busy meanwhile, as they are in a run. Then which classes the masks of untrained
     networks leave connected.
+
+    Raises:
+        SafsError: a network does not fit its data set.
     """
+    for name, pair in study.pairs.items():
+        fitting(name, pair)
     wanted = [
         (name, ratio) for name in study.pairs for ratio in (None, *study.profile.ratios(name))
     ]

@@ -12,8 +12,10 @@ import pytest
 
 from pipelines import compute
 from pipelines.cli import main as cli
+from pipelines.cli import views
 from pipelines.compute import Compute
 from pipelines.config.study import Study, load
+from pipelines.dvc import timing
 from pipelines.dvc.launch import preflight
 from pipelines.results.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
@@ -167,6 +169,18 @@ def test_what_a_stage_would_stumble_over_is_refused_before_anything_is_trained(
     study = load(Path("params.yaml"), ROOT)
     with pytest.raises(SafsError, match=message):
         preflight(study.model_copy(update={"readings": {"other": wrong}}))
+
+
+def test_a_network_that_does_not_fit_is_one_line_also_where_nothing_runs(tmp_path):
+    message = r"lenet5_mnist5k: network 'vgg16' on images of 'mnist5k', \(1, 28, 28\): "
+    with pytest.raises(SafsError, match=message):
+        timing.measure(with_section("network", {"name": "vgg16"}))
+    file = Path("pipelines/pairs/lenet5_mnist5k.yaml")
+    wrong = (ROOT / file).read_text().replace("name: lenet5\n", "name: vgg16\n")
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(wrong)
+    with pytest.raises(SafsError, match=message):
+        views.network_rows(tmp_path)
 
 
 def test_an_operator_without_a_kernel_is_refused_where_the_others_have_one(monkeypatch):
