@@ -23,7 +23,9 @@ TOLERANCE = 1e-9
 
 def problems(file: Contents) -> list[Problem]:
     """All faults; what follows from the runs is checked only once the runs themselves agree."""
-    found = [*_arm_problems(file)] or [*_pair_problems(file), *_grid_problems(file)]
+    if found := [*_arm_problems(file), *_head_problems(file)]:
+        return found
+    found = [*_pair_problems(file), *_grid_problems(file)]
     for place, run in enumerate(file.runs):
         found += _run_problems(file, run, ("runs", str(place)))
     found = found or [*_copy_problems(file), *agreement.problems(file)]
@@ -37,6 +39,16 @@ def _arm_problems(file: Contents) -> Iterator[Problem]:
         yield ("arms",), unknown, f"an arm{did_you_mean(unknown, ARMS)}"
     elif len(set(file.arms)) != len(file.arms) or "dense" not in file.arms:
         yield ("arms",), file.arms, "distinct arms, dense among them"
+
+
+def _head_problems(file: Contents) -> Iterator[Problem]:
+    """Where all runs say one thing and the head another, the head is wrong, once."""
+    for key in ("profile", "protocol"):
+        head, said = getattr(file, key), {getattr(record, key) for record in file.records}
+        if len(said) == 1 and head not in said:
+            yield (key,), str(head), f"{said.pop()}, as in all runs"
+    if missing := sorted({record.pair for record in file.records} - set(file.pairs)):
+        yield ("pairs",), sorted(file.pairs), f"also {', '.join(missing)}, as in the runs"
 
 
 def _pair_problems(file: Contents) -> Iterator[Problem]:

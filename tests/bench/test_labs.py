@@ -180,6 +180,22 @@ FAULTS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("profile", "other", "got 'other'; expected quick, as in all runs"),
+        ("protocol", {"version": 3, "preset": "as_released"}, "version=3 preset='paper', as in"),
+        ("pairs", {}, f"also {PAIR}, as in the runs"),
+        ("arms", ["dense", "safsy"], "an arm; did you mean 'safs'?"),
+    ],
+)
+def test_a_head_that_no_run_agrees_with_is_one_fault(key, value, words):
+    values = content()
+    values[key] = value
+    (line,) = faults(values)
+    assert f": {key}: " in line and words in line
+
+
 def test_arms_of_one_search_have_its_candidates():
     def file(*candidates):
         contents = [synthetic.content(arm, 0.99, 0) for arm in ("stage1_only", "safs")]
