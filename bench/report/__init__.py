@@ -61,7 +61,7 @@ def render(
         findings=findings(collection, comparisons, claimed, built["cost"], context),
         answers=Markup(drawn["answers"].svg) if "answers" in drawn else None,
         sections=sections(shown, comparisons, drawn, labs),
-        left_out=left_out(drawn),
+        left_out=left_out(comparisons, drawn),
         arms=[ARMS[name] for name in ordered(context.arms)],
         rules={
             "a printed accuracy": verdicts.LEVEL_RULES,

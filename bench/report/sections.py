@@ -13,7 +13,7 @@ from bench.figures.differences import ANSWERS
 from bench.labs import view as labs_view
 from bench.labs.forest import TITLE as FOREST
 from bench.labs.view import LabsView
-from bench.render import Table
+from bench.render import ABSENT, Table
 from bench.tables.comparisons import Comparisons
 
 HOW_TO_READ = {
@@ -74,6 +74,7 @@ LEAD = {
         "Contrast", "Ratio", "n", "Difference", "Exact 95% interval", "What it shows",
     ),
     "overall": ("Contrast", "Pairs", "n", "Difference", "Exact 95% interval", "What it shows"),
+    "paper": ("Ratio", "Number", "Paper", "Ours", "n", "Exact 95% interval", "Verdict", "Rule"),
     "landscape": (
         "Mask", "Chromosomes", "Failed", "Did not learn", "Best chromosome", "Lowest loss",
         "Median", "Its test %", "Highest test %",
@@ -92,7 +93,8 @@ LEAD = {
 }  # fmt: skip
 """The columns of a wide table that are shown at first; where there are several pairs, theirs too.
 
-The page has a switch that shows the others. Tables that are not here show all of theirs.
+The page has a switch that shows the others. Tables that are not here show all of theirs, but for
+those that say nothing in any row.
 """
 FOLDERS = {
     **dict.fromkeys(("claims", "comparisons", "overall", "paper"), "comparisons"),
@@ -139,6 +141,9 @@ ORDER = (
 )
 """What stands where; a part that a profile does not have is left out."""
 
+NEEDS = {"paper": "a pair that the paper has"}
+"""What a table needs to have any row; without one the page leaves it out."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -171,22 +176,27 @@ def sections(
     labs: LabsView | None,
 ) -> list[Section]:
     """The parts of the page in the order of :data:`ORDER`."""
-    parts = [_table(table) for table in (*tables, *comparisons.tables)]
+    every = (*tables, *comparisons.tables)
+    parts = [_table(table) for table in every if not _lacking(table)]
     parts += _figures(drawn) + _labs(labs)
     return sorted(parts, key=lambda part: ORDER.index(part.anchor))
 
 
-def left_out(drawn: Mapping[str, Drawn]) -> list[str]:
-    """Each figure that this profile does not have, and what it would need."""
-    return [f"{p.title}: needs {p.needs}." for p in PLOTS if p.name not in drawn]
+def left_out(comparisons: Comparisons, drawn: Mapping[str, Drawn]) -> list[str]:
+    """Each figure or table that this profile does not have, and what it would need."""
+    figures = [f"{p.title}: needs {p.needs}." for p in PLOTS if p.name not in drawn]
+    tables = [t for t in comparisons.tables if _lacking(t)]
+    return figures + [f"{table.title}: needs {NEEDS[table.name]}." for table in tables]
+
+
+def _lacking(table: Table) -> bool:
+    return table.name in NEEDS and table.view.empty
 
 
 def _table(table: Table) -> Section:
     """A table; its CSV travels in the page, as a link to a file beside it would break."""
     name, packed = table.name, b64encode(table.csv().encode()).decode()
-    lead = LEAD.get(name, ())
-    if lead and "Pair" in table.view and table.view["Pair"].nunique() > 1:
-        lead = ("Pair", *lead)
+    lead = _lead(table)
     return Section(
         name,
         table.title,
@@ -196,6 +206,16 @@ def _table(table: Table) -> Section:
         data=f"{FOLDERS.get(name, 'tables')}/{name}.csv",
         csv=f"data:text/csv;base64,{packed}",
     )
+
+
+def _lead(table: Table) -> tuple[str, ...]:
+    """The columns to show at first; none of them if that is all columns."""
+    every = tuple(table.view.columns)
+    lead = LEAD.get(table.name, every)
+    if lead is not every and "Pair" in every and table.view["Pair"].nunique() > 1:
+        lead = ("Pair", *lead)
+    said = tuple(name for name in lead if not table.view[name].eq(ABSENT).all())
+    return () if said == every or table.view.empty else said
 
 
 def _figures(drawn: Mapping[str, Drawn]) -> list[Section]:

@@ -190,7 +190,11 @@ def test_the_page_puts_what_was_preregistered_first_and_leaves_older_verdicts_ou
         row["protocol"]: row["verdicts"] for row in (s.row() for s in [*older(large), *large])
     }
     assert verdicts[1] == "-" and "holds" in verdicts[3]
-    assert '<a href="small/report.html">' in html and "<code>never</code>" in html
+    assert (
+        '<a href="small/report.html">' in html
+        and "(<code>small</code>)" in html
+        and "<code>never</code>" in html
+    )
     assert html.count("<script>") == 1 and "Large &lt;script&gt;" in html
     again = overview.render([*small, *large, *older(large)], never, tmp_path / "j.html")
     assert again.read_text() == html

@@ -18,7 +18,7 @@ from bench import figures, report, tables
 from bench.figures import PLOTS, Drawn
 from bench.records.collection import Collection, collect
 from bench.report import terminal
-from bench.report.sections import LEAD, ORDER
+from bench.report.sections import LEAD, ORDER, left_out, sections
 from bench.tables import claims
 from bench.tables import comparisons as compare
 from bench.tables.landscape import tables as landscape_tables
@@ -178,6 +178,19 @@ def test_columns_shown_at_first_exist(damaged: Collection) -> None:
     tables_ += landscape_tables(laid.landscapes, laid.races, context)
     found = {table.name: set(table.view) for table in tables_}
     assert all(set(columns) <= found[name] for name, columns in LEAD.items())
+
+
+def test_what_says_nothing_is_folded_or_left_out(tmp_path: Path) -> None:
+    """Here the paper's numbers, of a pair that the paper has not."""
+    found = synthetic.collection(tmp_path)
+    context = synthetic.context(pairs={PAIR: {"label": "Ours"}})
+    made = compare.compare(found, context)
+    shown = sections([*tables.build(found, context).values()], made, {}, None)
+    (ratios,) = (part for part in shown if part.anchor == "ratios")
+    assert ratios.table is not None and not any("Paper" in name for name in ratios.lead)
+    assert {"Ratio", "95% interval"} < set(ratios.lead) < set(ratios.table.view)
+    assert "paper" not in {part.anchor for part in shown}
+    assert "The paper's numbers beside ours: needs a pair that the paper has." in left_out(made, {})
 
 
 def test_what_is_said_under_a_figure_is_there(html: str, drawn: dict[str, Drawn]) -> None:
