@@ -22,6 +22,8 @@ from bench.tables.failures import told
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
 
 Row = Mapping[Hashable, Any]
+NOT_TESTED = "not tested"
+"""Of a claim whose verdict is open only because the profile lacks what it is about."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,17 @@ def findings(
 
 
 def _claims(claimed: Table, context: Context) -> Iterator[Claimed]:
-    """The claims' texts by list and verdict, with the pair where the profile has several."""
+    """The claims' texts by list and verdict, with the pair where the profile has several.
+
+    What could not be tested stands apart from what a test left open.
+    """
     rows = claimed.frame.to_dict("records")
     for made in LISTS:
-        texts: dict[str, list[str]] = {HOLDS: [], FAILS: [], UNDECIDED: []}
+        texts: dict[str, list[str]] = {HOLDS: [], FAILS: [], UNDECIDED: [], NOT_TESTED: []}
         for row in rows:
             if row["list"] == made:
                 where = f" ({context.label(row['pair'])})" if len(context.pairs) > 1 else ""
-                texts[row["verdict"]].append(row["text"] + where)
+                texts[row["verdict"] if row["n"] else NOT_TESTED].append(row["text"] + where)
         yield Claimed(made, tuple((name, tuple(found)) for name, found in texts.items()))
 
 

@@ -143,8 +143,9 @@ def test_verdicts_come_first_and_the_claims_right_after(html: str) -> None:
     heads = [f"</a>: {made.replace(chr(39), '&#39;')}</dt>" for made in claims.LISTS]
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
-    undecided = re.findall(r'undecided">undecided</span> (\d+)', text)
-    assert sum(map(int, undecided[:3])) == len(claims.CLAIMS)
+    listed = text[text.index('<dl class="verdicts">') :].split("</dl>")[0]
+    counted = re.findall(r'badge [a-z-]+">(undecided|not tested)</span> (\d+)', listed)
+    assert sum(int(count) for _, count in counted) == len(claims.CLAIMS)
     assert html.index('class="answers"') < html.index("<h3>Verdicts</h3>")
     assert html.index('id="figure-differences"') < html.index('id="claims"')
     assert html.index('id="claims"') < html.index('id="table1"')
@@ -160,6 +161,16 @@ def test_a_claim_has_its_verdict_first_and_its_details_folded(html: str) -> None
     assert re.search(r"<summary>[+-][\d.]+ points, n = 3, and why</summary>", folded)
     assert "<summary>not tested, and why</summary>" in part
     assert "<dt>Exact p</dt><dd>" in folded and "<dt>Why</dt><dd>" in folded
+
+
+def test_what_was_not_tested_is_not_counted_as_undecided(damaged: Collection) -> None:
+    context = synthetic.context()
+    claimed = claims.table(damaged, synthetic.traces(), context)
+    cost = tables.build(damaged, context)["cost"]
+    made = report.findings(damaged, compare.compare(damaged, context), claimed, cost, context)
+    (said,) = (dict(each.verdicts) for each in made.claims if each.made == claims.OURS)
+    assert "SAFS beats tuning alone with its whole budget" in said["not tested"]
+    assert said["undecided"] == ("SAFS raises the first-order decrease of the loss per step",)
 
 
 def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html: str) -> None:
