@@ -30,7 +30,6 @@ from bench.render import (
 )
 from bench.tables.shared import mean_and_spread
 from safs.arms import ARMS, ordered
-from safs.errors import SafsError
 
 CAPTION = (
     "Percent on the test images: mean ± sample standard deviation over replicates, each the mean "
@@ -61,11 +60,7 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
         others: the readings by name. One has only the arms that it affects; for the distance the
             others are those of the profile.
         context: the profile.
-
-    Raises:
-        SafsError: the runs are of several versions of the protocol.
     """
-    _check_versions(own, others)
     rows = [
         _row(own, reading, context, ratio, name)
         for pair in context.pairs
@@ -85,18 +80,6 @@ def readings(own: Collection, others: Mapping[str, Runs], context: Context) -> T
     view = view_of([*printed, *rows], columns)
     caption = " ".join([CAPTION, *_told_apart(rows, context)])
     return Table("readings", "Readings of the paper", caption, pd.DataFrame(rows), view)
-
-
-def _check_versions(own: Collection, others: Mapping[str, Runs]) -> None:
-    """Refuse to put arms of one version of the protocol beside those of another."""
-    known = [("the profile's own", own), *((name, each.runs) for name, each in others.items())]
-    first: dict[int, str] = {}
-    for name, runs in known:
-        for record in runs.records.values():
-            first.setdefault(record.protocol.version, f"{name}, {ARMS[record.arm].label}")
-    if len(first) > 1:
-        found = "; ".join(f"version {version}: {where}" for version, where in first.items())
-        raise SafsError(f"readings: runs of several versions of the protocol ({found}); run again")
 
 
 def _row(

@@ -14,6 +14,7 @@ from bench.records.archive import Replicate
 from bench.records.collection import Collection, Expected, collect, from_table
 from bench.records.predictions import Predictions
 from bench.records.schema import Protocol as ProtocolName
+from bench.records.table_files import protocol_version
 from bench.records.traces import Traces, curve_frame
 from bench.render import Table
 from bench.tables.landscape import tables as landscape
@@ -23,7 +24,9 @@ from pipelines.config.study import Study
 from pipelines.results import archiving, landscapes, racing
 from pipelines.storage import layout
 from safs.arms import everywhere
+from safs.checked import MAX_BYTES
 from safs.errors import SafsError
+from safs.files import read_text
 from safs.rows import Trace
 from safs.settings import PROTOCOL_VERSION, Protocol
 
@@ -121,7 +124,16 @@ def shown(study: Study) -> tuple[Collection, str]:
         return published(study).collection, f"published    {archiving.folder(study)}"
     if not table.is_file():
         return runs, f"runs         {Path('runs') / study.profile.profile}"
-    return from_table(table), f"published    {table} (nothing was run here)"
+    of = _version(study.results / "tables/summary.json")
+    return from_table(table), f"published    {table} ({of}nothing was run here)"
+
+
+def _version(summary: Path) -> str:
+    """What an older edition's results say of themselves, in words."""
+    if not summary.is_file():
+        return ""
+    version = protocol_version(read_text(summary, MAX_BYTES), summary)
+    return "" if version == PROTOCOL_VERSION else f"version {version} of the protocol; "
 
 
 def _stands_for_more(study: Study) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,8 @@ from scipy import stats
 from synthetic import PAIR
 
 from bench import paper
-from bench.records.collection import Collection, collect
+from bench.records.collection import Collection
 from bench.tables.readings import Runs, readings
-from safs.errors import SafsError
 
 RATIO, REPLICATES = 0.99, 6
 PRINTED = ("vanilla", "stage1_only", "stage2_only", "safs")
@@ -109,16 +107,3 @@ def test_a_reading_that_was_not_run_is_named() -> None:
     found = readings(runs(off_by(-6.0)).runs, {"other": missing}, CONTEXT)
     assert found.caption.endswith("Not run yet: a reading.")
     assert np.isnan(row(found, "other")["distance"])
-
-
-def test_runs_of_several_versions_of_the_protocol_are_refused(tmp_path: Path) -> None:
-    """A column of an older run does not stand beside the rest."""
-    own = synthetic.collection(tmp_path, ratios=(RATIO,))
-    older = synthetic.expected(tmp_path / "other", ("dense", "srelu"), (RATIO,))
-    (tmp_path / "other").mkdir()
-    for run in older:
-        protocol = {"version": 2, "preset": "paper"}
-        synthetic.record(run.arm, run.ratio, run.replicate, protocol=protocol).write(run.path)
-    other = Runs(PAIR, "SReLU", collect(older))
-    with pytest.raises(SafsError, match=r"runs of several versions .*version 2: other"):
-        readings(own, {"other": other}, CONTEXT)

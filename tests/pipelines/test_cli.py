@@ -219,7 +219,12 @@ def test_without_runs_what_is_published_is_shown(published_checkout, capsys):
     older = table.drop(columns=of_today).rename(columns={"arm": "method"})
     older.to_csv("results/quick/tables/runs.csv", index=False)
     assert cli.main(["show", "quick"]) == 0
-    assert "published    results/quick/tables/runs.csv" in capsys.readouterr().out, "an older one"
+    assert "published    results/quick/tables/runs.csv (nothing" in capsys.readouterr().out
+    summary = {"protocol": {"version": 1, "preset": "paper"}}
+    Path("results/quick/tables/summary.json").write_text(json.dumps(summary))
+    assert cli.main(["show", "quick"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "runs.csv (version 1 of the protocol; nothing was run here)" in said
 
 
 @pytest.mark.parametrize("command", ["verify", "retrain"])
