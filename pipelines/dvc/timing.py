@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.dvc.plan import PlanStep, training_images
-from pipelines.dvc.preflight import fitting
 from pipelines.engine.work import place_of
 from pipelines.tasks import pruning, timing
 
@@ -28,6 +27,8 @@ def measure(study: Study) -> tuple[EpochSeconds, Connected]:
     Raises:
         SafsError: a network does not fit its data set.
     """
+    from pipelines.dvc.preflight import fitting  # needs torch; plans that only count have none
+
     for name, pair in study.pairs.items():
         fitting(name, pair)
     wanted = [
