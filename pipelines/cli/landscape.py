@@ -35,7 +35,7 @@ def landscape() -> None:
 @landscape.command()
 @profile_option
 @data_option
-@sample_options("rows")
+@sample_options("rows of each published table")
 @json_option
 def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
     """Train rows of the published table here, and compare every bit.

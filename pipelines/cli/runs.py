@@ -53,7 +53,7 @@ def networks(as_json: bool) -> None:
 @click.command()
 @profile_argument
 @data_option
-@click.option("--no-measure", is_flag=True, help="Count only; needs no torch.")
+@click.option("--no-measure", is_flag=True, help="Count only; needs torch for landscapes alone.")
 @json_option
 def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     """Say what PROFILE will train, and how long it takes here."""
