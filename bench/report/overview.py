@@ -85,11 +85,13 @@ class Subject:
         tested = [row for row in self.claims.values() if row["n"]]
         commit = self.context.preregistered.commit
         said = "preregistered" + (f" in {commit}" if commit else "")
+        asked = self.context.preregistered.replicates or 0
+        of = f" of {asked}" if self.replicates < asked else ""
         return {
             "title": self.title,
             "about": self.context.label(self.pair),
             "ratio": next(iter(self.claims.values()))["ratio"],
-            "replicates": self.replicates,
+            "replicates": f"{self.replicates}{of}",
             "runs": self.runs,
             "kind": said if self.preregistered else "explores",
             "protocol": self.protocol,

@@ -58,6 +58,12 @@ def test_a_study_is_read_from_what_it_has_published(large: list[overview.Subject
     assert row["epochs_factor"] == pytest.approx(9.2) and row["paper_hours_factor"] == 40
 
 
+def test_replicates_are_told_of_those_that_were_asked_for(small: list[overview.Subject]) -> None:
+    (subject,) = small
+    assert subject.row()["replicates"] == "3"
+    assert replace(subject, replicates=2).row()["replicates"] == "2 of 3"
+
+
 def test_a_study_that_has_published_nothing_is_none(tmp_path: Path) -> None:
     assert overview.read(synthetic.context(), tmp_path) == []
 

@@ -236,6 +236,16 @@ def test_an_answer_has_its_interval(tmp_path: Path, replicates: int) -> None:
     assert said.count(f"95% interval {bounds}") == 1, said
 
 
+def test_the_head_says_how_many_of_the_preregistered_replicates_are_there(
+    damaged: Collection, drawn: dict[str, Drawn], tmp_path: Path
+) -> None:
+    asked = {"ratio": 0.99, "replicates": 8, "contrasts": ["safs-vanilla"]}
+    context = synthetic.context(preregistered=asked)
+    made = compare.compare(damaged, context)
+    path = report.render(damaged, made, traces_with_landscape(), context, drawn, tmp_path / "r")
+    assert "3 replicates of the 8 preregistered." in path.read_text()
+
+
 def test_a_pair_without_the_main_ratio_is_said_to_be_left_out(tmp_path: Path) -> None:
     runs = synthetic.expected(tmp_path) + synthetic.expected(tmp_path, ratios=[0.9], pair="other")
     synthetic.write(runs)
