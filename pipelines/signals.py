@@ -12,7 +12,8 @@ import ctypes
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 ASKED = (signal.SIGINT, signal.SIGTERM)
@@ -44,6 +45,18 @@ def leave_when_asked() -> None:
 
     for number in ASKED:
         signal.signal(number, leave)
+
+
+@contextmanager
+def leaving_when_asked() -> Iterator[None]:
+    """:func:`leave_when_asked` for as long as a command of many trainings lasts."""
+    before = {number: signal.getsignal(number) for number in ASKED}
+    leave_when_asked()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_children_when_asked() -> None:

@@ -15,6 +15,7 @@ from pipelines.cli.common import (
     study_of,
     tell_again,
 )
+from pipelines.signals import leaving_when_asked
 from safs.errors import SafsError, UnknownName
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
 
     study = study_of(profile)
     tables = published(study)
-    found = [row for table in tables for row in retrain_sample(study, table, sample, seed)]
+    with leaving_when_asked():
+        found = [row for table in tables for row in retrain_sample(study, table, sample, seed)]
     return tell_again(found, "rows identical to the published table", seed, as_json)
 
 

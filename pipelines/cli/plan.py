@@ -14,6 +14,7 @@ from bench.labs.cards import CardFile
 from bench.labs.reading import CARDS, read_card
 from bench.paper import hours as published_hours
 from bench.render import ratio_text
+from bench.words import counted
 from pipelines import compute
 from pipelines.config.study import Study
 from pipelines.dvc.plan import steps, training_images
@@ -139,10 +140,10 @@ def _hours(hours: float) -> str:
 
 
 def _caption(study: Study, seconds: EpochSeconds, workers: int) -> str:
-    replicates = f"{study.profile.replicates} replicates"
+    replicates = counted(study.profile.replicates, "replicate")
     if not seconds:
         return f"{replicates}. Neither hours nor connected classes were measured."
-    lines = [f"{replicates}, {workers} workers. Seconds of an epoch, measured now:"]
+    lines = [f"{replicates}, {counted(workers, 'worker')}. Seconds of an epoch, measured now:"]
     for name in study.pairs:
         own = {ratio: value for (pair, ratio), value in seconds.items() if pair == name}
         each = [f"{ratio_text(r or 0)} {v:.3f}" for r, v in own.items()]

@@ -18,6 +18,7 @@ from pipelines.cli.common import (
     tell,
     tell_again,
 )
+from pipelines.signals import leaving_when_asked
 from safs.errors import SafsError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     from pipelines.dvc.timing import measure
 
     study = study_of(profile)
-    seconds, connected = ({}, {}) if no_measure else measure(study)
+    with leaving_when_asked():
+        seconds, connected = ({}, {}) if no_measure else measure(study)
     workers = compute.worker_count()
     shown: list[RenderableType] = [view(study, seconds, workers)]
     if seconds:
@@ -198,6 +200,7 @@ def rebuild(profile: str | None, as_json: bool) -> int:
 
 @click.command()
 @profile_argument
+@data_option
 @json_option
 def verify(profile: str | None, as_json: bool) -> int:
     """Say whether the run of PROFILE is the published one.
@@ -238,9 +241,12 @@ def retrain(profile: str | None, sample: int, seed: int, as_json: bool) -> int:
 
     study = study_of(profile)
     try:
-        found = again(study, sample, seed)
+        with leaving_when_asked():
+            found = again(study, sample, seed)
     except NothingToCompare as reason:
         click.echo(f"nothing to compare: {reason}", err=True)
+        if as_json:
+            tell((), as_json, str)
         return NOTHING
     return tell_again(found, "trainings identical to the published results", seed, as_json)
 

@@ -95,7 +95,7 @@ def in_jobs(settings: Compute, logs: Path) -> Any:
         ],
         worker_extra_args=_lifetime(asked.walltime),
         log_directory=str(logs),
-        python=sys.executable,
+        python=shlex.quote(sys.executable),
         scheduler_options={"dashboard_address": ":0"},
         silence_logs=False,
     )

@@ -55,7 +55,7 @@ class Prune(Spec):
             raise ValueError("given is the mask file of the method 'given', and of no other")
         try:
             self.given_file(0, 0.0)
-        except (LookupError, ValueError):
+        except (LookupError, ValueError, AttributeError, TypeError):
             raise ValueError(f"{self.given!r} takes {{replicate}} and {{ratio}} only") from None
         return self
 
@@ -89,11 +89,23 @@ class Pair(Spec):
             *(("operator", "operator", name) for name in self.search.operators),
         ):
             _registered(kind, words, name)
-        for name in self.network.options:
-            allowed = sources.options("network", self.network.name, 2)
-            known(f"option of the network {self.network.name}", name, allowed)
+        kinds = sources.options("network", self.network.name, 2)
+        for name, value in self.network.options.items():
+            known(f"option of the network {self.network.name}", name, kinds)
+            if not _is(value, kinds[name]):
+                raise ValueError(f"network.options.{name}: got {value!r}; expected {kinds[name]}")
         known("predictor", self.fast.predictor, sources.names("predictor"))
         return self
+
+
+_NUMBERS = {"int": (int,), "float": (int, float)}
+
+
+def _is(value: object, kind: str) -> bool:
+    """Whether a value is of the type that a network's function names; of others nothing is said."""
+    if kind in _NUMBERS:
+        return isinstance(value, _NUMBERS[kind]) and not isinstance(value, bool)
+    return {"bool": isinstance(value, bool), "str": isinstance(value, str)}.get(kind, True)
 
 
 class Preset(Spec):

@@ -73,7 +73,7 @@ def fitting(name: str, pair: Pair) -> nn.Module:
         network = empty(pair.network, pair.dataset.name).eval()
         with torch.no_grad():
             logits = network(torch.zeros(1, *entry.shape))
-    except (SafsError, RuntimeError) as error:
+    except (SafsError, RuntimeError, TypeError, ValueError) as error:
         told = str(error).splitlines()[0].rstrip(":")
         raise SafsError(f"{name}: network {pair.network.name!r} on {given}: {told}") from None
     if logits.shape != (1, entry.classes):

@@ -119,13 +119,19 @@ def shown(study: Study) -> tuple[Collection, str]:
     runs, table = collection(study), study.results / "tables/runs.csv"
     here = runs.frame["status"] != "missing"
     if here.any() and (here.all() or not _stands_for_more(study)):
-        return runs, f"runs         {Path('runs') / study.profile.profile}"
+        return runs, f"runs         {Path('runs') / study.profile.profile}{_older(runs)}"
     if archiving.folder(study).is_dir():
         return published(study).collection, f"published    {archiving.folder(study)}"
     if not table.is_file():
         return runs, f"runs         {Path('runs') / study.profile.profile}"
     of = _version(study.results / "tables/summary.json")
     return from_table(table), f"published    {table} ({of}nothing was run here)"
+
+
+def _older(runs: Collection) -> str:
+    """Which protocol the runs are of, in words, where it is not today's."""
+    versions = {record.protocol.version for record in runs.records.values()} - {PROTOCOL_VERSION}
+    return f" (version {versions.pop()} of the protocol)" if versions else ""
 
 
 def _version(summary: Path) -> str:

@@ -27,11 +27,13 @@ def run(study: Study) -> None:
             for replicate in range(each.profile.replicates):
                 path = archiving.path(each, pair, replicate)
                 found = None if replicate in known else archiving.pack(each, pair, replicate)
-                stands = recorded.stands(each, pair, replicate)
-                if found is not None and (found.identity is not None or not stands):
-                    written.add(found.write(path))
-                elif stands:
+                whole = found is not None and found.identity is not None
+                # Of no use, and perhaps damaged, where it is about to be replaced.
+                stands = not whole and recorded.stands(each, pair, replicate)
+                if stands:
                     written.add(path)
+                elif found is not None:
+                    written.add(found.write(path))
             written.update(_landscapes(each, pair))
     for path in archiving.folder(study).rglob("*"):
         if path.is_file() and path not in written:

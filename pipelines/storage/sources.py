@@ -78,11 +78,13 @@ def names(kind: str) -> dict[str, Path]:
     return found | {name: part.file for name, part in _running(kind) if name not in found}
 
 
-def options(kind: str, name: str, positional: int) -> tuple[str, ...]:
-    """The arguments, after the first ``positional``, of the function registered under a name."""
+def options(kind: str, name: str, positional: int) -> dict[str, str]:
+    """The arguments, after the first ``positional``, of the function registered under a name, each
+    with its type as the function names it, empty where it names none."""
     node = _defined(find(Registered(kind, name)))
     assert isinstance(node, ast.FunctionDef)
-    return tuple(a.arg for a in (*node.args.args[positional:], *node.args.kwonlyargs))
+    arguments = (*node.args.args[positional:], *node.args.kwonlyargs)
+    return {a.arg: ast.unparse(a.annotation) if a.annotation else "" for a in arguments}
 
 
 def find(entry: Registered) -> Definition:

@@ -8,7 +8,7 @@ from pipelines.engine.starts import PrunedStart
 from pipelines.engine.work import Work
 from pipelines.results import landscapes
 from pipelines.results.recomputed import Retrained, train_rows
-from pipelines.stages import pretrain, prune
+from pipelines.verification.retraining import make_starts
 from safs.errors import SafsError
 
 
@@ -22,9 +22,8 @@ def retrain_sample(study: Study, table: Landscape, sample: int, seed: int) -> li
         SafsError: the networks are not those that the table starts from.
     """
     pair, ratio = table.meta.pair, table.meta.ratio
-    pretrain.run(study, pair)
-    prune.run(study, pair, ratio)
     frame = table.frame[table.frame["replicate"] < study.profile.replicates]
+    make_starts(study, pair, {(ratio, int(replicate)) for replicate in set(frame["replicate"])})
     rows = frame.sample(min(sample, len(frame)), random_state=seed).index
     work = Work(study, "landscape", pair, ratio)
     work.progress.total = len(rows) * table.meta.epochs[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -218,20 +218,28 @@ def _trials(base: Base, tuning: TuneTrace) -> Iterator[Drawn]:
 def _of_pair(drawn: Sequence[Drawn]) -> list[Redone]:
     """Make what the drawn trainings of a pair start from, then do them."""
     study, pair = drawn[0].base.study, drawn[0].base.pair
-    epochs, replicates = study.pairs[pair].pretrain.epochs, {one.base.replicate for one in drawn}
-    dense = Work(study, "pretrain", pair)
-    dense.progress.total = epochs * len(replicates)
-    with dense.progress, dense.pool:
-        dense.each(pretrain.dense, [(dense, r) for r in sorted(replicates)])
-    for ratio in sorted({one.base.ratio for one in drawn} - {0.0}):
-        masks = Work(study, "prune", pair, ratio)
-        here = {one.base.replicate for one in drawn if one.base.ratio == ratio}
-        with masks.pool:
-            masks.each(prune.mask, [(masks, r) for r in sorted(here)])
+    make_starts(study, pair, {(one.base.ratio, one.base.replicate) for one in drawn})
     again = Work(study, "pretrain", pair, title="retrain")
     again.progress.total = sum(one.epochs for one in drawn)
     with again.progress, again.pool:
         return again.each(partial(_once_more, again), [(one,) for one in drawn])
+
+
+def make_starts(study: Study, pair: str, places: Collection[tuple[float, int]]) -> None:
+    """Make what some (ratio, replicate) of a pair start from, where it is not in ``runs/``.
+
+    Published records do not stand for it. Ratio 0 asks for the dense network alone.
+    """
+    replicates = sorted({replicate for _, replicate in places})
+    dense = Work(study, "pretrain", pair)
+    dense.progress.total = study.pairs[pair].pretrain.epochs * len(replicates)
+    with dense.progress, dense.pool:
+        dense.each(pretrain.dense, [(dense, replicate) for replicate in replicates])
+    for ratio in sorted({ratio for ratio, _ in places} - {0.0}):
+        masks = Work(study, "prune", pair, ratio)
+        here = sorted(replicate for at, replicate in places if at == ratio)
+        with masks.pool:
+            masks.each(prune.mask, [(masks, replicate) for replicate in here])
 
 
 def _once_more(work: Work, one: Drawn) -> Redone:

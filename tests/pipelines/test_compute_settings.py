@@ -228,6 +228,29 @@ def test_a_task_goes_to_the_workers_of_its_place(monkeypatch):
     assert asked == [None, [2, 3, 4], [0, 1], [0]]
 
 
+def test_a_client_that_was_lost_is_closed_and_opened_anew_by_one_of_its_tasks(monkeypatch):
+    opened, closed = [], []
+
+    class Client:
+        def __init__(self):
+            opened.append(self)
+
+        def subscribe_topic(self, *_):
+            pass
+
+        def close(self):
+            closed.append(self)
+
+    monkeypatch.setattr(compute.Pool, "_connect", lambda pool: Client())
+    with compute.Pool(lambda identity, epoch: None, Compute(workers=1)) as pool:
+        first = pool._connected()
+        assert pool._connected() is first and not closed
+        second = pool._connected(instead_of=first)
+        assert pool._connected(instead_of=first) is second, "another task has opened it already"
+        assert opened == [first, second] and closed == [first]
+    assert closed == [first, second]
+
+
 def test_a_worker_has_the_device_that_was_announced_for_it(monkeypatch):
     monkeypatch.setenv("SAFS_PLACEMENT", "")
     announce(Placement(2, 3, 8))

@@ -125,6 +125,22 @@ def test_values_out_of_range_are_named(root, change, parts):
             ["unknown option of the network vgg16 'widht'", "did you mean 'width'"],
         ),
         (
+            lambda v: v["network"].update(name="vgg16", options={"width": "0.5"}),
+            ["network.options.width: got '0.5'; expected float"],
+        ),
+        (
+            lambda v: v["network"].update(name="resnet18", options={"shortcut_activation": "no"}),
+            ["network.options.shortcut_activation: got 'no'; expected bool"],
+        ),
+        (
+            lambda v: v["network"].update(name="vgg16", options={"width": True}),
+            ["network.options.width: got True; expected float"],
+        ),
+        (
+            lambda v: v.update(prune={"method": "given", "given": "masks/{replicate.x}"}),
+            ["'masks/{replicate.x}' takes {replicate} and {ratio} only"],
+        ),
+        (
             lambda v: v["network"].update(options={"width": 0.5}),
             ["unknown option of the network lenet5 'width'; known: none"],
         ),

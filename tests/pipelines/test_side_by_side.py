@@ -181,6 +181,28 @@ def test_whoever_is_asked_ends_the_stage_and_leaves_dvc_in_order(pipeline, send,
     assert side_by_side.run("dvc.yaml", 2, os.environ) == 0
 
 
+def test_a_command_of_many_trainings_ends_at_once_and_leaves_signals_as_they_were():
+    """Threads that wait for trainings would keep it; what goes on after it has its own handlers."""
+    run = (
+        "import signal, threading, time; from pipelines import signals\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "with signals.leaving_when_asked(): pass\n"
+        "assert signal.getsignal(signal.SIGINT) is before\n"
+        "with signals.leaving_when_asked():\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    print('started', flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", run], env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"started\n", process.communicate()[1]
+    itself(process, signal.SIGINT)
+    errors = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 128 + signal.SIGINT and not errors
+
+
 def test_half_a_table_of_a_killed_dvc_is_removed(pipeline):
     table, lock = Path(".dvc/tmp/rwlock"), Path("dvc.lock")
     dvc_process.mend(lock)

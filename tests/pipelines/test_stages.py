@@ -682,6 +682,16 @@ def test_part_of_a_replicate_never_replaces_a_whole_published_one(published):
         assert len(Replicate.read(whole).records) == len(published.profile.runs(PAIR)) - 1
 
 
+def test_a_whole_replicate_replaces_a_published_file_that_is_damaged(published):
+    """To run again is the way out of a merge gone wrong."""
+    whole = Path(f"results/smoke/records/{PAIR}/r0.json")
+    before = whole.read_bytes()
+    with restored(whole):
+        whole.write_text("<<<<<<< HEAD\n")
+        records.run(published)
+        assert whole.read_bytes() == before
+
+
 def with_protocol(**switches: object) -> Study:
     of = study()
     protocol = of.profile.protocol.model_copy(update=switches)
