@@ -108,7 +108,7 @@ class Preregistration(Spec):
     def unfinished(self, n: int, pairs: int = 1) -> str:
         """Why nothing is decided with ``n`` replicates, of all pairs; empty if all are there."""
         asked = pairs * (self.replicates or 0)
-        return f"{n} of the {asked} preregistered replicates are there" if n < asked else ""
+        return f"so far {n} of the {asked} preregistered replicates" if n < asked else ""
 
     def margin(self, contrast: str, ratio: float) -> float:
         """The margin within which a contrast at a ratio is to be equivalent; NaN without one."""

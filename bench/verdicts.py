@@ -13,8 +13,9 @@ import numpy as np
 
 from bench.render import p_text
 from bench.stats import LEVEL, Interval, replicates_needed
+from bench.words import counted
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """2 adds the rules for claims; 3 rests gains, claims and equivalence on the exact interval; 4
 decides nothing that was preregistered before its last replicate."""
 LEAST_REPLICATES = 3
@@ -174,7 +175,8 @@ def contrast_words(
     if not ours.n:
         return "no replicate has both runs"
     if not ours.defined:
-        return f"no statement: {ours.n} replicates exclude nothing, {replicates_needed()} can"
+        few = counted(ours.n, "replicate")
+        return f"no statement: {few} cannot exclude anything, {replicates_needed()} can"
     if undecided := missing or _disagreement(ours, confirmed):
         return f"{UNDECIDED}: {undecided}"
     bounds = f"95% interval {ours.low:+.2f} to {ours.high:+.2f} points"

@@ -24,6 +24,7 @@ from bench.labs.file import LabFile
 from bench.labs.summary import differences
 from bench.records import identity
 from bench.records.chains import Chains
+from bench.records.record import Record
 from bench.stats import Array, Interval
 from bench.verdicts import Verdict
 
@@ -175,16 +176,16 @@ def _question(labs: Mapping[str, LabFile], contrast: Contrast, pair: str, ratio:
     reference = next(iter(labs))
     values: dict[str, Array] = {}
     reasons: dict[str, str] = {}
-    twins: dict[tuple[object, ...], str] = {}
+    standing: dict[str, list[Record]] = {}
     for name, lab in labs.items():
         found = differences(lab.records, pair, ratio, contrast.a, contrast.b)
         values[name] = np.array(list(found.values()))
-        reasons[name] = why_not(labs[reference], lab, pair, contrast)
-        if not found:
-            reasons[name] = reasons[name] or "no replicate has both results"
+        reason = why_not(labs[reference], lab, pair, contrast)
+        own = _compared(lab, pair, ratio, contrast)
+        reason = reason or ("" if found else "no replicate has both results")
+        reasons[name] = reason or _again(standing, own)
         if not reasons[name]:
-            first = twins.setdefault(_images(lab, pair, ratio, contrast), name)
-            reasons[name] = f"{IDENTICAL} to {first} image by image" if first != name else ""
+            standing[name] = own
     counted = {name: values[name] for name in labs if not reasons[name]}
     effects = [
         LabEffect(name, stats.mean_interval(values[name]), _without(name, counted), reasons[name])
@@ -219,14 +220,33 @@ def _data(lab: LabFile, pair: str) -> dict[str, dict[str, str]]:
     return {r.dataset: lab.data[r.dataset] for r in lab.records if r.pair == pair}
 
 
-def _images(lab: LabFile, pair: str, ratio: float, contrast: Contrast) -> tuple[object, ...]:
-    """The per-image results of both arms: labs with the same ones count once."""
-    rows = (
-        (r.arm, r.replicate, tuple(f.test and f.test.correct for f in r.finals))
-        for r in lab.records
-        if (r.pair, r.ratio) == (pair, ratio) and r.arm in (contrast.a, contrast.b)
-    )
+def _again(standing: Mapping[str, Sequence[Record]], own: Sequence[Record]) -> str:
+    """Which lab that counts already has the same results or trainings, in words; empty if none."""
+    for name, others in standing.items():
+        if _images(others) == _images(own):
+            return f"{IDENTICAL} to {name} image by image"
+        if shared := len(_trainings(others) & _trainings(own)):
+            return f"shares final trainings with {name}: {shared}"
+    return ""
+
+
+def _compared(lab: LabFile, pair: str, ratio: float, contrast: Contrast) -> list[Record]:
+    """The runs of both arms."""
+    arms = (contrast.a, contrast.b)
+    return [r for r in lab.records if (r.pair, r.ratio) == (pair, ratio) and r.arm in arms]
+
+
+def _images(records: Sequence[Record]) -> tuple[object, ...]:
+    """Their results image by image."""
+    rows = [
+        (r.arm, r.replicate, tuple(f.test and f.test.correct for f in r.finals)) for r in records
+    ]
     return tuple(sorted(rows, key=lambda row: row[:2]))
+
+
+def _trainings(records: Sequence[Record]) -> set[str]:
+    """The final trainings that did not fail, by the digests of their weights."""
+    return {final.weights for r in records for final in r.finals if final.weights is not None}
 
 
 def _without(name: str, counted: Mapping[str, Array]) -> Interval:

@@ -1,19 +1,20 @@
 """Searches raced on a landscape: thousands of runs, each at the cost of looking numbers up.
 
 Every search that is registered takes part. Run ``k`` of each has the same seed, and so most begin
-with the same chromosome; differences are taken run by run. A run ends with the chromosome of the
-lowest training loss that it has seen; its test accuracy is looked up then and not before.
+with the same chromosome. A run ends with the chromosome of the lowest training loss that it has
+seen. What that loses to the best there is, is told elsewhere (:mod:`bench.landscape.regret`), so
+that what decides a race is all that its identity depends on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from bench.landscape.analysis import accuracies, finite, losses
+from bench.landscape.analysis import losses
 from bench.landscape.table import Landscape
 from safs import search as searches
 from safs import seeds
@@ -163,56 +164,3 @@ def lines(lowest: np.ndarray, highest: float) -> tuple[str, ...]:
     known = np.where(np.isfinite(lowest), lowest, highest)
     rows = [known.mean(0), *(np.quantile(known, q / 100, axis=0) for q in STEPS[1:])]
     return tuple(" ".join(f"{value:.7g}" for value in row) for row in rows)
-
-
-def regrets(table: Landscape, raced: Raced) -> np.ndarray:
-    """What each run's chromosome loses to the best there is, in training loss."""
-    loss = losses(table, raced.replicate)
-    return finite(loss)[np.searchsorted(table.indices, raced.chosen)] - float(loss.min())
-
-
-def tested(table: Landscape, raced: Raced) -> np.ndarray:
-    """The test accuracy of each run's chromosome."""
-    found = accuracies(table, raced.replicate)
-    return found[np.searchsorted(table.indices, raced.chosen)]
-
-
-def compared(
-    table: Landscape, raced: Sequence[Raced], to: str = "random"
-) -> Iterator[dict[str, Any]]:
-    """Every search's regret and test accuracy, and its difference to another one's, run by run."""
-    by = {(each.replicate, each.budget, each.algorithm): each for each in raced}
-    for (replicate, budget, algorithm), own in sorted(by.items()):
-        regret, test = regrets(table, own), tested(table, own)
-        row = {
-            "replicate": replicate, "budget": budget, "algorithm": algorithm, "runs": len(regret),
-            "regret": float(regret.mean()), "regret_sd": _sd(regret),
-            "q10": float(np.quantile(regret, 0.1)), "q90": float(np.quantile(regret, 0.9)),
-            "optimum": float((regret == 0).mean()), "test": float(test.mean()),
-            "test_sd": _sd(test),
-        }  # fmt: skip
-        other = by.get((replicate, budget, to)) if algorithm != to else None
-        yield row | (_difference(regret, regrets(table, other)) if other else {})
-
-
-def _sd(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
-def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Mean difference, its interval by the normal distribution, and the pairs that show it.
-
-    ``pairs`` is how many pairs of runs a paired t test needs to find it with a power of 80 % at the
-    level of 5 %.
-    """
-    from statsmodels.stats.power import TTestPower
-
-    count = min(len(own), len(other))
-    change = own[:count] - other[:count]
-    mean, sd = float(change.mean()), _sd(change)
-    half = 1.96 * sd / count**0.5
-    told = {"difference": mean, "low": mean - half, "high": mean + half, "pairs": float("nan")}
-    if sd > 0 and mean:
-        effect = min(abs(mean) / sd, 5.0)
-        told["pairs"] = float(np.ceil(TTestPower().solve_power(effect, power=0.8, alpha=0.05)))
-    return told

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from bench.landscape.space import SAME, Chromosome, Space
 from safs.checked import typed
@@ -72,7 +73,7 @@ class Meta(Spec):
     operators: tuple[Text, ...]
     slots: tuple[Text, ...]
     trained: tuple[Text, ...]
-    epochs: tuple[Epochs, ...]
+    epochs: Annotated[tuple[Epochs, ...], Field(min_length=1)]
     recipe: Recipe
     data: Text
     test_data: Text
@@ -291,6 +292,7 @@ def load(path: str | Path) -> Landscape:
     meta = typed(Meta, json.dumps(about), path)
     if list(frame.columns) != list(meta.types):
         raise SafsError(f"{path}: expected the columns {', '.join(meta.types)}")
+    _check_types(path, meta, frame)
     table = Landscape(meta, frame, _times(times_of(path), frame))
     if table.digest != told:
         raise SafsError(f"{path}: its content does not fit its digest: damaged or edited")
@@ -299,7 +301,26 @@ def load(path: str | Path) -> Landscape:
                         f"{len(table.space)}, the chromosomes of its operators")  # fmt: skip
     if frame.duplicated(KEYS).any():
         raise SafsError(f"{path}: a training stands twice; expected each once")
+    _check_ranges(path, meta, frame)
     return table
+
+
+def _check_types(path: Path, meta: Meta, frame: pd.DataFrame) -> None:
+    """Other types would be cast to those that the digest is of, and so pass under it."""
+    for name, kind in meta.types.items():
+        if frame[name].dtype != np.dtype(kind):
+            raise SafsError(f"{path}: column {name}: type {frame[name].dtype}; expected {kind}")
+
+
+def _check_ranges(path: Path, meta: Meta, frame: pd.DataFrame) -> None:
+    """Losses are of 0 or more, accuracies of 0 to 1; NaN where a training has none."""
+    limits = {loss_at(epoch): np.inf for epoch in meta.epochs}
+    for name, most in (limits | {"validation_accuracy": 1.0, "test_accuracy": 1.0}).items():
+        found = frame[name].to_numpy()
+        bad = found[(found < 0) | (found > most)]
+        if len(bad):
+            expected = "0 or more" if most == np.inf else "0 to 1"
+            raise SafsError(f"{path}: column {name}: {bad[0]:g}; expected {expected}, or NaN")
 
 
 def _or_0(accuracy: float) -> float:

@@ -8,6 +8,7 @@ one entry a line; what the entries of a list have in common stands once, under `
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,8 @@ from safs.spec import Count, Items, Spec, Text
 VERSION = 1
 """Version of the file; a reader knows exactly one."""
 COMMON, EACH = "common", "each"
+_LINKS = {"search": "candidates", "tune": "trials"}
+"""The links of a chain that are the trainings of a trace."""
 
 
 class Search(Spec):
@@ -76,7 +79,40 @@ class Replicate(Spec):
             raise SafsError(f"{source}: has a run of {pair}, replicate {replicate}")
         for profile in {record.profile for record in found.records} - {found.profile}:
             raise SafsError(f"{source}: has a run of profile {profile!r}, not {found.profile!r}")
+        for problem in found._contradictions():
+            raise SafsError(f"{source}: {problem}")
         return found
+
+    def _contradictions(self) -> Iterator[str]:
+        """What entries say twice, or otherwise than others; each alone may be right."""
+        named: list[tuple[str, object]] = [
+            *((f"the run {record.arm}", record.ratio) for record in self.records),
+            *((f"the search {search.name}", search.trace.ratio) for search in self.searches),
+            *((f"the tuning of {tuning.arm}", tuning.ratio) for tuning in self.tunings),
+            *(("predictions", told.ratio) for told in self.predictions),
+        ]
+        for (what, ratio), count in Counter(named).items():
+            if count > 1:
+                yield f"{what} at ratio {ratio} stands {count} times; expected once"
+        traced = [(f"search {each.name}", each.trace) for each in self.searches]
+        for what, trace in [*traced, *((f"tuning of {each.arm}", each) for each in self.tunings)]:
+            known = {row.index for row in trace.rows}
+            if not known or trace.best not in {None, *known}:
+                expected = "one of its rows" if known else "rows"
+                yield f"{what} at ratio {trace.ratio}: best: {trace.best}; expected {expected}"
+        for record in self.records:
+            yield from self._unlike(record)
+
+    def _unlike(self, record: Record) -> Iterator[str]:
+        """Where the traces behind a record have other trainings than its chain."""
+        for purpose, trace in self.traces(record):
+            said = [row.outcome for row in trace.rows]
+            links = getattr(record.chain, _LINKS[purpose], None)
+            if links is not None and None not in said and tuple(said) != tuple(links):
+                yield (
+                    f"run {record.arm} at ratio {record.ratio}: chain.{_LINKS[purpose]}: "
+                    f"other trainings than its {purpose} has"
+                )
 
     def write(self, path: Path) -> Path:
         """Write the file, atomically."""
@@ -96,9 +132,8 @@ class Replicate(Spec):
 
     def reached(self, record: Record) -> dict[str, list[float | None]]:
         """Training losses of the ``candidates`` and validation accuracies of the ``trials``."""
-        names = {"search": "candidates", "tune": "trials"}
         return {
-            names[purpose]: [
+            _LINKS[purpose]: [
                 row.energy if isinstance(row, Candidate) else row["validation_top1"]
                 for row in trace.rows
             ]

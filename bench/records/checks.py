@@ -43,7 +43,9 @@ def problems(record: Contents) -> Iterator[Problem]:
         yield from _chain_problems(record, record.chain)
     for place, final in enumerate(record.finals):
         if final.test is not None:
-            yield from _test_problems(final.test, ("finals", str(place), "test"))
+            yield from _test_problems(
+                final.test, record.connectivity, ("finals", str(place), "test")
+            )
     if record.parameters is not None:
         yield from _count_problems(record.parameters)
     if record.macs is not None and record.macs.sparse > record.macs.dense:
@@ -125,9 +127,11 @@ def _chain_problems(record: Contents, chain: Chain) -> Iterator[Problem]:
             yield ("chain", name), None, "a link, as a final training is ok"
 
 
-def _test_problems(test: Test, at: tuple[str, ...]) -> Iterator[Problem]:
+def _test_problems(test: Test, reach: Reach | None, at: tuple[str, ...]) -> Iterator[Problem]:
     if test.top1 > test.top5:
         yield (*at, "top1"), test.top1, f"at most top5 = {test.top5}"
+    if reach is not None and test.top1 > reach.cap + 1e-9:
+        yield (*at, "top1"), test.top1, f"at most {reach.cap:.6g}, the cap of the connected classes"
     try:
         share = int(test.bits().sum()) / test.images
     except SafsError as error:

@@ -21,7 +21,7 @@ from bench.records.record import Record
 from bench.records.schema import Key
 from bench.records.table_files import read_table
 from safs.arms import ARMS
-from safs.errors import SafsError
+from safs.errors import SafsError, shown
 
 NUMBERS = (
     "finals", "failures", "top1", "top1_spread", "top1_finite", "top5", "loss", "images", "flow",
@@ -33,10 +33,10 @@ NUMBERS = (
 )  # fmt: skip
 """Number columns; NaN where a run has no value. Accuracies and ``cap`` are percent.
 
-``finals`` is the number of final trainings, ``failures`` of those that failed. ``top1`` and
-``top5`` are means over all of them, a failed one at chance (:mod:`bench.records.finals`);
-``top1_spread`` is the standard deviation between those that did not fail; ``top1_finite``, losses,
-flow, validation accuracy are means over them.
+``finals`` is the number of final trainings, ``failures`` of those that failed. ``top1``, ``top5``
+and ``validation_top1`` are means over all of them, a failed one at chance
+(:mod:`bench.records.finals`), ``top1_spread`` is the standard deviation between all of them;
+``top1_finite``, losses, training accuracy and flow are means over those that did not fail.
 ``compression`` is dense parameters over non-zero ones, the activations' own among the latter;
 ``speedup`` the same of multiply-accumulates; ``memory`` is in bytes.
 """
@@ -164,12 +164,36 @@ def from_table(table: Path) -> Collection:
         SafsError: one line that names the file, if it is no such table.
     """
     frame = read_table(table, KEYS, ("ratio", "replicate", *NUMBERS), ("status", "top1"))
+    _check_runs(table, frame)
     if "finals" not in frame:
         failed = (frame["status"] == "failed").astype(float)
         frame = frame.assign(finals=1.0, failures=failed, top1_finite=frame["top1"])
     absent = {name: "" for name in ("reason", *TEXTS) if name not in frame}
     frame = frame.assign(**absent).reindex(columns=list(COLUMNS))
     return Collection(frame.astype(dict.fromkeys(("ratio", *NUMBERS), "float64")), {}, {})
+
+
+STATUSES = ("ok", "failed", "missing", "invalid")
+"""What a run can be."""
+_PERCENT = ("top1", "top1_finite", "top5", "validation_top1", "train_accuracy", "cap")
+
+
+def _check_runs(table: Path, frame: pd.DataFrame) -> None:
+    """Whether these can be runs: somebody may have changed the file. Raises SafsError."""
+    percent = {
+        name: frame[name].between(0, 100) | frame[name].isna() for name in _PERCENT if name in frame
+    }
+    replicate = frame["replicate"]
+    fine: list[tuple[str, pd.Series[bool], str]] = [
+        ("arm", frame["arm"].isin(list(ARMS)), f"one of {', '.join(ARMS)}"),
+        ("status", frame["status"].isin(STATUSES), f"one of {', '.join(STATUSES)}"),
+        ("ratio", frame["ratio"].between(0, 1, inclusive="left"), "0 to less than 1"),
+        ("replicate", (replicate >= 0) & (replicate % 1 == 0), "a whole number from 0 on"),
+        *((name, held, "0 to 100, or nothing") for name, held in percent.items()),
+    ]
+    for name, held, expected in fine:
+        for value in frame[name][~held][:1]:
+            raise SafsError(f"{table}: {name}: got {shown(value)}; expected {expected}")
 
 
 def _read(run: Expected) -> tuple[Record | None, tuple[str, str]]:
@@ -219,7 +243,7 @@ def _values(record: Record) -> dict[str, Any]:
 def _accuracies(record: Record) -> dict[str, Any]:
     """What the final trainings came to: means over them (:data:`NUMBERS` says over which)."""
     whole = finals.finite(record)
-    values = [100 * value for value in finals.finite_top1(record)]
+    values = [100 * value for value in finals.each_top1(record)]
     tests = [final.test for final in whole if final.test]
     found: dict[str, Any] = {
         "finals": len(record.finals),
@@ -227,7 +251,8 @@ def _accuracies(record: Record) -> dict[str, Any]:
         "top1": 100 * _nan(finals.top1(record)),
         "top5": 100 * _nan(finals.top5(record)),
         "top1_spread": float(np.std(values, ddof=1)) if len(values) > 1 else np.nan,
-        "top1_finite": _mean(values),
+        "top1_finite": _mean(100 * value for value in finals.finite_top1(record)),
+        "validation_top1": 100 * _nan(finals.validation_top1(record)),
         "images": tests[0].images if tests else np.nan,
         "loss": _mean(test.loss for test in tests),
     }
@@ -238,7 +263,7 @@ def _accuracies(record: Record) -> dict[str, Any]:
 
 
 _OF_FINALS = (
-    ("validation_top1", "validation", "top1", 100), ("validation_loss", "validation", "loss", 1),
+    ("validation_loss", "validation", "loss", 1),
     ("train_loss", "train", "loss", 1), ("train_accuracy", "train", "accuracy", 100),
     ("flow", "flow", "flow", 1), ("flow_step", "flow", "flow_step", 1),
     ("flow_released", "flow", "flow_released", 1),

@@ -28,6 +28,20 @@ def top5(record: Record) -> float | None:
     return _mean(_or_chance(record, "top5", 5))
 
 
+def validation_top1(record: Record) -> float | None:
+    """Top-1 on the validation images as a fraction, a failed final's at chance too."""
+    chance = None if record.classes is None else 1 / record.classes
+    parts = [final.validation for final in record.finals if final.reason is None]
+    known = [None if part is None else part.top1 for part in parts]
+    return _mean([*known, *[chance] * record.failures])
+
+
+def each_top1(record: Record) -> list[float]:
+    """Top-1 of each final as a fraction, a failed one at chance; empty where that is unknown."""
+    found = list(_or_chance(record, "top1", 1))
+    return [value for value in found if value is not None] if None not in found else []
+
+
 def finite(record: Record) -> list[Final]:
     """The finals that did not fail."""
     return [final for final in record.finals if final.reason is None]

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from bench.records.chains import Chains, Links, Ran, Reached
+from bench.words import counted
 from safs.arms import ARMS, ordered
 
 WORDS = {
@@ -79,7 +80,7 @@ class Difference:
         where += [] if place.ratio is None else [f"ratio {place.ratio:g}"]
         where += [] if place.replicate is None else [f"replicate {place.replicate}"]
         where += [" and ".join(self.arms)] * (place.of is not None)
-        resting = [f"{self.resting} trainings rest on it"] * bool(self.resting)
+        resting = [f"{counted(self.resting, 'training')} on top of it"] * bool(self.resting)
         told = "; ".join([*self._numbers(), *resting])
         what = WORDS[place.link].format(place.index)
         return f"{', '.join(where)}: {what}" + f": {told}" * bool(told)
@@ -136,9 +137,10 @@ class Agreement:
     @property
     def headline(self) -> str:
         """The line with the answer."""
-        told = f"{self.same} of {self.trainings} trainings identical to the published results"
-        missing = f"; {self.missing} are not here" if self.missing else ""
-        added = f"; {self.added} runs here are not published" if self.added else ""
+        of = counted(self.trainings, "training")
+        told = f"{self.same} of {of} identical to the published results"
+        missing = f"; not here: {self.missing}" if self.missing else ""
+        added = f"; here but not published: {counted(self.added, 'run')}" if self.added else ""
         return ("" if self.identical else "NOT IDENTICAL: ") + told + missing + added
 
     @property

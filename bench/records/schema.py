@@ -25,6 +25,7 @@ from pydantic import (
 from bench.records import older
 from safs.errors import SafsError
 from safs.rows import Outcome
+from safs.settings import PROTOCOL_VERSION
 from safs.spec import Count, Float32, Fraction, Items, Positive, Recipe, Spec, Text
 
 SCHEMA_VERSION = 2
@@ -38,7 +39,7 @@ Loss = Annotated[Float32, Field(ge=0)]
 class Protocol(Spec):
     """Version of the rules and the named preset (``paper``, ``as_released``)."""
 
-    version: Positive
+    version: Annotated[Positive, Field(le=PROTOCOL_VERSION)]
     preset: Text
 
 

@@ -41,9 +41,10 @@ def read_table(
     for name in (*keys, *needed):
         if name not in texts:
             raise SafsError(f"{path}: no column {name!r}{did_you_mean(name, texts.columns)}")
-    _check_keys(path, texts[list(keys)])
     found = {name: _numbers(path, texts[name]) for name in numbers if name in texts}
-    return texts.assign(**found).reset_index(drop=True)
+    table = texts.assign(**found)
+    _check_keys(path, texts[list(keys)], table[list(keys)])
+    return table.reset_index(drop=True)
 
 
 def protocol_version(summary: str, source: object) -> int:
@@ -71,9 +72,10 @@ def _texts(path: Path) -> pd.DataFrame:
     return pd.DataFrame([row for _, row in rows], lines, columns, dtype="str")
 
 
-def _check_keys(path: Path, keys: pd.DataFrame) -> None:
-    for name, texts in keys.items():
-        for line in texts.index[texts == ""][:1]:
+def _check_keys(path: Path, texts: pd.DataFrame, keys: pd.DataFrame) -> None:
+    """No key is empty, no row stands twice; .99 and .990 are one number."""
+    for name, column in texts.items():
+        for line in column.index[column == ""][:1]:
             raise SafsError(f"{path}:{line}: {name}: got nothing; expected a value")
     for line in keys.index[keys.duplicated()][:1]:
         told = ", ".join(f"{name} {shown(value)}" for name, value in keys.loc[line].items())

@@ -24,6 +24,7 @@ from bench.report.findings import findings
 from bench.report.sections import left_out, sections
 from bench.tables import claims
 from bench.tables.comparisons import Comparisons
+from bench.words import counted
 from safs.arms import ARMS, ordered
 from safs.files import write_text
 
@@ -98,12 +99,13 @@ def _contradictions(context: Context) -> list[dict[str, Any]]:
 
 
 def _trace_words(traces: Traces) -> str:
-    searches = [*traces.search, *traces.others]
-    candidates = [e for trace in searches for e in trace.evaluations]
+    traced = [*traces.search, *traces.others]
+    candidates = [e for trace in traced for e in trace.evaluations]
     trials = [t for trace in traces.tune for t in trace.trials]
     bad = sum(e.status == "failed" for e in candidates), sum(t.status == "failed" for t in trials)
+    searches, tunings = counted(len(traced), "search", "searches"), len(traces.tune)
     return (
-        f"{len(candidates)} candidates in {len(searches)} searches of stage 1 "
-        f"({bad[0]} failed), {len(trials)} trials in {len(traces.tune)} tunings of stage 2 "
+        f"{counted(len(candidates), 'candidate')} in {searches} of stage 1 ({bad[0]} failed), "
+        f"{counted(len(trials), 'trial')} in {counted(tunings, 'tuning')} of stage 2 "
         f"({bad[1]} failed)."
     )

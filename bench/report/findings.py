@@ -20,6 +20,7 @@ from bench.tables.claims import LISTS
 from bench.tables.comparisons import Comparisons
 from bench.tables.failures import told
 from bench.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS
+from bench.words import counted
 
 Row = Mapping[Hashable, Any]
 NOT_TESTED = "not tested"
@@ -189,8 +190,8 @@ def _power_limits(comparisons: Comparisons, context: Context) -> Iterator[str]:
     if least < needed:
         after = f" after Holm over {tests} contrasts" if tests > 1 else ""
         yield (
-            f"Statistical significance: with {least} paired replicates the exact test cannot give "
-            f"p < .05{after} whatever the data; {needed} replicates can."
+            f"Statistical significance: with {counted(least, 'paired replicate')} the exact test "
+            f"cannot give p < .05{after} whatever the data; {needed} replicates can."
         )
 
 

@@ -17,8 +17,9 @@ from bench.verdicts import NOT_COMPARABLE, RULES_VERSION
 
 SPREAD = (
     "Mean ± sample standard deviation over replicates, each the mean over its final trainings, of "
-    "which a failed one counts as chance; n is the number of runs with a result, of the expected. "
-    "Failed counts final trainings; between finals is the standard deviation inside a replicate."
+    "which a failed one counts as chance, on validation images too; n is the number of runs with a "
+    "result, of the expected. Failed counts final trainings; between finals is the standard "
+    "deviation inside a replicate."
 )
 MAIN = ("dense", "vanilla", "srelu", "safs")
 """The arms of the paper's Table 1."""

@@ -168,8 +168,6 @@ def _single(here: Evidence) -> pd.Series[float]:
     rows = rows[rows["arm"].isin(here.context.swept) & rows["top1"].notna()]
     if rows.empty:
         raise MissingError("the activation study was not run here")
-    chance = 100 / here.collection.classes(here.pair)
-    rows = rows.assign(validation_top1=rows["validation_top1"].fillna(chance))
     valid = rows.pivot(index="replicate", columns="arm", values="validation_top1")
     test = rows.pivot(index="replicate", columns="arm", values="top1")
     if len(valid) < 2:

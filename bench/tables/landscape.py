@@ -9,7 +9,8 @@ from typing import Any
 from bench.columns import RATIO, count, figure, pair_by, words
 from bench.context import Context
 from bench.landscape import analysis
-from bench.landscape.race import Raced, compared
+from bench.landscape.race import Raced
+from bench.landscape.regret import compared
 from bench.landscape.table import Landscape
 from bench.records.traces import ALGORITHMS
 from bench.render import Column, Table, interval_text, number
@@ -186,8 +187,8 @@ def race_table(rows: Sequence[dict[str, Any]], where: Where) -> Table:
     )  # fmt: skip
     caption = (
         "Regret is what the chosen chromosome loses to the best there is, in training loss, mean "
-        "over runs. Differences to random search are run by run, as are their normal intervals: "
-        "they hold for this landscape alone, whose seeds are no replicates, and are no verdict. "
+        "over runs. Differences to random search are run by run, and their intervals are of paired "
+        "t: they hold for this landscape alone, whose seeds are no replicates, and are no verdict. "
         "The last column is how many pairs of runs a paired t test needs to see the difference at "
         "5 % with a power of 80 %; the paper has three. Halving spends the same epochs on more "
         "candidates."

@@ -42,6 +42,8 @@ def _row(
     ours = test.interval()
     prediction = stats.prediction_interval(values, paper.runs_per_number())
     margin = verdicts.margin(info.published)
+    if printed.gain:  # what is told from the printed gain must be told from none
+        margin = min(margin, abs(printed.value))
     equivalent = test.within(printed.value, margin)
     why_not = None if info.comparable else info.why_not
     rule = (
@@ -85,7 +87,8 @@ def table(collection: Collection, context: Context) -> Table:
     caption = (
         "Percent, gains in percentage points. The prediction interval is where the mean of "
         f"{paper.runs_per_number()} further runs of ours would fall. Within the margin: the "
-        "exact 90% interval of our mean is, around the printed one taken as exact. Each verdict "
+        "exact 90% interval of our mean is, around the printed one taken as exact; the margin of a "
+        "gain is no wider than the gain, so that no interval around 0 is within it. Each verdict "
         f"stands beside its rule (rules version {RULES_VERSION})."
     )
     columns = (

@@ -74,9 +74,7 @@ def content(arm: str, ratio: float, replicate: int, pair: str = PAIR) -> dict[st
         "threads": 1,
         "parameters": _parameters(ratio),
         "macs": {"dense": 281_640, "sparse": round((1 - ratio) * 281_640)},
-        "connectivity": None
-        if dense
-        else {"connected": connected, "classes": 10, "cap": (len(connected) + 2) / 10},
+        "connectivity": None if dense else {"connected": connected, "classes": 10, "cap": 0.995},
         "slots": [_slot(name, arm) for name in SLOTS],
         "recipe": _recipe(),
         "digests": {"parameters": "p", "data": {"mnist_5k.csv": "c0ffee"}, "identity": "i"},

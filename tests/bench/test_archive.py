@@ -121,6 +121,35 @@ def test_what_nobody_can_have_written_is_one_line_and_no_traceback(
         Replicate.read(path)
 
 
+def test_entries_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    """Under a right digest: whoever writes a file can write an entry twice."""
+    whole = replicate()
+    search, tuning = whole.searches[0], whole.tunings[0]
+    none = search.trace.model_copy(update={"evaluations": (), "best": None})
+    beyond = search.trace.model_copy(update={"best": 999})
+    found = [row.model_copy(update={"outcome": f"{row.index:032x}"}) for row in tuning.trials]
+    other = tuning.model_copy(update={"trials": tuple(found)})
+    again = next(r for r in whole.records if (r.arm, r.ratio) == ("safs", 0.95))
+    wrong = {
+        "the run safs at ratio 0.95 stands 2 times": {"records": [*whole.records, again]},
+        "the search search at ratio 0.95 stands 2 times": {"searches": [*whole.searches, search]},
+        "the tuning of safs at ratio 0.95 stands 3": {"tunings": [*whole.tunings, tuning, tuning]},
+        "search search at ratio 0.95: best: None; expected rows": {
+            "searches": [search.model_copy(update={"trace": none})]
+        },
+        "search search at ratio 0.95: best: 999; expected one of its rows": {
+            "searches": [search.model_copy(update={"trace": beyond})]
+        },
+        "run safs at ratio 0.95: chain.trials: other trainings than its tune has": {
+            "tunings": [other]
+        },
+    }
+    for words, changes in wrong.items():
+        path = whole.model_copy(update=changes).write(tmp_path / "r1.json")
+        with pytest.raises(SafsError, match=f"r1.json: {words}"):
+            Replicate.read(path)
+
+
 def test_a_run_of_another_replicate_is_refused(tmp_path: Path) -> None:
     for part in ("records", "searches", "tunings"):
         strange = replicate().model_copy(update={part: getattr(replicate(2), part)})

@@ -152,7 +152,7 @@ def test_an_unfinished_study_decides_nothing(many: Collection) -> None:
     context = synthetic.context(replicates=7, preregistered=said | {"replicates": 8})
     made = compare.compare(many, context)
     asked = made.contrasts.frame[made.contrasts.frame["kind"] == "confirmatory"]
-    words = "undecided: 7 of the 8 preregistered replicates are there"
+    words = "undecided: so far 7 of the 8 preregistered replicates"
     assert set(asked["verdict"]) == {words} and (asked["low"] > 0).any()
     assert set(asked["equivalent"].dropna()) == {False}
     assert set(made.overall.frame["verdict"]) == {words}
@@ -165,7 +165,7 @@ def test_few_replicates_are_unbounded_and_paired_t_stands_beside(whole: Collecti
     row = synthetic.row(table.frame, contrast="safs-vanilla", ratio=0.99)
     assert (row["low"], row["high"], row["power"]) == (-np.inf, np.inf, 0)
     assert row["p"] == row["p_attainable"] == 0.25
-    assert row["verdict"] == "no statement: 3 replicates exclude nothing, 6 can"
+    assert row["verdict"] == "no statement: 3 replicates cannot exclude anything, 6 can"
     assert f"unbounded, n < 6 (t: {row['t_low']:+.2f} to " in table.markdown().replace("\\", "")
     assert "*" not in table.csv() and "-inf" in table.csv()
 

@@ -301,7 +301,7 @@ def for_and_against() -> list[str]:
         f"{symexp.p_holm:p} after Holm over the claims)",
         f"back {layer.gain_mean:.1f} points for {hours['srelu_layer']:.1f} plain trainings",
         f"tuned ReLU {tuned.difference:.1f} for {hours['default_hpo']:.1f}",
-        f"by {min(noise):.1f} points (vanilla) to {max(noise):.1f} (random + HPO;",
+        f"by {min(noise):.1f} points (vanilla) to {max(noise):.1f} (SAFS;",
     ]
 
 

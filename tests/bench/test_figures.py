@@ -38,7 +38,7 @@ from bench.figures import (
 from bench.figures.forest import Row
 from bench.figures.plot import FigureSource, Plot
 from bench.records.collection import Collection, collect
-from bench.records.traces import Traces
+from bench.records.traces import Traces, search_frame
 from bench.tables.comparisons import compare
 from safs.operators import OPERATORS
 from safs.rows import SearchTrace
@@ -114,6 +114,22 @@ def test_a_search_without_any_success_and_ratios_that_differ(runs: Collection) -
     made = draw(runs, traces, synthetic.context(swept=SWEPT))
     assert {"search_trace", "operators"} <= set(made) and "algorithms" not in made
     assert "other, 95%" in made["search_trace"].svg
+
+
+def test_the_mean_trace_starts_where_every_replicate_has_a_best() -> None:
+    def failing(replicate: int, until: int) -> SearchTrace:
+        data = synthetic.search_trace(replicate=replicate).model_dump(by_alias=True)
+        for evaluation in data["evaluations"][:until]:
+            evaluation |= {"energy": None, "status": "failed", "reason": "nan"}
+        return SearchTrace.model_validate(data)
+
+    frame = search_frame([failing(0, 0), failing(1, 3), failing(2, 21)])
+    (panel,) = search_trace.draw(frame, synthetic.context()).axes
+    (mean,) = [line for line in panel.lines if line.get_label() == "best so far, mean"]
+    evaluations, energies = mean.get_xdata(), mean.get_ydata()
+    best = frame.pivot(index="evaluation", columns="replicate", values="best")
+    assert list(evaluations) == list(best.index[3:])
+    assert list(energies) == pytest.approx(list(best[[0, 1]].iloc[3:].mean(axis=1)))
 
 
 def test_figure_text_is_escaped(drawn: dict[str, Drawn]) -> None:

@@ -177,9 +177,9 @@ def test_a_run_that_is_not_here_is_no_identical_one():
     found = compare(PUBLISHED, chains(of=here))
     assert not found.identical and not found.differences
     assert (found.missing, found.same) == (21, TRAININGS - 21), "its trials and its final training"
-    assert "; 21 are not here" in found.headline
+    assert "; not here: 21" in found.headline
     more = compare(chains(of=here), PUBLISHED)
-    assert more.identical and more.headline.endswith("; 1 runs here are not published")
+    assert more.identical and more.headline.endswith("; here but not published: 1 run")
 
 
 def test_another_number_of_finals_is_a_difference():

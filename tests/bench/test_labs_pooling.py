@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 import synthetic
@@ -123,6 +125,27 @@ def test_identical_labs_count_once():
     assert answered(two).verdict.name == pooling.NO_VERDICT
 
 
+def test_a_lab_with_trainings_of_another_counts_once():
+    """One lab in part, or with images changed by hand, is no second one."""
+    part = {"a": lab("a", 1), "b": lab("b", 1, replicates=2), "c": lab("c", 2)}
+    question = answered(part)
+    assert question.labs[1].why_not == "shares final trainings with a: 4"
+    assert [effect.lab for effect in question.counted] == ["a", "c"]
+    values = content("b", 1)
+    for run in values["runs"]:
+        for final in run["record"]["finals"]:
+            bits = np.unpackbits(
+                np.frombuffer(base64.b64decode(final["test"]["correct"]), np.uint8)
+            )
+            one, zero = np.argmax(bits), np.argmin(bits[: final["test"]["images"]])
+            bits[[one, zero]] = bits[[zero, one]]
+            final["test"]["correct"] = base64.b64encode(np.packbits(bits).tobytes()).decode()
+    changed = pooling.LabFile.model_validate(values | {"digest": sha("any")})
+    question = answered({"a": lab("a", 1), "b": changed, "c": lab("c", 2)})
+    assert question.labs[1].why_not == "shares final trainings with a: 6"
+    assert question.verdict.name == pooling.NO_VERDICT
+
+
 def edited(name: str, seed: int, **head):
     """A lab whose head and records say something else of protocol or profile."""
     values = content(name, seed, **head)
@@ -224,7 +247,10 @@ def test_of_another_root_seed_no_training_is_expected_to_be_the_same():
 
 
 def test_labs_of_one_seed_are_said_to_share_it():
-    labs = {"a": lab("a", 1), "b": lab("b", 1, gain=0.07)}
+    other = content("b", 1, gain=0.07)
+    for run in other["runs"]:  # as another processor trains
+        run["record"]["finals"][0]["weights"] = sha(run["record"]["finals"][0]["weights"])
+    labs = {"a": lab("a", 1), "b": pooling.LabFile.model_validate(other | {"digest": sha("any")})}
     assert any("a and b have the root seed 1" in note for note in compare(labs).notes)
 
 

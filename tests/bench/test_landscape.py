@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic_landscape import synthetic_landscape
 
-from bench.landscape import analysis, load, race
+from bench.landscape import analysis, load, race, regret
 from bench.landscape.space import Space
 from bench.landscape.table import times_of
 from safs.errors import SafsError
@@ -125,6 +125,8 @@ def test_what_is_no_table_is_one_line(tmp_path, content):
     [
         (lambda frame: frame.assign(index=frame["index"] + 10_000), "expected less than 256"),
         (lambda frame: frame.assign(index=frame["index"] * 0), "a training stands twice"),
+        (lambda f: f.assign(test_accuracy=7.0), "column test_accuracy: 7; expected 0 to 1, or NaN"),
+        (lambda f: f.assign(train_loss_20=-3.0), "train_loss_20: -3; expected 0 or more, or NaN"),
     ],
 )
 def test_rows_that_are_no_landscape_are_refused(table, tmp_path, change, line):
@@ -132,6 +134,32 @@ def test_rows_that_are_no_landscape_are_refused(table, tmp_path, change, line):
     wrong = type(table)(table.meta, change(table.frame).astype(table.meta.types))
     path = wrong.write(tmp_path / "landscape-0.99.parquet")
     with pytest.raises(SafsError, match=line):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kind"),
+    [
+        ("replicate", lambda column: column.astype("int64") + 2**16, "int64"),
+        ("index", lambda column: column + 0.5, "float64"),
+        ("failed_epoch", lambda column: column.astype("int64") + 2**32, "int64"),
+        ("test_accuracy", lambda column: column.astype("float64") * (1 + 1e-9), "float64"),
+        ("test_accuracy", lambda column: column.astype(str), "object|str"),
+        ("train_loss_80", lambda column: column.astype("float64"), "float64"),
+    ],
+)
+def test_an_edit_that_a_cast_would_undo_is_refused(table, tmp_path, name, change, kind):
+    """The digest is of single precision and short integers: these files have the same one."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = table.write(tmp_path / "landscape-0.99.parquet")
+    before = parquet.read_table(path)
+    frame = before.to_pandas()
+    frame[name] = change(frame[name])
+    edited = pa.Table.from_pandas(frame, preserve_index=False)
+    parquet.write_table(edited.replace_schema_metadata(before.schema.metadata), path)
+    with pytest.raises(SafsError, match=f"column {name}: type ({kind}); expected"):
         load(path)
 
 
@@ -393,7 +421,7 @@ def test_differences_are_taken_run_by_run(table):
     best = int(table.indices[np.argmin(loss)])
     others = [int(i) for i in table.indices[np.argsort(loss)][1:9]]
     rows = list(
-        race.compared(table, [raced(table, "lahc", [best] * 8), raced(table, "random", others)])
+        regret.compared(table, [raced(table, "lahc", [best] * 8), raced(table, "random", others)])
     )
     own = next(row for row in rows if row["algorithm"] == "lahc")
     change = loss.min() - np.sort(loss)[1:9]
@@ -410,9 +438,22 @@ def test_the_pairs_are_those_of_a_paired_t_test(table):
     """With as many pairs a paired t test finds the difference in 80 % of simulated studies."""
     from scipy import stats
 
-    told = race._difference(np.arange(1.0, 5.0), np.zeros(4))
-    mean, sd = 2.5, np.std([1, 2, 3, 4], ddof=1)
+    told = regret._difference(np.arange(1.0, 6.0), np.zeros(5))
+    mean, sd = 3.0, np.std([1, 2, 3, 4, 5], ddof=1)
     draws = np.random.default_rng(0).normal(mean, sd, size=(4000, int(told["pairs"])))
     power = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
     fewer = np.random.default_rng(0).normal(mean, sd, size=(4000, int(told["pairs"]) - 1))
     assert (stats.ttest_1samp(fewer, 0, axis=1).pvalue < 0.05).mean() < 0.8 < power + 0.02
+
+
+def test_the_interval_of_few_runs_is_that_of_paired_t():
+    """Two runs that are both ahead do not yet show that a search is."""
+    from scipy import stats
+
+    own, other = np.array([0.010, 0.013]), np.array([0.030, 0.042])
+    told = regret._difference(own, other)
+    low, high = stats.ttest_rel(own, other).confidence_interval(0.95)
+    assert (told["low"], told["high"]) == pytest.approx((low, high))
+    assert told["high"] > 0 > told["difference"]
+    assert np.isnan(told["pairs"]), "two runs do not tell how many are needed"
+    assert np.isnan(regret._difference(own[:1], other)["low"])

@@ -33,7 +33,7 @@ def test_a_complete_collection(tmp_path: Path) -> None:
     assert test is not None
     assert one["top1"] == pytest.approx(100 * test.top1)
     assert one["operators"] == "symlog|symlog|symlog|symlog"
-    assert one["cap"] == pytest.approx(60)
+    assert one["cap"] == pytest.approx(99.5)
     assert one["epochs"] == 184
     assert found.correct[PAIR, 0.99, 0, "safs"].mean() == pytest.approx(test.top1)
     assert len(found.series(PAIR, 0.99, "dense")) == 3
@@ -102,7 +102,7 @@ WALL = {"final": 1.0, "search": 0.0, "tune": 0.0, "of": "wall"}
         ({"protocol": {"version": 2, "preset": "paper"}}, "protocol differ inside all"),
         ({"protocol": {"version": 1, "preset": "as_released"}}, "protocol differ inside all"),
         ({"profile": "paper"}, "profile differ inside all"),
-        ({"connectivity": {"connected": [0], "classes": 10, "cap": 0.2}}, "mask differ inside"),
+        ({"connectivity": {"connected": [0], "classes": 10, "cap": 0.995}}, "mask differ inside"),
         (
             {"chain": synthetic.chain("safs", 0.99, 1, mask=OTHER)},
             "mask differ inside pair lenet5_mnist5k, ratio 0.99, rep",

@@ -129,7 +129,7 @@ def test_the_summary_says_what_may_not_be_claimed(html: str) -> None:
     assert "a replicate of SAFS took 18.4 seconds, one of vanilla 2.0 seconds" in answers
     assert "(factor 9.2 in epochs, factor 9.2 in time)" in answers
     assert "nothing was preregistered, so every comparison explores" in text
-    assert "no statement: 3 replicates exclude nothing, 6 can" in text
+    assert "no statement: 3 replicates cannot exclude anything, 6 can" in text
     assert "; 1 and 0 of 3 final trainings failed and count as chance, without them" in text
     assert "with 3 paired replicates the exact test cannot give p &lt; .05" in text
     assert "activations and tuning are not told apart" in text

@@ -17,6 +17,7 @@ from bench.records.record import Record
 from bench.records.schema import Test, pack
 from safs.arms import ARMS
 from safs.errors import SafsError
+from safs.settings import PROTOCOL_VERSION
 
 
 def test_a_record_without_data_in_its_chain_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -98,6 +99,16 @@ def _change(data: dict[str, Any], path: str, value: Any) -> None:
         ("finals/0/test/top1", 1.5, "test.top1: got 1.5; expected less than or equal to 1"),
         ("finals/0/test/top1", 0.001, "test.top1: got 0.001; expected 0."),
         ("finals/0/test/top5", 0.0, "expected at most top5 = 0.0"),
+        (
+            "connectivity",
+            {"connected": [1], "classes": 10, "cap": 0.2},
+            "expected at most 0.2, the cap of the connected classes",
+        ),
+        (
+            "protocol/version",
+            PROTOCOL_VERSION + 1,
+            f"protocol.version: got {PROTOCOL_VERSION + 1}; expected less than or equal to",
+        ),
         ("seconds/of", "cpu", "seconds.of: got 'cpu'; expected 'processor' or 'wall'"),
         ("finals/0/test/correct", "AAAA", "got 'AAAA'; expected packed bits of the images"),
         ("finals/0/test/correct", "%", "not base64"),

@@ -191,7 +191,7 @@ def test_nothing_preregistered_is_decided_before_its_last_replicate() -> None:
     assert study.unfinished(7) == Preregistration().unfinished(3) == ""
     missing = study.unfinished(6)
     said = verdicts.contrast_words("SAFS - Vanilla", ours, 0.03, missing)
-    assert said == "undecided: 6 of the 7 preregistered replicates are there"
+    assert said == "undecided: so far 6 of the 7 preregistered replicates"
     assert verdicts.claim_verdict(ours, 0.03, missing).name == "undecided"
 
 
@@ -199,8 +199,8 @@ def test_nothing_preregistered_is_decided_before_its_last_replicate() -> None:
     ("interval", "words"),
     [
         (Interval(NONE, NONE, NONE, 0), "no replicate has both runs"),
-        (Interval(3.0, -INF, INF, 1), "no statement: 1 replicates exclude nothing, 6 can"),
-        (Interval(3.0, -INF, INF, 5), "5 replicates exclude nothing"),
+        (Interval(3.0, -INF, INF, 1), "no statement: 1 replicate cannot exclude anything, 6 can"),
+        (Interval(3.0, -INF, INF, 5), "5 replicates cannot exclude anything"),
         (Interval(3.0, 1.0, 5.0, 6), "SAFS higher: 95% interval +1.00 to +5.00 points"),
         (Interval(-3.0, -5.0, -1.0, 6), "Vanilla higher"),
         (Interval(0.0, -1.0, 1.0, 6), "no difference shown"),
