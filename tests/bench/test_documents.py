@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FIFTY, TEN, RATIOS, LANDSCAPE = "mnist5k_99", "mnist5k_studies", "mnist5k", "landscape"
-DEEP, RESIDUAL = "fashion_efficientnetb0_90", "fashion_resnet18_99"
+DEEP, RESIDUAL, PLAIN = (
+    "fashion_efficientnetb0_90", "fashion_resnet18_99", "fashion_vgg16_99",
+)  # fmt: skip
 MANY = "fashion_mnist_99"
 QUESTIONS = {
     "vanilla": "vanilla",
@@ -307,10 +309,11 @@ def for_and_against() -> list[str]:
 
 def unknown() -> list[str]:
     """Section "What remains unknown"."""
-    dense = arm(RESIDUAL, "dense", 0.0).top1_mean
-    lost = dense - arm(RESIDUAL, "vanilla").top1_mean
+    dense = {name: arm(name, "dense", 0.0).top1_mean for name in (RESIDUAL, PLAIN)}
+    lost = {name: dense[name] - arm(name, "vanilla").top1_mean for name in dense}
     return [
-        f"takes only {lost:.1f} points of its {dense:.1f} %",
+        f"takes only {lost[RESIDUAL]:.1f} points of the one's {dense[RESIDUAL]:.1f} % and "
+        f"{lost[PLAIN]:.1f} of the other's {dense[PLAIN]:.1f} %",
         f"Its dense network has {arm(MANY, 'dense', 0.0).top1_mean:.1f} % right",
     ]
 
