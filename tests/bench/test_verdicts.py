@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import paper, stats, verdicts
+from bench.context import PairInfo
 from bench.contrasts import Preregistration
 from bench.records.collection import collect
 from bench.records.record import Record
@@ -96,6 +97,23 @@ def test_table_2_with_simulated_spread() -> None:
             equivalent = test.within(printed, verdicts.margin(pair))
             found = verdicts.gain_verdict(printed, test.interval(), equivalent)
             assert found.name == verdict
+
+
+@pytest.mark.parametrize(
+    ("mean", "verdict"), [(-0.06, "contradicted"), (0.0, "not reproduced"), (0.88, "reproduced")]
+)
+def test_a_gain_that_the_margin_holds_is_not_reproduced_by_none(
+    mean: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paper's .88 of SAFS over SReLU on ImageNet-16, where the margin of a level is 1.0."""
+    pair = "resnet18_imagenet16"
+    (number,) = (n for n in paper.numbers(pair) if n.what == "safs-srelu" and n.ratio == 0.99)
+    assert number.value == 0.88 < verdicts.margin(pair)
+    values = mean + np.linspace(-0.04, 0.04, 8)
+    monkeypatch.setattr(printed, "_our_values", lambda *_: values)
+    info = PairInfo(label="", published=pair, comparable=True)
+    row = printed._row(collect([]), synthetic.context(), pair, info, number)
+    assert row["verdict"] == verdict and row["margin"] == 0.88
 
 
 def _table2(folder: Path, shift: dict[str, float]) -> pd.Series[str]:
