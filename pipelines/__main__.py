@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Run one stage; see the module."""
     from pipelines.config.study import load
+    from pipelines.storage import scratch
     from safs.errors import SafsError, UnknownName, one_line, shown
 
     try:
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
             raise UnknownName("stage", stage, STAGES)
         study = load(Path(params))
         place = _place(study, stage, cell)
-        importlib.import_module(f"pipelines.stages.{stage}").run(study, *place)
+        with scratch.in_use():
+            importlib.import_module(f"pipelines.stages.{stage}").run(study, *place)
     except (SafsError, OSError, MemoryError, ImportError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
+
+NOTHING = 3
+"""Exit code where there is nothing to compare or to show."""
 
 profile_argument = click.argument("profile", required=False)
 """A profile by name; the root's ``params.yaml`` where none is given."""
@@ -70,6 +74,24 @@ class Again(Protocol):
 
     def row(self) -> dict[str, Any]:
         """Plain data."""
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """Around what a command trains itself: it ends when asked, and ``clean`` waits for it."""
+    from pipelines.signals import leaving_when_asked
+    from pipelines.storage import scratch
+
+    with leaving_when_asked(), scratch.in_use():
+        yield
+
+
+def nothing_to_compare(reason: SafsError, as_json: bool) -> int:
+    """Print why a sample was not trained again; the exit code."""
+    click.echo(f"nothing to compare: {reason}", err=True)
+    if as_json:
+        tell((), as_json, str)
+    return NOTHING
 
 
 def tell_again(found: Sequence[Again], what: str, seed: int, as_json: bool) -> int:

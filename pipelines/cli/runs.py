@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-import shutil
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.cli.common import (
+    NOTHING,
     at_root,
     data_option,
     json_option,
+    nothing_to_compare,
     profile_argument,
     sample_options,
     study_of,
     tell,
     tell_again,
+    training,
 )
-from pipelines.signals import leaving_when_asked
 from safs.errors import SafsError
 
 if TYPE_CHECKING:
     from pipelines.config.study import Study
-
-NOTHING = 3
-"""Exit code where there is nothing to compare."""
 
 
 @click.command()
@@ -65,7 +64,7 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     from pipelines.dvc.timing import measure
 
     study = study_of(profile)
-    with leaving_when_asked():
+    with nullcontext() if no_measure else training():
         seconds, connected = ({}, {}) if no_measure else measure(study)
     workers = compute.worker_count()
     shown: list[RenderableType] = [view(study, seconds, workers)]
@@ -120,18 +119,26 @@ def run(
 @profile_argument
 @json_option
 def show(profile: str | None, as_json: bool) -> int:
-    """Print the results of PROFILE, else the published ones."""
+    """Print the results of PROFILE, else the published ones.
+
+    Exit code 1 if no run of it ended well, 3 if there is none.
+    """
     return _print_results(study_of(profile), as_json)
 
 
 def _print_results(study: Study, as_json: bool = False) -> int:
-    """Print results and where the files are; 1 if no run has ended well."""
+    """Print results and where the files are; the exit code, which :func:`show` tells."""
     from rich.console import Group
 
     from bench.report.terminal import rows, summary
     from pipelines.results.publishing import context, shown
 
     runs, source = shown(study)
+    if (runs.frame["status"] == "missing").all():
+        name = study.profile.profile
+        click.echo(f"{name}: nothing was run here; `safs-bench run {name}` does", err=True)
+        tell((), as_json, str)
+        return NOTHING
     about, place = context(study), study.results
     files = [path for path in (place / "tables", place / "report.html") if path.exists()]
     lines = "\n".join([source, *(f"{path.stem:12} {path}" for path in files)])
@@ -241,13 +248,10 @@ def retrain(profile: str | None, sample: int, seed: int, as_json: bool) -> int:
 
     study = study_of(profile)
     try:
-        with leaving_when_asked():
+        with training():
             found = again(study, sample, seed)
     except NothingToCompare as reason:
-        click.echo(f"nothing to compare: {reason}", err=True)
-        if as_json:
-            tell((), as_json, str)
-        return NOTHING
+        return nothing_to_compare(reason, as_json)
     return tell_again(found, "trainings identical to the published results", seed, as_json)
 
 
@@ -255,13 +259,12 @@ def retrain(profile: str | None, sample: int, seed: int, as_json: bool) -> int:
 def clean() -> None:
     """Empty scratch/ of checkpoints, journals and logs."""
     from pipelines.dvc.alone import FILE, alone
+    from pipelines.storage import scratch
     from pipelines.storage.layout import SCRATCH
 
     at_root()
     if not SCRATCH.is_dir():
         return
     with alone("safs-bench clean"):
-        for path in SCRATCH.iterdir():
-            if path != FILE:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        scratch.empty(but=[FILE])
     click.echo(f"emptied {SCRATCH.resolve()}")

@@ -10,12 +10,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.storage.layout import SCRATCH
+from safs.errors import SafsError
 from safs.files import naming, write_text
 from safs.sealed import DIGEST, Json, seal
+
+IN_USE = SCRATCH / "in-use"
 
 
 def folder(root: Path, kind: str, identity: str) -> Path:
@@ -72,3 +77,30 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def in_use() -> Iterator[None]:
+    """Keep the scratch folder from being emptied; any number of processes hold it at once."""
+    SCRATCH.mkdir(exist_ok=True)
+    with IN_USE.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def empty(but: Collection[Path] = ()) -> None:
+    """Remove all that the scratch folder holds but these.
+
+    Raises:
+        SafsError: a stage, or a command that trains, has it :func:`in_use`.
+    """
+    with IN_USE.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SafsError(
+                f"{SCRATCH}: in use by a stage or a command that trains; wait for it or end it"
+            ) from None
+        for path in SCRATCH.iterdir():
+            if path not in (IN_USE, *but):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

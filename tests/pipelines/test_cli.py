@@ -20,6 +20,7 @@ from pipelines.dvc import launch, narrow
 from pipelines.dvc.plan import steps
 from pipelines.stages import PER_CELL
 from pipelines.storage.layout import trained_in
+from pipelines.verification import verifying
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +226,35 @@ def test_without_runs_what_is_published_is_shown(published_checkout, capsys):
     assert cli.main(["show", "quick"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "runs.csv (version 1 of the protocol; nothing was run here)" in said
+
+
+def test_where_nothing_was_run_nothing_is_shown(checkout, capsys):
+    assert cli.main(["show", "quick"]) == 3
+    told = capsys.readouterr()
+    assert told.err == "quick: nothing was run here; `safs-bench run quick` does\n"
+    assert not told.out.strip()
+    assert cli.main(["show", "quick", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("command", ["retrain", "landscape retrain --profile"])
+def test_where_nothing_is_published_there_is_nothing_to_compare(command, checkout, capsys):
+    assert cli.main([*command.split(), "quick", "--json"]) == 3
+    told = capsys.readouterr()
+    assert json.loads(told.out) == [] and told.err.startswith("nothing to compare: ")
+
+
+def test_verify_reads_the_data_that_it_is_given(checkout, monkeypatch):
+    seen = []
+    monkeypatch.setenv("SAFS_DATA", "elsewhere")
+
+    def looking(_):
+        seen.append(compute.data_directory())
+        raise verifying.NothingToCompare("enough")
+
+    monkeypatch.setattr(verifying, "verify", looking)
+    assert cli.main(["verify", "quick", "--data-dir", "images"]) == 3
+    assert seen == [checkout / "images"]
 
 
 @pytest.mark.parametrize("command", ["verify", "retrain"])

@@ -291,6 +291,7 @@ def test_an_address_where_nothing_answers_is_one_line():
 def test_the_slurm_job_script(monkeypatch, tmp_path):
     """The script as sbatch gets it: one core per worker, the environment, the user's lines."""
     monkeypatch.setenv("SAFS_DATA", "/data/sets of images")
+    monkeypatch.setattr(sys, "executable", "/home/my lab/bin/python")
     where = compute.Compute(
         kind="slurm",
         workers=8,
@@ -326,7 +327,8 @@ def test_the_slurm_job_script(monkeypatch, tmp_path):
     assert "export SAFS_DEVICE=cuda" in body and "export SAFS_DATA='/data/sets of images'" in body
     assert "export PYTHONHASHSEED=0" in body
     assert body[-2] == "module load cuda"
-    assert re.match(rf"{sys.executable} -m distributed.cli.dask_worker tcp://\S+ ", body[-1])
+    called = r"'/home/my lab/bin/python' -m distributed.cli.dask_worker tcp://\S+ "
+    assert re.match(called, body[-1])
     for option in ("--nthreads 1 ", "--nworkers 4 ", "--lifetime 8700s "):
         assert option in body[-1]
 

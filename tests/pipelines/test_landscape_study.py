@@ -281,6 +281,17 @@ def test_rows_are_trained_once_more_by_command(done, monkeypatch, capsys):
     assert all(each.same for each in found)
 
 
+def test_what_rows_start_from_is_made_after_a_run_that_left_it_out(done):
+    """A run from records leaves notes in runs/ in the place of networks and masks."""
+    for stage, name in (("pretrain", "dense"), ("prune", "mask")):
+        (place,) = {path.parent for path in Path("runs/smoke", stage).rglob(f"{name}-r0.*")}
+        shutil.rmtree(place)
+        for replicate in range(2):
+            recorded.tell(place / f"recorded-r{replicate}.json", PLACE)
+    found = landscape_sample.retrain_sample(study("srs", "swish"), load(PLACE), 2, seed=1)
+    assert len(found) == 2 and all(each.same for each in found)
+
+
 def test_another_start_is_refused(done):
     table = load(PLACE)
     start = table.meta.starts["0"].model_copy(update={"mask": "0" * 64})

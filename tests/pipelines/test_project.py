@@ -19,6 +19,7 @@ from pipelines.cli import main as cli
 from pipelines.dvc import project
 from pipelines.dvc.dependencies import CODE
 from safs import sealed
+from safs.datasets import batches
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,6 +168,19 @@ def test_the_doctor_tries_the_kernels_and_waits_for_no_torch():
     found = {row["thing"]: row for row in json.loads(done.stdout)}
     assert found["kernels"]["seen"].endswith("loaded, tried") or "no C++" in done.stdout
     assert "torch is built" in found["GPUs"]["seen"]
+
+
+@pytest.mark.parametrize("folder", ["", "imagenet16"])
+def test_the_doctor_looks_for_imagenet16_where_its_loader_does(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv("SAFS_DATA", str(tmp_path))
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    (found,) = doctor._data()
+    assert found.state == "optional" and found.seen.endswith(f"in {tmp_path}: nothing")
+    for name in (*batches.NAMES["train"], "val_data.npz"):
+        (place / name).touch()
+    (found,) = doctor._data()
+    assert found.state == "ok" and found.seen.endswith(f"in {tmp_path}: imagenet16")
 
 
 def kernels_of(derivative):

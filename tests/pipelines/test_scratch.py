@@ -10,11 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.storage.scratch import Journal
+from pipelines import __main__ as stages
+from pipelines.cli import main as cli
+from pipelines.storage.scratch import IN_USE, SCRATCH, Journal, empty, in_use
 from pipelines.tasks.shared import load, save
 from safs import sealed
 from safs.api.export import save_state
-from safs.errors import one_line
+from safs.errors import SafsError, one_line
 from safs.files import copy, replacing, write_json
 from safs.rows import Trained
 from safs.training.loop import Epoch
@@ -34,6 +36,52 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
         temporary.write_text("half")
         raise RuntimeError("killed")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_use_is_not_emptied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with in_use():
+        with in_use():
+            (SCRATCH / "search").mkdir()
+            (SCRATCH / "bench.json").touch()
+        with pytest.raises(SafsError, match=r"^scratch: in use by a stage or a command that tr"):
+            empty()
+        assert (SCRATCH / "search").exists()
+    (SCRATCH / "run.lock").touch()
+    empty(but=[SCRATCH / "run.lock"])
+    assert {*SCRATCH.iterdir()} == {IN_USE, SCRATCH / "run.lock"}
+
+
+@pytest.mark.parametrize(
+    ("command", "trains"),
+    [
+        (["retrain", "quick"], "pipelines.verification.retraining.retrain"),
+        (["landscape", "retrain"], "pipelines.verification.landscape_sample.retrain_sample"),
+        (["plan", "quick"], "pipelines.dvc.timing.measure"),
+    ],
+)
+def test_nothing_is_cleaned_under_a_command_that_trains(
+    command, trains, published_checkout, monkeypatch, capsys
+):
+    codes = []
+
+    def cleaning(*_):
+        codes.append(cli.main(["clean"]))
+        raise SafsError("enough")
+
+    monkeypatch.setattr(trains, cleaning)
+    assert cli.main(command) == 2 and codes == [2]
+    assert "scratch: in use" in capsys.readouterr().err
+
+
+def test_nothing_is_cleaned_under_a_stage(checkout, monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(
+        "pipelines.stages.pretrain.run", lambda *_: codes.append(cli.main(["clean"]))
+    )
+    assert stages.main(["pretrain", "params.yaml", "lenet5_mnist5k"]) == 0 and codes == [2]
+    assert "scratch: in use" in capsys.readouterr().err
+    assert cli.main(["clean"]) == 0
 
 
 def full(target):

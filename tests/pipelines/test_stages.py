@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from bench.records import finals
@@ -23,7 +24,8 @@ from bench.records.record import Record
 from bench.records.schema import Protocol
 from pipelines.cli import main as cli
 from pipelines.cli import runs as cli_runs
-from pipelines.config.profile import Reading, Studies
+from pipelines.config.pair import Pair
+from pipelines.config.profile import Profile, Reading, Studies
 from pipelines.config.study import Study, load
 from pipelines.dvc import launch
 from pipelines.engine import recorded
@@ -57,6 +59,7 @@ from safs.errors import SafsError
 from safs.pruning.scopes import kept
 from safs.rows import Trained
 from safs.slots import slots
+from safs.spec import Spec
 from safs.training import evaluation, scores
 
 ROOT = Path(__file__).parents[2]
@@ -83,13 +86,32 @@ def study(**recipe: object) -> Study:
     return Study(profile=profile, pairs={PAIR: pair})
 
 
+CELL = (PAIR, RATIO)
+PLACES = {
+    pretrain: (PAIR,), prune: CELL, baselines: CELL, search: CELL, tune: CELL,
+    activations: (PAIR,), algorithms: (PAIR,), evaluate: (PAIR,),
+}  # fmt: skip
+READ: dict[str, dict[type, set[str]]] = {stage.__name__.rpartition(".")[2]: {} for stage in PLACES}
+"""Which fields of the profile and the pair each stage read when it made everything."""
+
+
 def run_all(of: Study) -> None:
-    pretrain.run(of, PAIR)
-    for stage in (prune, baselines, search, tune):
-        stage.run(of, PAIR, RATIO)
-    for stage in (activations, algorithms):
-        stage.run(of, PAIR)
-    evaluate.run(of, PAIR)
+    for stage, place in PLACES.items():
+        stage.run(of, *place)
+
+
+def watched(spec: Spec, read: dict[type, set[str]]) -> Spec:
+    """The same values, where every field that is read is noted by its class."""
+    kind = type(spec)
+    fields = read.setdefault(kind, set())
+
+    class Watched(kind):
+        def __getattribute__(self, name: str) -> object:
+            if name in kind.model_fields:
+                fields.add(name)
+            return super().__getattribute__(name)
+
+    return Watched.model_construct(**dict(spec))
 
 
 @contextmanager
@@ -128,7 +150,11 @@ def inline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(inline):
-    run_all(study())
+    of = study()
+    for stage, read in zip(PLACES, READ.values(), strict=True):
+        pairs = {PAIR: watched(of.pairs[PAIR], read)}
+        profile = watched(of.profile, read)
+        stage.run(Study.model_construct(profile=profile, pairs=pairs, readings={}), *PLACES[stage])
     return inline
 
 
@@ -141,6 +167,21 @@ def test_test_images_are_opened_once_per_arm_and_replicate(done):
     assert done.count == runs
     evaluate.run(study(), PAIR)
     assert done.count == runs, "a record that exists is not measured again"
+
+
+@pytest.mark.parametrize("stage", READ)
+def test_dvc_follows_every_value_that_a_stage_reads(done, stage):
+    """What names a stage's folder DVC has in its command; what counts epochs, or chooses a
+    device, changes no result."""
+    told = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["do"]["params"]
+    of_pair, of_profile = (next(iter(part.values())) for part in told)
+    counts = {"search", "tune", "fast"}
+    names = {"profile", "pairs", "cells", "params_file"}
+    read = READ[stage]
+    assert read[Pair] and read[Pair] - counts <= set(of_pair or Pair.model_fields)
+    if stage == "prune":
+        names.add("backend")  # chooses the device, as for the dense network that it depends on
+    assert read[Profile] - names <= {key.partition(".")[0] for key in of_profile}
 
 
 def test_every_saved_net_has_exactly_k_weights_per_layer(done):
