@@ -18,9 +18,8 @@ import numpy as np
 
 from safs.datasets import unpickle
 from safs.datasets.base import Part
-from safs.datasets.source import replacing
 from safs.errors import SafsError
-from safs.files import read_bytes
+from safs.files import read_bytes, replacing
 
 NAMES: Mapping[Part, tuple[str, ...]] = {
     "train": tuple(f"train_data_batch_{number}" for number in range(1, 11)),

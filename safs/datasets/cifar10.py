@@ -6,6 +6,7 @@ import itertools
 import math
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safs.datasets import batches, unpickle
 from safs.datasets.base import Arrays, Augmentation, Part, dataset
 from safs.datasets.source import DEFAULT_DIRECTORY, MAX_BYTES, OfficialFiles, replacing
 from safs.errors import SafsError
+from safs.files import naming
 
 _ARCHIVE = "cifar-10-python.tar.gz"
 _MEMBERS = 100  # the official archive has 9
@@ -81,20 +83,28 @@ def _unpack(source: OfficialFiles, directory: Path) -> None:
     }
     if not missing or not archive.is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _members(archive, {*missing}):
+        target = missing.pop(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with naming(target), replacing(target) as temporary:
+            temporary.write_bytes(content)
+    if missing:
+        raise SafsError(f"{archive}: not the official archive (without {', '.join(missing)})")
+
+
+def _members(archive: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Each of these files of an archive, once, with its content. Raises SafsError."""
     try:
         with tarfile.open(archive) as tar:
             for member in itertools.islice(tar, _MEMBERS):
                 if member.size > MAX_BYTES:
                     raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
                 content = tar.extractfile(member) if member.isreg() else None
-                if content and (target := missing.pop(member.name, None)):
-                    with replacing(target) as temporary:
-                        temporary.write_bytes(content.read())
+                if content and member.name in wanted:
+                    wanted.remove(member.name)
+                    yield member.name, content.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise SafsError(f"{archive}: not the official archive ({error})") from None
-    if missing:
-        raise SafsError(f"{archive}: not the official archive (without {', '.join(missing)})")
 
 
 def _batch(

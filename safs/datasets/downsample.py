@@ -24,6 +24,7 @@ import numpy as np
 from safs.datasets import batches
 from safs.datasets.base import Part
 from safs.errors import SafsError
+from safs.files import naming
 
 _FOLDERS: dict[Part, str] = {"train": "train", "test": "val"}
 _SHUFFLE_SEED = 0
@@ -94,11 +95,12 @@ def _write_part(
     # On disk, since the mean over all images has to be known before the first batch is written.
     with tempfile.TemporaryDirectory(prefix=".pixels-", dir=target) as temporary:
         place = Path(temporary) / part
-        pixels = np.memmap(place, np.uint8, "w+", shape=(len(paths), 3 * size * size))
-        total = np.zeros(pixels.shape[1])
-        for row, image in enumerate(apply(partial(shrink, size=size), paths)):
-            pixels[row] = image
-            total += image
+        total = np.zeros(3 * size * size)
+        with naming(place), place.open("wb") as file:
+            for image in apply(partial(shrink, size=size), paths):
+                file.write(np.ascontiguousarray(image, np.uint8).data)
+                total += image
+        pixels = np.memmap(place, np.uint8, "r", shape=(len(paths), len(total)))
         parts = np.array_split(np.arange(len(paths)), len(names))
         for name, rows in zip(names, parts, strict=True):
             batches.write(target / name, pixels[rows], labels[rows], total / len(paths))

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from safs.datasets.base import Arrays
-from safs.datasets.source import replacing
-from safs.errors import SafsError
+from safs.errors import SafsError, one_line
+from safs.files import replacing
 
 _FORMAT = 1  # raise it when a conversion would give other arrays
 
@@ -47,7 +47,8 @@ def refresh(folder: Path, part: str, files: Sequence[Path], read: Read) -> None:
         read: images uint8 ``[n, ...]`` and labels int64 ``[n]`` of one of them.
 
     Raises:
-        SafsError: a source file cannot be read, or the store cannot be written.
+        SafsError: a source file cannot be read or changes meanwhile, or the store cannot be
+            written, as on a full disk.
     """
     record = _record(folder, part)
     stamps = [_stamp(path) for path in files]
@@ -55,29 +56,30 @@ def refresh(folder: Path, part: str, files: Sequence[Path], read: Read) -> None:
         return
     sources = [{**s, "sha256": _sha256(path)} for s, path in zip(stamps, files, strict=True)]
     try:
-        _images(folder, part).parent.mkdir(exist_ok=True)
         if record is None or _sums(record["sources"]) != _sums(sources):
             _convert(folder, part, files, read)
         with replacing(_json(folder, part)) as temporary:
             temporary.write_text(json.dumps({"format": _FORMAT, "sources": sources}, indent=2))
     except OSError as error:
-        raise SafsError(f"{_images(folder, part).parent}: cannot write ({error})") from None
+        raise SafsError(f"cannot write: {one_line(error)}") from None
 
 
 def _convert(folder: Path, part: str, files: Sequence[Path], read: Read) -> None:
-    """One file in memory at a time; a first pass counts the images."""
+    """One file in memory at a time; a first pass counts the images.
+
+    Written, not mapped: where the disk is full, a mapped page would kill the process.
+    """
     _json(folder, part).unlink(missing_ok=True)
-    shape = read(files[0])[0].shape[1:]
-    labels = np.concatenate([read(path)[1] for path in files])
-    with replacing(_images(folder, part)) as temporary:
-        images = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(labels), *shape))
-        start = 0
-        for path in files:
+    counted = [read(path)[1] for path in files]
+    labels, shape = np.concatenate(counted), read(files[0])[0].shape[1:]
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), *shape)}
+    with replacing(_images(folder, part)) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for path, expected in zip(files, counted, strict=True):
             batch = read(path)[0]
-            images[start : start + len(batch)] = batch
-            start += len(batch)
-        images.flush()
-        del images
+            if batch.shape != (len(expected), *shape):
+                raise SafsError(f"{path}: changed while it was read")
+            file.write(np.ascontiguousarray(batch).data)
     with replacing(_labels(folder, part)) as temporary, temporary.open("wb") as file:
         np.save(file, labels)
 

@@ -12,8 +12,11 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
+import threading
 import zipfile
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +43,7 @@ from safs.datasets.fashion_mnist_rgb import fashion_mnist_rgb16, fashion_mnist_r
 from safs.datasets.imagenet16 import imagenet16
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist, mnist
 from safs.datasets.source import OfficialFiles
-from safs.errors import SafsError
+from safs.errors import SafsError, one_line
 from safs.training.data import load_fold, load_test
 
 rng = np.random.default_rng(0)
@@ -326,6 +329,19 @@ def test_cifar10_directly_in_the_data_directory(tmp_path):
     assert len(cifar10.load("train", tmp_path, source).labels) == 30
 
 
+def test_an_archive_unpacked_on_a_full_disk_is_no_wrong_archive(tmp_path):
+    name = "data_batch_1"
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+        member.size = 100_000
+        tar.addfile(member, io.BytesIO(bytes(100_000)))
+    folder = tmp_path / "cifar-10-batches-py"
+    full(folder / f".{name}.{os.getpid()}")
+    with pytest.raises(OSError) as caught:
+        cifar10.load("train", tmp_path)
+    assert one_line(caught.value) == f"{folder / name}: No space left on device"
+
+
 def test_an_archive_that_is_not_the_official_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("safs.datasets.cifar10.MAX_BYTES", 1000)
     archive = tmp_path / "cifar-10-python.tar.gz"
@@ -541,6 +557,40 @@ def test_conversion_happens_once_and_again_when_a_source_changes(tmp_path, monke
     assert names == ["train.json", "train_images.npy", "train_labels.npy"]
 
 
+def full(temporary):
+    """Let what is written to a temporary file meet a full disk."""
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    temporary.symlink_to("/dev/full")
+    return temporary
+
+
+def test_a_conversion_on_a_full_disk_is_one_line(tmp_path):
+    """Mapped pages would end the process with SIGBUS instead."""
+    folder = tmp_path / "imagenet16"
+    imagenet_batches(folder)
+    target = folder / "store/train_images.npy"
+    full(target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}"))
+    with pytest.raises(SafsError) as caught:
+        imagenet16.load("train", tmp_path)
+    assert str(caught.value) == f"cannot write: {target}: No space left on device"
+    assert not store.exists(folder, "train") and not list(target.parent.iterdir())
+
+
+def test_a_batch_that_changes_while_it_is_converted_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "imagenet16"
+    imagenet_batches(folder)
+    read, calls = imagenet16.load.__globals__["_read"], []
+
+    def shorter(path):
+        calls.append(path)
+        return tuple(each[: len(each) - (calls.count(path) > 1)] for each in read(path))
+
+    monkeypatch.setitem(imagenet16.load.__globals__, "_read", shorter)
+    with pytest.raises(SafsError, match=r"train_data_batch_\d+: changed while it was read"):
+        imagenet16.load("train", tmp_path)
+    assert not store.exists(folder, "train")
+
+
 def test_the_store_alone_will_do(tmp_path):
     folder = tmp_path / "imagenet16"
     imagenet_batches(folder)
@@ -692,6 +742,15 @@ def test_a_folder_of_images_becomes_batches_that_load(tmp_path):
     batch = unpickle.load((target / "train_data_batch_1").read_bytes())
     assert batch["mean"].shape == (768,) and batch["mean"][0] == pytest.approx(54.5)
     assert sorted(path.name for path in target.iterdir()) == sorted([*written, "store"])
+
+
+def test_downsampling_on_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    image_folder(tmp_path / "images", per_class=10)
+    place = full(tmp_path / "pixels/train")
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: nullcontext(place.parent))
+    with pytest.raises(OSError) as caught:
+        downsample(tmp_path / "images", tmp_path / "out")
+    assert one_line(caught.value) == f"{place}: No space left on device"
 
 
 def test_the_order_of_classes_can_be_given(tmp_path, capsys):
