@@ -314,7 +314,9 @@ def unknown() -> list[str]:
     return [
         f"takes only {lost[RESIDUAL]:.1f} points of the one's {dense[RESIDUAL]:.1f} % and "
         f"{lost[PLAIN]:.1f} of the other's {dense[PLAIN]:.1f} %",
-        f"Its dense network has {arm(MANY, 'dense', 0.0).top1_mean:.1f} % right",
+        f"Their dense networks have {arm(MANY, 'dense', 0.0).top1_mean:.1f} % right",
+        f"they keep {arm(MANY, 'vanilla').top1_mean:.1f} %, far below the "
+        f"{rows(MANY, 'tables/connectivity').cap.mean():.1f} % that",
     ]
 
 
