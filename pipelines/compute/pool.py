@@ -80,8 +80,18 @@ class Pool:
 
         Raises:
             WorkerDied: the second worker died too.
-            SafsError: there can be no workers here; the message says why.
+            SafsError: there can be no workers here, or a GPU has too little memory; the message
+                says why.
         """
+        try:
+            return self._run(place, function, *arguments)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which no stage has to import
+                raise
+            why = next(iter(str(error).splitlines()), "out of memory on a GPU")
+            raise SafsError(f"{why} (fewer workers leave each more: SAFS_WORKERS)") from error
+
+    def _run(self, place: Place | None, function: Callable[..., T], *arguments: Any) -> T:
         if self.where.kind == "local" and not self.where.count:
             return self._here().submit(function, *arguments).result()
         from concurrent.futures import CancelledError

@@ -13,15 +13,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import IO
 
 import psutil
 
+from pipelines.storage.layout import SCRATCH
 from safs.errors import SafsError
 from safs.files import naming
 
-FILE = Path("scratch/run.lock")
+FILE = SCRATCH / "run.lock"
 _PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from pipelines.stages import PER_PROFILE
 from pipelines.storage import sources
 from pipelines.storage.sources import ROOT
 
@@ -21,7 +22,7 @@ TEMPLATE = "pipelines/template"
 CODE = "pipelines/code.json"
 """In a project, which has no source: what stands for all of it."""
 _TYPING = ROOT / "pipelines/config"
-_PRESETS = "pipelines/presets"
+_PRESETS, _PAIRS = "pipelines/presets", "pipelines/pairs"
 _WHOLE = (
     "safs/operators", "safs/networks", "safs/datasets", "safs/search", "safs/kernels",
     "bench/report",
@@ -37,7 +38,7 @@ _DEPS = re.compile(r"^( +)deps:[^\n]*\n((?:\1  - [^\n]*\n)*)", re.MULTILINE)
 def of(stage: str) -> list[str]:
     """The folders and files of the source that a stage depends on, in order."""
     reached = _reached(ROOT / f"pipelines/stages/{stage}.py")
-    found = {_PRESETS}
+    found = {*_given(stage)}
     for file in reached:
         folder = file.parent
         place = folder.relative_to(ROOT).as_posix()
@@ -46,6 +47,11 @@ def of(stage: str) -> list[str]:
         whole = place in _WHOLE or most
         found |= {place} if whole else {_name(file), *map(_name, read_by(file))}
     return sorted(dep for dep in found if not any(str(up) in found for up in Path(dep).parents))
+
+
+def _given(stage: str) -> list[str]:
+    """The folders of parameters that it reads: of one pair DVC follows keys, of all the files."""
+    return [_PAIRS, _PRESETS] if stage in PER_PROFILE else [_PRESETS]
 
 
 def has_code(file: Path) -> bool:
@@ -103,7 +109,7 @@ def main(root: Path = ROOT) -> None:
     for place in (root, *profiles):
         (place / "dvc.yaml").write_text(made)
     template = root / TEMPLATE
-    (template / "dvc.yaml").write_text(written(made, lambda _: (_PRESETS, CODE)))
+    (template / "dvc.yaml").write_text(written(made, lambda stage: (*_given(stage), CODE)))
     shutil.copyfile(root / "params.yaml", template / "params.yaml")
 
 

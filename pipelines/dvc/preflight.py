@@ -129,11 +129,13 @@ def _masks(study: Study, name: str, pair: Pair) -> None:
     if not pair.prune.given and not pair.prune.spare:
         return
     from pipelines.tasks.shared import empty
+    from safs.networks import prunable
     from safs.pruning.prune import prune, spared
 
     network = empty(pair.network, pair.dataset.name)
     try:
-        spared(network, pair.prune.spare)
+        if spared(network, pair.prune.spare) == {*prunable(network)}:
+            raise SafsError(f"spare: {list(pair.prune.spare)} matches every layer; expected some")
     except SafsError as error:
         raise SafsError(f"{name}: prune.{error}") from None
     for ratio in study.profile.ratios(name):

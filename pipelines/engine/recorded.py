@@ -82,7 +82,8 @@ def _entries(study: Study, pair: str) -> set[Registered]:
     profile, of = study.profile, study.pairs[pair]
     every = {arm for x in profile.ratios(pair) for arm in profile.every_arm(pair, x)}
     single = {name for arm in every if (name := ARMS[arm].operator) is not None}
-    operators = {*of.search.operators, *single, *SRELU.values(), "relu"}
+    own = sources.default(of.network.name)
+    operators = {*of.search.operators, *single, *SRELU.values(), "relu", own}
     searches = {of.search.algorithm, "singles", "lahc"}
     searches |= {name for x in profile.ratios(pair) for name in profile.algorithms(pair, x)}
     return {

@@ -61,16 +61,18 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
         return
     trainings = [artefacts.whole(path) for path in behind.finals]
     record = describe(work, behind, trainings)
-    lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
-    identity = digest([lasting, work.evaluation(_chromosome(trainings[0]))])
+    code = work.evaluation(_chromosome(trainings[0]))
+    record["digests"]["identity"] = _identity(record, code)
     known = _record(target)
-    if known is not None and known.digests.identity == identity:
-        cost = {"seconds": record["seconds"], "memory": record["memory"]}
-        now = Record.model_validate(known.model_dump(by_alias=True) | {**cost, "digest": None})
-        if (now.seconds, now.memory) != (known.seconds, known.memory):
+    if known is not None and known.digests.identity == _identity(record, code, known):
+        now = Record.model_validate(
+            known.model_dump(by_alias=True)
+            | {key: record[key] for key in ("seconds", "memory", "digests")}
+            | {"digest": None}
+        )
+        if now != known.model_copy(update={"digest": None}):
             now.write(target)
         return
-    record["digests"]["identity"] = identity
     whole = {
         place: artefacts.weights_of(path).resolve()
         for place, path in enumerate(behind.finals)
@@ -84,6 +86,7 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
             list(whole.values()),
             _chromosome(trainings[0]),
             {key: trainings[0]["job"][key] for key in ("scaled", "train_own")},
+            behind.mask and artefacts.weights_of(behind.mask).resolve(),
             compute.data_directory(),
         )
         for place, test in zip(whole, tests, strict=True):
@@ -91,6 +94,19 @@ def evaluate(work: Work, arm: str, ratio: float, replicate: int) -> None:
         record |= counted
     record["environment"] = environment.describe()
     Record.model_validate(record).write(target)
+
+
+def _identity(record: Json, code: str, known: Record | None = None) -> str:
+    """Digest of what the scores of a record rest on, but for times.
+
+    The parameters are those of the record that is ``known``, if any: what of them decides a score
+    is in the chain as well, and a label opens no test images.
+    """
+    lasting = {key: value for key, value in record.items() if key not in ("seconds", "memory")}
+    digests = {key: value for key, value in record["digests"].items() if key != "identity"}
+    if known is not None:
+        digests["parameters"] = known.digests.parameters
+    return digest([lasting | {"digests": digests}, code])
 
 
 def _record(path: Path) -> Record | None:

@@ -144,7 +144,7 @@ def training_code(
         network, dataset, optimizer, schedule: the entries in use.
         operators: those in the slots; none for a dense training, which has the network's own.
     """
-    chosen = frozenset(operators) or {_default(network)}
+    chosen = frozenset(operators) or {default(network)}
     entries = {Registered("operator", name) for name in chosen} | {
         Registered("network", network), Registered("dataset", dataset),
         Registered("optimizer", optimizer), Registered("schedule", schedule),
@@ -152,7 +152,7 @@ def training_code(
     return of("safs/training/loop.py", "safs/training/start.py", *KERNELS, entries=entries)
 
 
-def _default(network: str) -> str:
+def default(network: str) -> str:
     """The operator of a dense network: the keyword ``default`` of its decorator."""
     call = _registration(_defined(find(Registered("network", network))))
     keywords = {k.arg: k.value for k in call.keywords} if call else {}

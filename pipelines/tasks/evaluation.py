@@ -17,6 +17,7 @@ def evaluate(
     weights: Sequence[Path],
     chromosome: tuple[str, ...],
     learned: dict[str, bool],
+    mask: Path | None,
     data: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Open the test images once for the final trainings of a run; count what a network is made of.
@@ -26,12 +27,15 @@ def evaluate(
         weights: those of each final training.
         chromosome: the operators in its slots.
         learned: which activation parameters were learned (``scaled``, ``train_own``).
+        mask: the surviving weights, which may have become 0; None where all are there.
         data: folder of downloaded data sets.
 
     Returns:
         What each came to (:class:`bench.records.schema.Test`), and ``parameters`` and ``macs`` of
         a record.
     """
+    import torch
+
     from safs import slots
     from safs.datasets import DATASETS
     from safs.networks import prunable
@@ -46,7 +50,8 @@ def evaluate(
         model.to(device)
     results = evaluation.test(models, dataset, device, data)
     model = models[0]
-    kept = {name: weight.detach().cpu() != 0 for name, weight in prunable(model).items()}
+    layers = prunable(model).items()
+    kept = load(mask) if mask else {name: torch.ones(weight.shape) > 0 for name, weight in layers}
     size = compression.account(model, kept, DATASETS[dataset].shape)
     tests = [
         {

@@ -39,8 +39,8 @@ def candidates(
 
     Returns:
         For each its ``losses`` (None from where it failed), ``validation`` and ``test`` accuracy,
-        ``failed_epoch`` and ``failed_step`` (0 if it did not fail), ``outcome``, and ``seconds`` of
-        processor time.
+        ``failed_epoch`` and ``failed_step`` (0 if it did not fail), ``outcome``, and ``seconds``
+        of the training, by the clock of :func:`safs.backends.device.clock`.
     """
     from safs.training import evaluation
     from safs.training.data import BatchOrder
@@ -51,7 +51,6 @@ def candidates(
     rows, networks = [], []
     announced = time.monotonic()
     for chromosome in chromosomes:
-        started = time.thread_time()
         candidate = job.model_copy(update={"chromosome": chromosome})
         network, mask = starting_point(candidate, files, fold)
         outcome = train(
@@ -60,7 +59,7 @@ def candidates(
         )  # fmt: skip
         networks.append(network)
         row = _row(outcome, marks) | {"outcome": told(outcome, network).outcome()}
-        rows.append(row | {"seconds": round(time.thread_time() - started, 3)})
+        rows.append(row | {"seconds": round(outcome.seconds, 3)})
         if time.monotonic() - announced > _ANNOUNCE_SECONDS:
             compute.announce(topic, identity, len(rows) * job.epochs)
             announced = time.monotonic()

@@ -44,13 +44,19 @@ class Exported:
     difference: float
 
 
-def export(network: nn.Module, shape: tuple[int, ...], folder: str | Path) -> Exported:
+def export(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    folder: str | Path,
+    example: torch.Tensor | None = None,
+) -> Exported:
     """Write ``model.safetensors`` and ``model.onnx`` of a network in evaluation mode.
 
     Args:
         network: a trained network with slots; it stays as it is.
         shape: of one input, without the batch, e.g. ``(channels, height, width)``.
         folder: made where it does not exist.
+        example: inputs to compare on, see :func:`to_onnx`.
 
     Raises:
         SafsError: see :func:`to_onnx`.
@@ -60,11 +66,17 @@ def export(network: nn.Module, shape: tuple[int, ...], folder: str | Path) -> Ex
     place.mkdir(parents=True, exist_ok=True)
     weights, onnx = place / WEIGHTS, place / ONNX
     save_state(network, weights)
-    return Exported(weights, onnx, to_onnx(network, shape, onnx))
+    return Exported(weights, onnx, to_onnx(network, shape, onnx, example))
 
 
 def save_state(network: nn.Module, path: str | Path) -> None:
     """Write the state of a network as safetensors, atomically."""
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(state_of(network))
+
+
+def state_of(network: nn.Module) -> bytes:
+    """The state of a network as safetensors."""
     from safetensors.torch import save
 
     state = network.state_dict()
@@ -72,14 +84,25 @@ def save_state(network: nn.Module, path: str | Path) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state.items()
     }
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(save(plain))
+    return bytes(save(plain))
 
 
-def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> float:
+def to_onnx(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    path: str | Path,
+    example: torch.Tensor | None = None,
+) -> float:
     """Write a network as ONNX, input ``input`` ``[batch, *shape]`` and output ``logits``.
 
-    The batch is free. The file is run by onnxruntime on random inputs and compared with torch.
+    The batch is free. The file is run by onnxruntime and compared with torch.
+
+    Args:
+        network: stays as it is.
+        shape: of one input.
+        path: of the file.
+        example: inputs ``[n, *shape]`` on which the two are compared; None is noise, which a
+            network for something else (tokens, say) does not take.
 
     Returns:
         The largest difference, see :data:`TOLERANCE`.
@@ -91,11 +114,14 @@ def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
     _require()
     still = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     name = type(network).__name__
+    traced = torch.zeros(2, *shape)
+    if example is not None:
+        traced = torch.from_numpy(_repeated(example, 2, shape))
     with replacing(Path(path)) as temporary:
         with _quietly(), _refusing(f"torch cannot export {name}"):
             torch.onnx.export(
                 still,
-                (torch.zeros(2, *shape),),
+                (traced,),
                 str(temporary),
                 input_names=["input"],
                 output_names=["logits"],
@@ -105,10 +131,19 @@ def to_onnx(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
                 verbose=False,
             )
         with _refusing(f"onnxruntime cannot run {name}"):
-            differs = compare(still, shape, temporary)
+            differs = compare(still, shape, temporary, example)
         if not differs <= TOLERANCE:
             raise SafsError(f"onnxruntime and torch differ by {differs:.1e}, more than {TOLERANCE}")
     return differs
+
+
+def _repeated(example: torch.Tensor, batch: int, shape: tuple[int, ...]) -> np.ndarray:
+    """A batch of so many of the example's inputs, one after the other and again."""
+    if example.shape[1:] != shape or not len(example):
+        found = f"example: got {list(example.shape)}"
+        raise SafsError(f"{found}, expected inputs of the shape {list(shape)}")
+    rows = torch.arange(batch) % len(example)
+    return example.detach().cpu().float()[rows].numpy()
 
 
 @contextlib.contextmanager
@@ -122,7 +157,12 @@ def _refusing(words: str) -> Iterator[None]:
 
 
 @torch.no_grad()
-def compare(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> float:
+def compare(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    path: str | Path,
+    example: torch.Tensor | None = None,
+) -> float:
     """The largest difference between an ONNX file in onnxruntime and a network, see TOLERANCE."""
     onnxruntime = import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -131,6 +171,8 @@ def compare(network: nn.Module, shape: tuple[int, ...], path: str | Path) -> flo
     differences = []
     for batch in _BATCHES:
         x = rng.standard_normal((batch, *shape), dtype=np.float32)
+        if example is not None:
+            x = _repeated(example, batch, shape)
         expected = network(torch.from_numpy(x)).numpy()
         found: Any = session.run(None, {name: x})[0]
         if found.shape != expected.shape:

@@ -9,9 +9,10 @@ from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from safs import checked, sealed
-from safs.api.export import WEIGHTS, save_state
+from safs.api.export import WEIGHTS, state_of
 from safs.api.report import Report
 from safs.errors import SafsError
+from safs.files import json_text, replacing
 from safs.rows import Row
 
 REPORT = "report.json"
@@ -35,15 +36,18 @@ class Saved(Report):
 
 
 def write(place: Path, network: nn.Module, report: Report) -> Path:
-    """Both files, each whole or absent; a report of one saving never meets weights of another.
+    """Both files; a report of one saving never meets weights of another.
+
+    What was saved there before stays whole until both are written.
 
     Raises:
         SafsError: the folder cannot be written to.
     """
     try:
-        save_state(network, place / WEIGHTS)
-        weights = sealed.file_digest(place / WEIGHTS)
-        sealed.write(place / REPORT, {**report.to_plain(), "weights": weights})
+        with replacing(place / REPORT) as told, replacing(place / WEIGHTS) as weights:
+            weights.write_bytes(state_of(network))
+            content = {**report.to_plain(), "weights": sealed.file_digest(weights)}
+            told.write_text(json_text(sealed.seal(content)), encoding="utf-8")
     except OSError as error:
         raise SafsError(f"{place}: cannot be written: {error.strerror or error}") from error
     return place

@@ -58,8 +58,12 @@ class Settings:
 
 @dataclass
 class TwoStages:
-    """Both stages on one adopted network with its mask, and one fold."""
+    """Both stages on one adopted network with its mask, and one fold.
 
+    ``dense`` is the caller's module, whose activations the adopted network may not know.
+    """
+
+    dense: nn.Module
     adopted: Adopted
     mask: Mask
     fold: Fold
@@ -83,7 +87,7 @@ class TwoStages:
             space(s.recipe, s.seed)  # refuses before anything is trained
         default = tuple(slot.operator for slot in slots.slots(self.pruned.dense).values())
         pruned = self.pruned.network(default, self.fold.train)
-        before = {"dense": self._accuracy(self.pruned.dense), "pruned": self._accuracy(pruned)}
+        before = {"dense": self._accuracy(self.dense), "pruned": self._accuracy(pruned)}
         searched = self._search(default)
         best, trials, network = self._tune(default, searched.chromosome)
         network.eval()

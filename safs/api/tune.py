@@ -10,7 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
@@ -25,7 +25,7 @@ from safs.api import adopt, saved
 from safs.api.adopt import Adopted
 from safs.api.inputs import Data, checked
 from safs.api.inputs import fold as make_fold
-from safs.api.modules import unwrapped
+from safs.api.modules import plain_copy, unwrapped
 from safs.api.report import Budget, Report
 from safs.api.study import Settings, TwoStages
 from safs.backends.device import repeatable, seed_generators
@@ -158,19 +158,23 @@ def search_and_tune(
             budget, recipe, tuple(operators), algorithm, backend, seed, {"ratio": ratio, **how}
         )
         kept = _mask(model, adopted, fold, ratio, method, scope, mask, seed)
-        network, report = TwoStages(adopted, kept, fold, settings).run()
+        dense = plain_copy(unwrapped(model))[0]
+        network, report = TwoStages(dense, adopted, kept, fold, settings).run()
     return Result(network, kept, report)
 
 
-def load(folder: str | Path, model: nn.Module) -> nn.Module:
+def load(folder: str | Path, model: nn.Module, example: Tensor | None = None) -> nn.Module:
     """The network that :meth:`Result.save` wrote, in evaluation mode.
 
     Args:
         folder: where it was saved.
         model: a fresh instance of the module that was tuned; it stays as it is.
+        example: a batch as the module was trained on, of which two inputs are looked at; None is
+            noise, which not every module takes: one with an embedding wants classes of tokens.
 
     Raises:
-        SafsError: a file is missing, damaged or of another version, or belongs to another module.
+        SafsError: a file is missing, damaged or of another version, or belongs to another module,
+            or the module does not take the example.
     """
     place = _path(folder)
     report = saved.read_report(place)
@@ -178,8 +182,7 @@ def load(folder: str | Path, model: nn.Module) -> nn.Module:
     device = _device(model)
     with _own_settings(device):
         seed_generators(device, 0)
-        example = _example(report.data.shape, device, folder)
-        network = adopt.adopt(model, example, default=report.slots[0]["operator"])
+        network = _adopted(model, example, report.data.shape, report.slots[0]["operator"], folder)
         names = [slot["name"] for slot in report.slots]
         if list(slots.slots(network)) != names:
             found = ", ".join(slots.slots(network))
@@ -200,13 +203,27 @@ def _path(folder: str | Path) -> Path:
     return Path(folder)
 
 
-def _example(shape: Sequence[int], device: torch.device, folder: str | Path) -> Tensor:
+def _adopted(
+    model: nn.Module, example: Tensor | None, shape: list[int], default: str, folder: str | Path
+) -> nn.Module:
+    """The module with slots, by inputs of the shape that a result was saved for."""
+    device = _device(model)
+    if example is not None:
+        inputs = torch.as_tensor(example)[:2].to(device, torch.float32)
+        if list(inputs.shape[1:]) != shape or len(inputs) < 2:
+            found = f"example: got {list(torch.as_tensor(example).shape)}"
+            raise SafsError(f"{found}, expected two inputs or more of the shape {shape}")
+        return adopt.adopt(model, inputs, default)
     try:
-        return torch.randn(2, *shape, device=device)
+        noise = torch.randn(2, *shape, device=device)
     except (RuntimeError, TypeError):  # negative, or more than there is memory for
         raise SafsError(
             f"{folder}: saved for inputs of the shape {shape}, which no tensor has"
         ) from None
+    try:
+        return adopt.adopt(model, noise, default)
+    except SafsError as error:
+        raise SafsError(f"{error} (tried with noise; `example` takes inputs of yours)") from error
 
 
 def _mask(
@@ -252,12 +269,14 @@ def _zeros(model: nn.Module, adopted: Adopted) -> Mask:
 
 @contextmanager
 def _own_settings(device: torch.device) -> Iterator[None]:
-    """Random numbers, default dtype and gradient mode of the caller's are put aside."""
+    """Random numbers, default dtype, autocast and gradient mode of the caller's are put aside."""
     dtype = torch.get_default_dtype()
     drawn = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     torch.set_default_dtype(torch.float32)
     try:
-        with drawn, torch.inference_mode(False), torch.enable_grad():
+        known = torch.amp.is_autocast_available(device.type)
+        exact = torch.autocast(device.type, enabled=False) if known else nullcontext()
+        with drawn, exact, torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.set_default_dtype(dtype)

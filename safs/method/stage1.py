@@ -17,8 +17,8 @@ class Searched:
     """What stage 1 found.
 
     Attributes:
-        chromosome: the winner; the network's own operators if every candidate failed.
-        best: its row, or None if there is none.
+        chromosome: the winner; the first candidate if every one failed.
+        best: its row.
         rows: one per candidate, in the order of the search.
         seconds: what the candidates' trainings took.
     """

@@ -153,6 +153,18 @@ def test_a_task_whose_workers_die_twice_says_how(pool, place):
         assert log.read_text() == "killed by signal 9 (SIGKILL)\n"
 
 
+def without_room():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
+
+
+def test_a_card_without_room_is_one_line(pool):
+    with pytest.raises(SafsError) as caught:
+        pool.run(without_room)
+    assert str(caught.value) == (
+        "CUDA out of memory. Tried to allocate 2 GiB. (fewer workers leave each more: SAFS_WORKERS)"
+    )
+
+
 def test_a_killed_scheduler_costs_the_tasks_in_flight_only(pool, place):
     assert pool.run(steady, place, "before", 0.0)
     with ThreadPoolExecutor() as threads:

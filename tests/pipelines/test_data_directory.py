@@ -156,6 +156,11 @@ def test_a_labs_file_that_the_report_cannot_read_is_told_before_anything_starts(
         ("network", {"name": "vgg16"}, r"network 'vgg16' on images of 'mnist5k', \(1, 28, 28\): "),
         ("network", {"name": "efficientnet_b0"}, r"network 'efficientnet_b0' on images of "),
         ("prune", {"spare": ("conv1", "con9")}, r"lenet5_mnist5k: prune\.spare: .*'con9'; did you"),
+        (
+            "prune",
+            {"spare": ("conv*", "fc*")},
+            r"prune\.spare: .* matches every layer; exp",
+        ),
         ("prune", {"given": "masks/{replicate}.pt"}, r"prune\.given: no file masks/0\.pt"),
         ("prune", {"given": "params.yaml"}, r"prune\.given: params\.yaml: .*cannot be read"),
     ],

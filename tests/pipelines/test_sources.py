@@ -53,7 +53,15 @@ def test_every_stage_depends_on_what_it_imports_and_no_more(stage):
     assert all(path in listed or path.parent in listed for path in read)
     for dep in listed:
         used = any(file == dep or dep in file.parents for file in reached | read)
-        assert used or dep == ROOT / "pipelines/presets", dep
+        assert used or dep in (ROOT / "pipelines/presets", ROOT / "pipelines/pairs"), dep
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_sees_a_changed_pair(stage):
+    """By the keys of its own pair, or by the files of all where it reads all."""
+    told = _stage(stage)
+    keyed = any("pipelines/pairs/" in file for part in told["params"] for file in part)
+    assert keyed != ("pipelines/pairs" in told["deps"])
 
 
 def test_a_new_profile_gets_the_graph(tmp_path):
@@ -73,8 +81,8 @@ def test_a_project_depends_on_no_source_file():
     graph = yaml.safe_load((ROOT / dependencies.TEMPLATE / "dvc.yaml").read_text())
     for stage in graph["stages"].values():
         deps = stage.get("do", stage)["deps"]
-        code = [dep for dep in deps if not dep.startswith(("runs/", "results/"))]
-        assert code == ["pipelines/presets", dependencies.CODE]
+        code = {dep for dep in deps if not dep.startswith(("runs/", "results/"))}
+        assert code - {"pipelines/pairs"} == {"pipelines/presets", dependencies.CODE}
 
 
 def test_a_stage_follows_imports_inside_functions_but_not_those_for_types():

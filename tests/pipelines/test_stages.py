@@ -15,8 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bench.records import finals
 from bench.records.archive import Replicate
@@ -52,6 +53,7 @@ from pipelines.stages import (
     tune,
 )
 from pipelines.storage import artefacts, layout
+from pipelines.tasks import evaluation as scoring
 from pipelines.tasks.shared import empty
 from pipelines.verification import checking, rebuilding, retraining
 from safs import sealed
@@ -227,6 +229,78 @@ def test_old_seconds_of_a_record_are_replaced(done):
     sealed.write(path, record | {"seconds": record["seconds"] | {"final": 1e6}})
     evaluate.run(study(), PAIR)
     assert path.read_text() == whole and done.count == count
+
+
+def test_a_label_opens_no_test_images(done):
+    of, path = study(), Path("runs/smoke/evaluate", PAIR, f"vanilla-{RATIO}-r1.json")
+    about = of.pairs[PAIR].about.model_copy(update={"label": "Another name"})
+    pair = of.pairs[PAIR].model_copy(update={"about": about})
+    before, count = Record.read(path), done.count
+    evaluate.run(of.model_copy(update={"pairs": {PAIR: pair}}), PAIR)
+    now = Record.read(path)
+    assert done.count == count and now.digests.parameters != before.digests.parameters
+    assert now.finals == before.finals and now.environment == before.environment
+    evaluate.run(of, PAIR)
+    assert Record.read(path) == before and done.count == count
+
+
+def test_a_surviving_weight_that_became_zero_still_counts_as_one(done, tmp_path):
+    """It is the mask that the arms of a replicate share."""
+    place = Path("runs/smoke")
+    mask = place / f"prune/{PAIR}/{RATIO}/mask-r0.safetensors"
+    net = load_file(place / f"baselines/{PAIR}/{RATIO}/vanilla-r0.safetensors")
+    weight = net["conv1.weight"]
+    weight[weight != 0] *= torch.arange(int(weight.count_nonzero())).bool()  # the first is 0 now
+    save_file(net, tmp_path / "net.safetensors")
+    told = Record.read(place / f"evaluate/{PAIR}/vanilla-{RATIO}-r0.json")
+    operators = tuple(slot.operator for slot in told.slots)
+    learned = {"scaled": False, "train_own": False}
+    spec, name = study().pairs[PAIR].network, study().pairs[PAIR].dataset.name
+    weights = [tmp_path / "net.safetensors"]
+    _, counted = scoring.evaluate(spec, name, weights, operators, learned, mask, None)
+    done.count -= 1
+    found = {name: layer["kept"] for name, layer in counted["parameters"]["layers"].items()}
+    assert found == {name: layer.kept for name, layer in told.parameters.layers.items()}
+
+
+RANDOM = ("acon", "sigmoid", "elu", "tanh")
+LEARNED, FIXED = {"scaled": True, "train_own": True}, {"scaled": False, "train_own": False}
+TUNED = {"scaled": False, "train_own": True}
+ARMS_OF_VERSION_3 = {
+    "vanilla": ("relu", FIXED),
+    "srelu": ("srelu", FIXED),
+    "srelu_layer": ("srelu_layer", FIXED),
+    "stage1_only": ("found", FIXED),
+    "stage2_only": ("relu", LEARNED),
+    "safs": ("found", LEARNED),
+    "default_hpo": ("relu", TUNED),
+    "srelu_hpo": ("srelu", TUNED),
+    "srelu_layer_hpo": ("srelu_layer", TUNED),
+    "random_hpo": ("random", LEARNED),
+    "default_hpo_total": ("relu", LEARNED),
+}
+
+
+@pytest.mark.parametrize("arm", ARMS_OF_VERSION_3)
+def test_an_arm_trains_what_version_3_of_the_protocol_says(done, arm):
+    """Records that stand have names of arms in their identity: what these mean is the protocol."""
+    operators, learns = ARMS_OF_VERSION_3[arm]
+    of = study()
+    stage2 = of.profile.protocol.model_copy(update={"own_parameters": "stage2"})
+    profile = of.profile.model_copy(update={"protocol": stage2})
+    work = Work(of.model_copy(update={"profile": profile}), "tune", PAIR, RATIO)
+    with work.pool:
+        start = work.start(0)
+        chosen = tune._operators(work, arm, 0, start)
+        made = [
+            jobs.trial(work, arm, 0, start, chosen, work.pair.recipe),
+            jobs.final(work, arm, 0, start, chosen, work.pair.recipe, 0),
+        ]
+    found = sealed.read(Path(f"runs/smoke/search/{PAIR}/{RATIO}/search-r0.json"))["chromosome"]
+    special = {"found": tuple(found), "random": RANDOM}
+    for job in made:
+        assert job.chromosome == special.get(operators, (operators,) * len(start.slots))
+        assert {key: getattr(job, key) for key in learns} == learns
 
 
 def test_a_chain_names_what_a_run_rests_on(done):

@@ -1,10 +1,12 @@
 """The public API on networks that are none of the five."""
 
+import dataclasses
 import inspect
 import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,6 +125,58 @@ def test_files_of_another_module_are_refused(result, tmp_path):
         safs.load(tmp_path, other)
     with pytest.raises(SafsError, match=r"report\.json: no such file"):
         safs.load(tmp_path / "nowhere", small())
+
+
+def test_a_save_that_fails_leaves_what_was_saved_before(result, tmp_path):
+    result.save(tmp_path)
+    full = tmp_path / f".report.json.{os.getpid()}.{threading.get_ident()}"
+    full.symlink_to("/dev/full")
+    other = dataclasses.replace(result, module=small())
+    with pytest.raises(SafsError, match="cannot be written: No space left on device"):
+        other.save(tmp_path)
+    x = torch.randn(3, 1, 12, 12)
+    assert torch.equal(safs.load(tmp_path, small())(x), result.module(x))
+
+
+class Tokens(nn.Module):
+    """A classifier of six tokens, which noise is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.act = nn.Embedding(5, 8), nn.ELU()
+        self.first, self.last = nn.Linear(48, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(self.embed(x.long()).flatten(1))))
+
+
+def test_a_module_that_takes_no_noise_loads_with_an_example(tmp_path):
+    x = torch.randint(0, 5, (60, 6), generator=torch.Generator().manual_seed(0)).float()
+    y, model = (x.sum(1) % 3).long(), Tokens()
+    tuned = tune(model, train=(x[:40], y[:40]), validation=(x[40:], y[40:]))
+    tuned.save(tmp_path)
+    with pytest.raises(SafsError, match=r"index out of range .*tried with noise; `example` takes"):
+        safs.load(tmp_path, Tokens())
+    module = safs.load(tmp_path, Tokens(), x[:2])
+    assert torch.equal(module(x), tuned.module(x))
+    with pytest.raises(SafsError, match=r"got \[1, 6\], expected two inputs or more of the sh"):
+        safs.load(tmp_path, Tokens(), x[:1])
+
+
+def test_dense_is_what_the_callers_module_reaches_also_where_its_activations_are_replaced():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(144, 16), nn.Tanhshrink(), nn.Linear(16, 3))
+    x, y = data(30, seed=1)
+    with torch.no_grad():
+        reached = float((model.eval()(x).argmax(1) == y).float().mean())
+    told = tune(model, default="relu6").report["validation"]
+    assert told["dense"] == pytest.approx(reached) and not model.training
+
+
+def test_autocast_of_the_callers_changes_nothing(result):
+    with torch.autocast("cpu", torch.bfloat16):
+        again = tune()
+    for name, value in result.module.state_dict().items():
+        assert torch.equal(value, again.module.state_dict()[name])
 
 
 def test_the_model_and_the_callers_random_numbers_stay_as_they_are():

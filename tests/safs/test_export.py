@@ -113,6 +113,18 @@ def test_the_comparison_sees_a_difference_and_leaves_no_wrong_file(tmp_path, mon
 
 
 @needs_extra
+def test_a_network_that_takes_no_noise_is_compared_on_an_example(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].log(),))
+    with pytest.raises(SafsError, match="differ by nan"):
+        export.to_onnx(network, (4,), tmp_path / "model.onnx")
+    example = torch.rand(3, 4) + 1
+    assert export.to_onnx(network, (4,), tmp_path / "model.onnx", example) <= export.TOLERANCE
+    with pytest.raises(SafsError, match=r"got \[3, 4\], expected inputs of the shape \[5\]"):
+        export.to_onnx(network, (5,), tmp_path / "model.onnx", example)
+
+
+@needs_extra
 def test_what_torch_cannot_export_is_one_line(tmp_path):
     class Branches(nn.Module):
         def forward(self, x):
