@@ -68,6 +68,24 @@ def test_what_is_published_stands_as_long_as_nothing_changes(published_checkout,
         assert list(recorded.standing(study, pair)) == list(range(study.profile.replicates))
 
 
+def test_another_own_operator_of_the_network_makes_another_replicate(checkout, monkeypatch):
+    """Also where no arm asks for it: the dense network and vanilla have it."""
+    study = named("smoke")
+    name = "efficientnetb0_generated16"
+    of = study.pairs[name]
+    few = of.search.model_copy(update={"operators": ("tanh", "elu")})
+    pairs = {name: of.model_copy(update={"search": few})}
+    study = study.model_copy(update={"pairs": pairs})
+    before, found = recorded.identity(study, name, 0), sources.of
+
+    def other(*files, entries=()):
+        changed = sources.Registered("operator", "swish") in entries
+        return "0" * 32 if changed else found(*files, entries=entries)
+
+    monkeypatch.setattr(sources, "of", other)
+    assert recorded.identity(study, name, 0) != before
+
+
 def test_other_pruning_or_given_masks_make_another_replicate(published_checkout, monkeypatch):
     study = named("quick")
     (pair,) = study.pairs
