@@ -31,7 +31,7 @@ def runs(
     bad = frame[~frame["status"].isin(["ok", "failed"])]
     for row in bad.itertuples():
         missing = f"{len(bad)} of {len(frame)} runs have no record, the first: {row.reason}"
-        raise SafsError(f"{missing}; `safs-bench run` makes what is missing")
+        raise SafsError(f"{missing}; `safs-bench run PROFILE` makes what is missing")
     return [
         Run(failed=failed(record), record=without_weights(record))
         for record in collection.records.values()

@@ -61,7 +61,7 @@ def cost(
     _no_others(context, kind)
     if kind in ("diff", "gate"):
         return _two(kind, names, as_json)
-    if kind == "trend":
+    if kind == "trend" and not names:
         return _trend()
     if names:
         raise SafsError(f"cost: {' '.join(words)!r}; expected {USAGE}")

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Literal
 
 import safs
-from pipelines.compute import data_directory, visible_gpus
+from pipelines.compute import data_directory, settings, visible_gpus
 from safs.errors import SafsError
 
 NEEDED = ("torch", "torchvision", "smac", "dvc", "distributed", "mlxtend", "safetensors")
@@ -42,9 +42,9 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Python, packages, kernels, devices, data, disk and repository."""
+    """Python, packages, kernels, devices, settings, data, disk and repository."""
     parts: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _python, _packages, _kernels, _devices, _data, _disk, _repository,
+        _python, _packages, _kernels, _devices, _settings, _data, _disk, _repository,
     )  # fmt: skip
     return [finding for part in parts for finding in part()]
 
@@ -134,6 +134,16 @@ def _devices() -> Iterator[Finding]:
         yield Finding("GPUs", "optional", seen, "a driver for that CUDA, or another torch")
 
 
+def _settings() -> Iterator[Finding]:
+    """Where work runs: what compute.yaml and the environment say, if it can be read."""
+    try:
+        where = settings()
+    except SafsError as error:
+        yield Finding("settings", "missing", str(error), "see docs/RUNNING.md")
+    else:
+        yield Finding("settings", "ok", f"{where.kind}, device {where.device}")
+
+
 def _data() -> Iterator[Finding]:
     """Data sets that have files of their own; the default one comes with a package."""
     from safs.datasets import cifar10, imagenet16, mnist
@@ -163,6 +173,9 @@ def _has_imagenet16(folder: Path) -> bool:
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     enough = free >= SPACE_GIB
+    if not os.access(Path.cwd(), os.W_OK):
+        yield Finding("disk", "missing", "this folder cannot be written", "go to another, or chmod")
+        return
     yield Finding("disk", "ok" if enough else "missing", f"{free:.1f} GiB free here",
                   "" if enough else f"make room: {SPACE_GIB} GiB or more")  # fmt: skip
 

@@ -126,7 +126,7 @@ def published(study: Study) -> list[Landscape]:
     found = list(landscapes.every(study))
     if not found:
         raise NothingToCompare(
-            f"{study.profile.profile}: no landscape is published; `safs-bench run` makes that of a "
-            "profile with studies.landscape"
+            f"{study.profile.profile}: no landscape is published; `safs-bench run PROFILE` makes "
+            "that of a profile with studies.landscape"
         )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -150,11 +151,14 @@ def _print_results(study: Study, as_json: bool = False) -> int:
 @profile_argument
 def open_report(profile: str | None) -> None:
     """Open the report of PROFILE in a browser."""
-    page = study_of(profile).results / "report.html"
+    study = study_of(profile)
+    page = study.results / "report.html"
     if not page.is_file():
-        raise SafsError(f"{page}: no such file; `safs-bench run` writes it")
+        run = f"`safs-bench run {study.profile.profile}`"
+        raise SafsError(f"{page}: no such file; {run} writes it")
     click.echo(page)
-    click.launch(page.resolve().as_uri())
+    if not webbrowser.open(page.resolve().as_uri()):
+        raise SafsError("no browser that could open it")
 
 
 @click.command()

@@ -109,7 +109,7 @@ def settings() -> Compute:
     """
     told = os.environ.get("SAFS_COMPUTE")
     file = Path(told) if told else FILE
-    values: dict[str, Any] = read_yaml(file) if told or file.is_file() else {}
+    values: dict[str, Any] = read_yaml(file) if told or file.exists() else {}
     source = [str(file)] if values else []
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     if address:

@@ -31,7 +31,7 @@ def preflight(study: Study) -> None:
     Raises:
         SafsError: one line that names the pair, what is wrong with it and what was expected.
     """
-    clusters.check(compute.settings())
+    _device(compute.settings())
     by_lab(LABS, study.profile.profile)
     everything = study.every
     _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
@@ -41,6 +41,15 @@ def preflight(study: Study) -> None:
             _backend(each, name, pair)
             _recipe(each, name, pair)
             _masks(each, name, pair)
+
+
+def _device(where: compute.Compute) -> None:
+    """The queue is there, and so is the device, as far as this machine can say."""
+    from safs.backends.device import pick
+
+    clusters.check(where)
+    if where.kind == "local":
+        pick(where.device)
 
 
 def _data(names: Collection[str]) -> None:

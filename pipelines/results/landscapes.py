@@ -167,8 +167,9 @@ def pack(study: Study, pair: str, ratio: float) -> Landscape | None:
     starts = {str(r): Begun(**part["inputs"]) for r, part in found}
     for replicate, part in found:
         if Begun(**part["inputs"]) != starts[str(replicate)]:
-            raise SafsError(f"runs/{study.profile.profile}/landscape: replicate {replicate} was "
-                            "trained from two masks; run `safs-bench run` to its end")  # fmt: skip
+            name = study.profile.profile
+            raise SafsError(f"runs/{name}/landscape: replicate {replicate} was trained from two "
+                            f"masks; run `safs-bench run {name}` to its end")  # fmt: skip
     code = {part["code"] for _, part in found}
     if before is not None:
         fit = {r: start for r, start in before.meta.starts.items() if starts.get(r, start) == start}

@@ -65,7 +65,9 @@ def _listed(sums: Path) -> dict[Path, str]:
     try:
         lines = read_text(sums, MAX_BYTES).splitlines()
     except OSError as error:
-        raise SafsError(f"{sums}: {error.strerror}; `safs-bench run` writes it") from None
+        raise SafsError(
+            f"{sums}: {error.strerror}; `safs-bench run {sums.parent.name}` writes it"
+        ) from None
     listed = {}
     for number, line in enumerate(lines, start=1):
         if not (found := _LINE.fullmatch(line)):

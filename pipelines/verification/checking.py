@@ -55,7 +55,8 @@ def _record_faults(run: Expected) -> Iterator[str]:
             if told.get(link, ()) != found:
                 yield f"{run.path}: chain.{link}: not what the artefact in runs/ says"
     except (SafsError, OSError) as error:
-        yield f"{run.path}: {' '.join(str(error).split())}"
+        text = " ".join(str(error).split())
+        yield text if text.startswith(f"{run.path}: ") else f"{run.path}: {text}"
 
 
 def _artefacts(study: Study) -> Iterator[Path]:

@@ -50,7 +50,8 @@ def rebuild(study: Study) -> list[Rebuilt]:
     """
     place, records = study.results, archiving.folder(study)
     if not any(records.rglob("*.json")):
-        raise SafsError(f"{records}: no records; `safs-bench run` makes them")
+        run = f"`safs-bench run {study.profile.profile}`"
+        raise SafsError(f"{records}: no records; {run} makes them")
     before = _digests(place)
     with _emptied(place, records):
         for stage in (tables, compare, report, sums):

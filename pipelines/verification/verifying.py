@@ -31,13 +31,13 @@ def verify(study: Study) -> Agreement:
         NothingToCompare: in one line, why.
         SafsError: what is published is damaged, or records contradict each other.
     """
-    told = published(study)
+    told, runs_it = published(study), f"`safs-bench run {study.profile.profile}`"
     here = _chains([archiving.pack(*each) for each in _replicates(study)])
     if here is None:
-        raise NothingToCompare(f"{study.runs}: no records; `safs-bench run` makes them")
+        raise NothingToCompare(f"{study.runs}: no records; {runs_it} makes them")
     if here.protocol.version != PROTOCOL_VERSION:
         made = f"made by protocol version {here.protocol.version}"
-        raise NothingToCompare(f"{study.runs}: {made}; `safs-bench run` makes it again")
+        raise NothingToCompare(f"{study.runs}: {made}; {runs_it} makes it again")
     return compare(told, here)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from safs.errors import SafsError
+from safs.errors import SafsError, shown
 from safs.files import replacing
 
 WEIGHTS, ONNX = "model.safetensors", "model.onnx"
@@ -111,6 +111,8 @@ def to_onnx(
         SafsError: the optional packages are missing, torch cannot export the network, or
             onnxruntime cannot run it or computes something else; ``path`` is as it was then.
     """
+    if not (isinstance(shape, tuple | list) and all(type(side) is int for side in shape)):
+        raise SafsError(f"shape: got {shown(shape)}, expected that of one input, (3, 32, 32) say")
     _require()
     still = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     name = type(network).__name__
@@ -139,7 +141,7 @@ def to_onnx(
 
 def _repeated(example: torch.Tensor, batch: int, shape: tuple[int, ...]) -> np.ndarray:
     """A batch of so many of the example's inputs, one after the other and again."""
-    if example.shape[1:] != shape or not len(example):
+    if list(example.shape[1:]) != list(shape) or not len(example):
         found = f"example: got {list(example.shape)}"
         raise SafsError(f"{found}, expected inputs of the shape {list(shape)}")
     rows = torch.arange(batch) % len(example)

@@ -200,6 +200,8 @@ def load(folder: str | Path, model: nn.Module, example: Tensor | None = None) ->
 def _path(folder: str | Path) -> Path:
     if not isinstance(folder, str | PathLike):
         raise SafsError(f"folder: got {shown(folder)}, expected a path")
+    if Path(folder).is_file():
+        raise SafsError(f"{folder}: a file, expected the folder that holds it")
     return Path(folder)
 
 

@@ -141,8 +141,9 @@ def questions() -> dict[str, SimpleNamespace]:
 def decided() -> list[str]:
     """Section "What was decided"."""
     asked = questions()
-    spread = {k: Figure(v.difference / v.dz) for k, v in asked.items()}
-    close = (spread[k] for k in ("default_hpo", "srelu_hpo", "srelu_layer_hpo"))
+    runs = rows(FIFTY, "tables/runs", ratio=0.99).pivot(index="replicate", columns="arm")["top1"]
+    tuned_alike = ("default_hpo", "srelu_hpo", "srelu_layer_hpo")
+    close = ((runs.safs - runs[other]).std() for other in tuned_alike)
     finite = [within(v, spec="+.1f", at="finite_") for v in asked.values()]
     labels = {k: v.partition(" (")[0] for k, v in QUESTIONS.items()}
     labels |= {"stage1_only": "stage 1", "stage2_only": "stage 2", "safs": "SAFS"}

@@ -317,13 +317,17 @@ def test_a_worker_that_died_outside_a_training_is_one_line(checkout, capsys, mon
 
 def test_the_report_is_opened_where_there_is_one(published_checkout, capsys, monkeypatch):
     opened = []
-    monkeypatch.setattr(runs.click, "launch", opened.append)
+    monkeypatch.setattr(runs.webbrowser, "open", lambda page: opened.append(page) or True)
     assert cli.main(["open", "quick"]) == 0
     assert capsys.readouterr().out == "results/quick/report.html\n"
     assert opened == [(ROOT / "results/quick/report.html").as_uri()]
+    monkeypatch.setattr(runs.webbrowser, "open", lambda page: False)
+    assert cli.main(["open", "quick"]) == 2
+    assert capsys.readouterr().err == "error: no browser that could open it\n"
     Path("results").unlink()
     assert cli.main(["open", "quick"]) == 2
-    assert "results/quick/report.html: no such file" in capsys.readouterr().err
+    missing = "results/quick/report.html: no such file; `safs-bench run quick` writes it"
+    assert missing in capsys.readouterr().err
 
 
 def test_a_part_of_a_profile_is_its_pairs_and_ratios():

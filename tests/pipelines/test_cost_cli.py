@@ -52,6 +52,11 @@ def test_an_option_that_would_do_nothing_is_refused(words, option, capsys):
     assert capsys.readouterr().err.startswith(told)
 
 
+def test_a_word_too_many_is_refused(capsys):
+    assert cli.main(["cost", "trend", "x"]) == 2
+    assert capsys.readouterr().err.startswith("error: cost: 'trend x'; expected cost [PROFILE], ")
+
+
 def gate(folder, before, after):
     """What the gate says of two entries whose ratios have these names."""
     paths = []

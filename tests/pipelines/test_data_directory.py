@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines import compute
 from pipelines.cli import main as cli
@@ -123,6 +124,14 @@ def with_section(section, values):
     changed = getattr(pair, section).model_copy(update=values)
     pairs = {"lenet5_mnist5k": pair.model_copy(update={section: changed})}
     return study.model_copy(update={"pairs": pairs})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
+def test_a_device_that_is_not_there_is_told_before_anything_starts(checkout, monkeypatch, capsys):
+    monkeypatch.setenv("SAFS_DEVICE", "cuda")
+    assert cli.main(["run", "quick"]) == 2
+    assert capsys.readouterr().err == "error: device 'cuda': torch sees no CUDA device here\n"
+    assert not Path("runs").exists()
 
 
 def test_a_queue_that_is_not_there_is_told_before_anything_starts(tmp_path, monkeypatch):

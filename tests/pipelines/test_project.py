@@ -170,6 +170,22 @@ def test_the_doctor_tries_the_kernels_and_waits_for_no_torch():
     assert "torch is built" in found["GPUs"]["seen"]
 
 
+def test_the_doctor_tells_what_run_would_refuse(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (found,) = doctor._settings()
+    assert (found.state, found.seen) == ("ok", "local, device auto")
+    Path("compute.yaml").write_text("wokers: 2\n")
+    (found,) = doctor._settings()
+    assert found.state == "missing" and "unknown key 'wokers'" in found.seen
+    Path("compute.yaml").unlink()
+    Path("compute.yaml").mkdir()
+    (found,) = doctor._settings()
+    assert found.state == "missing" and "compute.yaml" in found.seen
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (found,) = doctor._disk()
+    assert (found.state, found.seen) == ("missing", "this folder cannot be written")
+
+
 @pytest.mark.parametrize("folder", ["", "imagenet16"])
 def test_the_doctor_looks_for_imagenet16_where_its_loader_does(tmp_path, monkeypatch, folder):
     monkeypatch.setenv("SAFS_DATA", str(tmp_path))

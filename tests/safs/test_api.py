@@ -125,6 +125,8 @@ def test_files_of_another_module_are_refused(result, tmp_path):
         safs.load(tmp_path, other)
     with pytest.raises(SafsError, match=r"report\.json: no such file"):
         safs.load(tmp_path / "nowhere", small())
+    with pytest.raises(SafsError, match=r"report\.json: a file, expected the folder that holds it"):
+        safs.load(tmp_path / "report.json", small())
 
 
 def test_a_save_that_fails_leaves_what_was_saved_before(result, tmp_path):

@@ -124,6 +124,11 @@ def test_a_network_that_takes_no_noise_is_compared_on_an_example(tmp_path):
         export.to_onnx(network, (5,), tmp_path / "model.onnx", example)
 
 
+def test_inputs_in_place_of_their_shape_are_told(tmp_path):
+    with pytest.raises(SafsError, match=r"shape: got .*, expected that of one input"):
+        export.to_onnx(nn.Linear(2, 2), torch.zeros(1, 2), tmp_path / "model.onnx")
+
+
 @needs_extra
 def test_what_torch_cannot_export_is_one_line(tmp_path):
     class Branches(nn.Module):
