@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import yaml
 
 from pipelines import signals
 from safs.errors import SafsError
@@ -54,8 +53,9 @@ def interrupt() -> None:
 def mend(lock: Path) -> None:
     """Put in order what a DVC that was killed has left.
 
-    Half a table of busy paths is removed, and so is half a lock file: every stage is then looked at
-    again, and keeps what it has finished.
+    Half a table of busy paths is removed, and so is half a lock file, also where another DVC has
+    added its stage to the half: every stage is then looked at again, and keeps what it has
+    finished.
 
     Args:
         lock: the ``dvc.lock`` of the pipeline.
@@ -63,6 +63,7 @@ def mend(lock: Path) -> None:
     Raises:
         SafsError: DVC finds no repository here or cannot lock it.
     """
+    from dvc.dvcfile import FileIsGitIgnored, Lockfile
     from dvc.exceptions import DvcException
     from dvc.lock import make_lock
     from dvc.repo import Repo
@@ -73,23 +74,27 @@ def mend(lock: Path) -> None:
         with Repo() as repo:
             folder, hard = Path(repo.tmp_dir), repo.config["core"].get("hardlink_lock", False)
         with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hard):
-            if not _is_object(folder / RWLOCK_FILE, json.loads):
+            if not _is_object(folder / RWLOCK_FILE):
                 (folder / RWLOCK_FILE).unlink()
     except DvcException as error:
         hint = "; `git init` here, or clone the repository" if isinstance(error, SCMError) else ""
         raise SafsError(f"DVC: {' '.join(str(error).split())}{hint}") from None
-    if not _is_object(lock, yaml.safe_load):
+    try:
+        Lockfile(repo, str(lock.resolve())).load()
+    except FileIsGitIgnored as error:
+        raise SafsError(f"DVC: {error}") from None
+    except (DvcException, ValueError):
         print(f"{lock}: half a file, removed; stages keep what they finished", file=sys.stderr)
         lock.unlink()
 
 
-def _is_object(path: Path, parse: Callable[[str], object]) -> bool:
+def _is_object(path: Path) -> bool:
     """Whether a file holds keys and values, or is not there."""
     try:
-        return isinstance(parse(path.read_text()), dict)
+        return isinstance(json.loads(path.read_text()), dict)
     except FileNotFoundError:
         return True
-    except (ValueError, yaml.YAMLError):
+    except ValueError:
         return False
 
 

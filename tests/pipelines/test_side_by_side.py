@@ -215,9 +215,19 @@ def test_half_a_table_of_a_killed_dvc_is_removed(pipeline):
 
 
 MARKERS = "<<<<<<< HEAD\na: 1\n=======\n"
+ADDED_TO = """schema: '2.0'
+stages:
+  a:
+    cmd: first
+    deps:
+    - path:
+  b:
+    cmd: second
+"""
+"""A DVC was killed while it wrote its stage, and the next one wrote its own behind the half."""
 
 
-@pytest.mark.parametrize("torn", ["", "stages:\n  a:\n cmd", "[]", MARKERS, "\0"])
+@pytest.mark.parametrize("torn", ["", "stages:\n  a:\n cmd", "[]", MARKERS, "\0", ADDED_TO])
 def test_half_a_lock_is_removed(pipeline, torn, capsys):
     lock = Path("dvc.lock")
     lock.write_text("schema: '2.0'\nstages: {}\n")
