@@ -177,6 +177,8 @@ def load(folder: str | Path, model: nn.Module, example: Tensor | None = None) ->
             or the module does not take the example.
     """
     place = _path(folder)
+    if place.is_file():
+        raise SafsError(f"{place}: a file, expected the folder that holds it")
     report = saved.read_report(place)
     state = saved.read_weights(place, report)
     device = _device(model)
@@ -200,8 +202,6 @@ def load(folder: str | Path, model: nn.Module, example: Tensor | None = None) ->
 def _path(folder: str | Path) -> Path:
     if not isinstance(folder, str | PathLike):
         raise SafsError(f"folder: got {shown(folder)}, expected a path")
-    if Path(folder).is_file():
-        raise SafsError(f"{folder}: a file, expected the folder that holds it")
     return Path(folder)
 
 

@@ -205,7 +205,7 @@ def test_predictions_are_those_of_the_cpu(device, files, tmp_path, monkeypatch):
 
 def test_test_images_are_scored_there(device, files, monkeypatch):
     learned = {"scaled": False, "train_own": False}
-    asked = (LENET, DATASET, [files.dense], ("relu",) * 4, learned, None)
+    asked = (LENET, DATASET, [files.dense], ("relu",) * 4, learned, files.mask, None)
     (ours,), counted = evaluation.evaluate(*asked)
     monkeypatch.setenv("SAFS_DEVICE", "cpu")
     (cpus,), there = evaluation.evaluate(*asked)

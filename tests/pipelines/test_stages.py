@@ -450,7 +450,7 @@ def test_published_files_without_their_digests_are_a_fault(published):
     with restored(digested):
         digested.unlink()
         *_, files = checking.check(published)
-    assert files.whole == 0 and files.faults[0].endswith("`safs-bench run` writes it")
+    assert files.whole == 0 and files.faults[0].endswith("`safs-bench run smoke` writes it")
 
 
 @pytest.fixture
