@@ -46,8 +46,9 @@ The network with slots must compute what the model does on images of the caller'
 and in training, and slots and activations that were left must be as many as a pass of the model
 called.
 
-`safs.load` puts slots into a fresh module by noise of the inputs' shape. A module that takes no noise (tokens, a
-logarithm) loads with `example=`, a batch as it was trained on; `to_onnx` takes one too.
+`safs.load` puts slots into a fresh module by noise of the inputs' shape. A module that takes no
+noise (tokens, a logarithm) loads with `example=`, a batch as it was trained on; `to_onnx` takes one
+too.
 
 ## What was tried
 
