@@ -278,11 +278,29 @@ ARMS_OF_VERSION_3 = {
     "srelu_layer_hpo": ("srelu_layer", TUNED),
     "random_hpo": ("random", LEARNED),
     "default_hpo_total": ("relu", LEARNED),
+    "safs_fast": ("fast", LEARNED),
+    "best_single_hpo": ("single", LEARNED),
+    "all_tanh": ("tanh", FIXED),
 }
 
 
+@pytest.fixture
+def found(done):
+    """The chromosome of replicate 0 by where an arm has it from."""
+    place = Path(f"runs/smoke/search/{PAIR}/{RATIO}")
+    search = sealed.read(place / "search-r0.json")
+    others = {"singles": ("gelu",) * 4, "safs_fast-search": ("symexp", "gelu", "elu", "tanh")}
+    files = {name: place / f"{name}-r0.json" for name in others}
+    for name, chromosome in others.items():
+        sealed.write(files[name], search | {"chromosome": chromosome})
+    single, fast = others.values()
+    yield {"found": tuple(search["chromosome"]), "random": RANDOM, "single": single, "fast": fast}
+    for file in files.values():
+        file.unlink()
+
+
 @pytest.mark.parametrize("arm", ARMS_OF_VERSION_3)
-def test_an_arm_trains_what_version_3_of_the_protocol_says(done, arm):
+def test_an_arm_trains_what_version_3_of_the_protocol_says(found, arm):
     """Records that stand have names of arms in their identity: what these mean is the protocol."""
     operators, learns = ARMS_OF_VERSION_3[arm]
     of = study()
@@ -296,10 +314,8 @@ def test_an_arm_trains_what_version_3_of_the_protocol_says(done, arm):
             jobs.trial(work, arm, 0, start, chosen, work.pair.recipe),
             jobs.final(work, arm, 0, start, chosen, work.pair.recipe, 0),
         ]
-    found = sealed.read(Path(f"runs/smoke/search/{PAIR}/{RATIO}/search-r0.json"))["chromosome"]
-    special = {"found": tuple(found), "random": RANDOM}
     for job in made:
-        assert job.chromosome == special.get(operators, (operators,) * len(start.slots))
+        assert job.chromosome == found.get(operators, (operators,) * len(start.slots))
         assert {key: getattr(job, key) for key in learns} == learns
 
 
