@@ -23,7 +23,7 @@ from bench.contrasts import Contrast, contrasts_of
 from bench.labs.file import LabFile
 from bench.labs.summary import differences
 from bench.records import identity
-from bench.records.chains import Chains
+from bench.records.chains import Links
 from bench.records.record import Record
 from bench.stats import Array, Interval
 from bench.verdicts import Verdict
@@ -164,9 +164,10 @@ def compare(labs: Mapping[str, LabFile]) -> Answer:
 
 
 def _same(reference: LabFile, lab: LabFile) -> Same:
-    if not all(any(record.chain for record in each.records) for each in (reference, lab)):
-        return Same()
-    found = identity.compare(Chains.of(reference.records), Chains.of(lab.records))
+    sides = (
+        [Links(record) for record in each.records if record.chain] for each in (reference, lab)
+    )
+    found = identity.compare(*sides)
     if not found.same and reference.seed != lab.seed:
         return Same()  # no training is the same one
     return Same(found.same, found.trainings - found.missing)

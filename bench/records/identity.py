@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from bench.records.chains import Chains, Links, Ran, Reached
+from bench.records.chains import Links, Reached
+from bench.records.record import Record
 from bench.words import counted
 from safs.arms import ARMS, ordered
 
@@ -33,6 +34,10 @@ TRAININGS = ("dense", "candidates", "trials", "final")
 _TOLD_BY = {"candidates": "training_loss", "trials": "validation_accuracy"}
 MOST = 12
 """People read about no more differences than this; the first one says the most."""
+RAN = {"environment", "backend", "bits", "compiler", "portable"}
+"""The fields of a record that say what a run ran on."""
+_DECIDING = ("numpy", "smac", "torch")
+"""The packages that may decide a result."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Difference:
         place: the link.
         arms: of these runs.
         here, published: what the training reached on either side; None where it is not there.
-        ran_here, ran_published: what it ran on.
+        ran_here, ran_published: records of the training, which say what it ran on.
         resting: trainings that rest on it.
     """
 
@@ -67,8 +72,8 @@ class Difference:
     arms: tuple[str, ...]
     here: Reached | None
     published: Reached | None
-    ran_here: Ran
-    ran_published: Ran
+    ran_here: Record
+    ran_published: Record
     resting: int
 
     @property
@@ -105,8 +110,8 @@ class Difference:
             **asdict(self.place),
             "arms": list(self.arms),
             **{side: reached and reached._asdict() for side, reached in sides.items()},
-            "ran_here": self.ran_here.row(),
-            "ran_published": self.ran_published.row(),
+            "ran_here": self.ran_here.model_dump(include=RAN),
+            "ran_published": self.ran_published.model_dump(include=RAN),
             "resting": self.resting,
         }
 
@@ -150,7 +155,7 @@ class Agreement:
         lines = [self.headline, *(difference.text for difference in found[:MOST])]
         lines += [f"and {len(found) - MOST} more, at links further on"] * (len(found) > MOST)
         for side in ("here", "published"):
-            texts = dict.fromkeys(getattr(d, f"ran_{side}").text for d in found)
+            texts = dict.fromkeys(ran_on(getattr(d, f"ran_{side}")) for d in found)
             lines += [f"ran {side}: {text}" for text in texts]
         return lines
 
@@ -161,11 +166,22 @@ class Agreement:
         return {"identical": self.identical, **counts, "differences": told}
 
 
-def compare(published: Chains, here: Chains) -> Agreement:
+def ran_on(run: Record) -> str:
+    """What a run ran on, in a line: its environment, what trained, whether it is portable."""
+    about = run.environment
+    packages = [f"{name} {v}" for name, v in about.packages.items() if name in _DECIDING]
+    portable = {True: ["portable"], False: ["not portable"], None: []}[run.portable]
+    compiler = [run.compiler] if run.compiler else []
+    isa = [run.bits["isa"]] if "isa" in run.bits else []
+    parts = [about.cpu, *isa, *compiler, f"python {about.python}", *packages]
+    return ", ".join([*parts, f"backend {run.backend}", *portable])
+
+
+def compare(published: Sequence[Links], here: Sequence[Links]) -> Agreement:
     """Hold the runs of ``here`` to those of ``published`` with the same profile and key."""
-    ours = {run.key: run for run in here.runs}
-    pairs = [(run, ours[run.key]) for run in published.runs if run.key in ours]
-    every = {place for run in published.runs for place in links(run) if place.link in TRAININGS}
+    ours = {run.key: run for run in here}
+    pairs = [(run, ours[run.key]) for run in published if run.key in ours]
+    every = {place for run in published for place in links(run) if place.link in TRAININGS}
     same: dict[Place, bool] = {}
     begin: dict[Place, list[tuple[Links, Links]]] = {}
     for theirs, mine in pairs:
@@ -230,8 +246,8 @@ def _difference(place: Place, runs: Sequence[tuple[Links, Links]]) -> Difference
         arms=tuple(ordered(run.record.arm for run, _ in runs)),
         here=_reached(place, mine),
         published=_reached(place, theirs),
-        ran_here=Ran(mine.record),
-        ran_published=Ran(theirs.record),
+        ran_here=mine.record,
+        ran_published=theirs.record,
         resting=sum(_order(later) > _order(place) for later in every),
     )
 

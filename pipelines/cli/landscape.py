@@ -81,7 +81,7 @@ def race(
     Trains nothing. What is printed is not kept; the races of the report are run with the records.
     """
     from bench.landscape import race as races
-    from bench.tables.landscape import race_rows, race_table, where_of
+    from bench.tables.landscape import RACE, race_rows
     from pipelines.cli.common import tell_tables
     from pipelines.results import landscapes, racing
     from pipelines.results.publishing import context
@@ -99,7 +99,7 @@ def race(
         with racing.processes() as pool:
             found = [racing.run(heat, place, table, pool) for heat in heats]
         rows += race_rows(table, found)
-    tell_tables([race_table(rows, where_of(context(study)))], as_json)
+    tell_tables([RACE.of(rows, context(study))], as_json)
 
 
 @landscape.command()

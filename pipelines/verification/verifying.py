@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.records.archive import Replicate
-from bench.records.chains import Chains
+from bench.records.chains import Links
 from bench.records.identity import Agreement, compare
 from bench.records.table_files import protocol_version
 from pipelines.config.study import Study
@@ -32,23 +32,23 @@ def verify(study: Study) -> Agreement:
         SafsError: what is published is damaged, or records contradict each other.
     """
     told, runs_it = published(study), f"`safs-bench run {study.profile.profile}`"
-    here = _chains([archiving.pack(*each) for each in _replicates(study)])
-    if here is None:
+    here = _links([archiving.pack(*each) for each in _replicates(study)])
+    if not here:
         raise NothingToCompare(f"{study.runs}: no records; {runs_it} makes them")
-    if here.protocol.version != PROTOCOL_VERSION:
-        made = f"made by protocol version {here.protocol.version}"
+    if (version := here[0].record.protocol.version) != PROTOCOL_VERSION:
+        made = f"made by protocol version {version}"
         raise NothingToCompare(f"{study.runs}: {made}; {runs_it} makes it again")
     return compare(told, here)
 
 
-def published(study: Study) -> Chains:
+def published(study: Study) -> list[Links]:
     """The chains that are published. Raises as :func:`verify`."""
-    found = _chains([r for each in study.every for r in archiving.read(each, repository.committed)])
-    version = found.protocol.version if found else _version(study.results)
+    found = _links([r for each in study.every for r in archiving.read(each, repository.committed)])
+    version = found[0].record.protocol.version if found else _version(study.results)
     if version not in (None, PROTOCOL_VERSION):
         said = f"published by protocol version {version}, which this version {PROTOCOL_VERSION}"
         raise NothingToCompare(f"{study.results}: {said} does not reproduce")
-    if found is not None:
+    if found:
         return found
     missing = "not in the last commit: nothing is published"
     if not repository.in_repository():
@@ -63,12 +63,10 @@ def _replicates(study: Study) -> Iterator[tuple[Study, str, int]]:
             yield from ((each, pair, replicate) for replicate in range(each.profile.replicates))
 
 
-def _chains(replicates: Iterable[Replicate | None]) -> Chains | None:
-    """The chains of what is there, with what the searches' trainings reached; None of nothing."""
-    known = [each for each in replicates if each is not None]
-    behind = {id(record): each for each in known for record in each.records}
-    records = [record for each in known for record in each.records if record.chain]
-    return Chains.of(records, lambda r: behind[id(r)].reached(r)) if records else None
+def _links(replicates: Iterable[Replicate | None]) -> list[Links]:
+    """The chains of what is there, with what the searches' trainings reached."""
+    known = [(each, record) for each in replicates if each for record in each.records]
+    return [Links(record, **each.reached(record)) for each, record in known if record.chain]
 
 
 def _version(place: Path) -> int | None:

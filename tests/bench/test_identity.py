@@ -9,10 +9,9 @@ import pytest
 import synthetic
 from synthetic import PAIR
 
-from bench.records.chains import Chains
+from bench.records.chains import Links
 from bench.records.identity import MOST, Place, compare
 from bench.records.record import Record
-from safs.errors import SafsError
 
 ARMS = ("dense", "vanilla", "stage1_only", "safs")
 RATIOS, REPLICATES = (0.95, 0.99), 2
@@ -39,13 +38,13 @@ def reached(record: Record) -> dict[str, list[float | None]]:
     return {name: [0.1 + i / 100 for i in range(count)] for name, count in searched.items()}
 
 
-def chains(*changes: Change, of: list[dict[str, Any]] | None = None) -> Chains:
+def chains(*changes: Change, of: list[dict[str, Any]] | None = None) -> list[Links]:
     """The runs' chains, each run having gone through ``changes``."""
     runs = contents() if of is None else of
     for run in runs:
         for change in changes:
             change(run)
-    return Chains.of([Record.model_validate(run) for run in runs], reached)
+    return [Links(r, **reached(r)) for r in map(Record.model_validate, runs)]
 
 
 PUBLISHED = chains()
@@ -216,12 +215,3 @@ def test_a_record_that_names_no_data_differs_in_nothing_for_that():
     assert compare(PUBLISHED, chains(older)).identical
     assert compare(chains(older), PUBLISHED).identical
     assert not compare(PUBLISHED, chains(older, checksum)).identical
-
-
-def test_runs_without_a_chain_are_left_out():
-    assert len(PUBLISHED.runs) == len(contents())
-    one, *others = [Record.model_validate(run) for run in contents()]
-    bare = one.model_copy(update={"chain": None})
-    assert len(Chains.of([bare, *others]).runs) == len(others)
-    with pytest.raises(SafsError, match="no record has a chain"):
-        Chains.of([bare])
