@@ -44,11 +44,6 @@ def runs_per_number() -> int:
     return int(facts()["paper"]["runs"])
 
 
-def contradictions() -> list[dict[str, Any]]:
-    """Where the paper contradicts itself: ``ref``, ``pair`` (or None) and ``text``."""
-    return facts()["contradictions"]
-
-
 def published(pair: str | None, table: str, arm: str) -> dict[str, float] | None:
     """Top-1 (and top-5) that ``table`` (``table1``, ``table2``) prints; None if it does not."""
     values = facts()["accuracy"][table]["values"].get(pair, {}).get(arm)

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from tabulate import tabulate
@@ -111,9 +111,17 @@ def view_of(rows: Iterable[Facts], columns: Sequence[Column]) -> pd.DataFrame:
     return pd.DataFrame(texts, columns=[column.heading for column in columns], dtype=object)
 
 
-def write_tables(tables: Iterable[Table], folder: Path) -> dict[str, Path]:
-    """Write every table as CSV, Markdown and LaTeX; returns the paths by file name."""
-    return {name: path for table in tables for name, path in table.write(folder).items()}
+class Written(Protocol):
+    """A table or a figure."""
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Write its files; returns the paths by file name."""
+        ...
+
+
+def write_all(parts: Iterable[Written], folder: Path) -> dict[str, Path]:
+    """Write the files of all tables or figures; returns the paths by file name."""
+    return {name: path for part in parts for name, path in part.write(folder).items()}
 
 
 def _text(cells: pd.DataFrame, form: str) -> str:

@@ -33,10 +33,6 @@ class Meter:
         self.source = " and ".join(named) or "not measured"
         self._start: list[float] = self._read()
 
-    def restart(self) -> None:
-        """Take the present readings as the start."""
-        self._start = self._read()
-
     def joules(self) -> float | None:
         """Energy since the start; None where nothing can be read."""
         now = self._read()

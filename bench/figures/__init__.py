@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,8 @@ from bench.figures import (
     search_trace,
     style,
 )
-from bench.figures.plot import FigureSource, Frame, Plot, wrap_titles
-from bench.records.collection import Collection
-from bench.records.traces import Traces
+from bench.figures.plot import Frame, Plot, Source, wrap_titles
 from bench.render import csv_text
-from bench.tables.comparisons import Comparisons
 from safs.files import write_text
 
 PLOTS: tuple[Plot, ...] = (
@@ -62,22 +59,11 @@ class Drawn:
         return {name: write_text(folder / name, text) for name, text in texts.items()}
 
 
-def draw_all(
-    collection: Collection,
-    comparisons: Comparisons,
-    traces: Traces,
-    context: Context,
-    plots: Sequence[Plot] = PLOTS,
-) -> dict[str, Drawn]:
+def draw_all(source: Source, plots: Sequence[Plot] = PLOTS) -> dict[str, Drawn]:
     """Those of ``plots`` that the profile has data for, by name; the others are left out."""
-    source = FigureSource(collection, comparisons, traces, context)
-    frames = ((plot, plot.data(source)) for plot in plots)
-    return {plot.name: _drawn(plot, frame, context) for plot, frame in frames if not frame.empty}
-
-
-def write_all(drawn: Iterable[Drawn], folder: Path) -> dict[str, Path]:
-    """Write the figures and their data; returns the paths by file name."""
-    return {name: path for figure in drawn for name, path in figure.write(folder).items()}
+    frames = [(plot, plot.data(source)) for plot in plots]
+    drawn = (_drawn(plot, frame, source.context) for plot, frame in frames if not frame.empty)
+    return {each.name: each for each in drawn}
 
 
 def _drawn(plot: Plot, frame: Frame, context: Context) -> Drawn:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import FigureSource, Frame, Plot, grid, legend
+from bench.figures.plot import Frame, Plot, Source, grid, legend
 from bench.render import number, ratio_text
 from safs.arms import ARMS, ordered
 
@@ -22,7 +22,7 @@ FENCE = 3.0
 """An axis reaches so many interquartile ranges beyond the quartiles of its panel."""
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Top-1 and cap (percent) of every expected run; empty cells where there is no result."""
     frame = source.collection.frame
     columns = ["pair", "ratio", "replicate", "arm", "status", "top1", "cap"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import BAND, FigureSource, Frame, Plot, bands, pair_panels
+from bench.figures.plot import BAND, Frame, Plot, Source, bands, pair_panels
 from bench.render import ratio_text
 from safs.arms import ARMS, ordered
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Mean and range of top-1 (percent) per pair, ratio and arm of the activation study."""
     frame, context = source.collection.frame, source.context
     swept = frame[frame["arm"].isin(context.swept)]

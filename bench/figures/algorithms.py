@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench import stats
 from bench.context import Context
-from bench.figures.plot import FigureSource, Frame, Plot, bands, draw_band, grid, in_order, legend
+from bench.figures.plot import Frame, Plot, Source, bands, draw_band, grid, in_order, legend
 from bench.records.traces import ALGORITHMS, final_losses, search_frame
 from bench.render import interval_text, number, p_text, ratio_text
 
@@ -20,7 +20,7 @@ KEYS = ["pair", "ratio", "algorithm"]
 SERIES = {"raw": "best so far", "smoothed": "logarithmic trend"}
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Best so far by candidate, raw and smoothed, and the final difference to the own algorithm.
 
     Cells where one algorithm ran are left out. ``difference`` is the other algorithm's final loss

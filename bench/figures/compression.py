@@ -10,7 +10,7 @@ import numpy as np
 from bench import paper
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import FigureSource, Frame, Plot, pair_panels
+from bench.figures.plot import Frame, Plot, Source, pair_panels
 from bench.render import ratio_text
 from bench.tables.shared import cells, gain, mean
 from safs.arms import ARMS, ordered
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Non-zero parameters and mean paired gain over vanilla (points) per pair, ratio and arm."""
     collection, context = source.collection, source.context
     arms = [name for name in ordered(context.arms) if name not in ("dense", "vanilla")]
@@ -29,7 +29,7 @@ def data(source: FigureSource) -> Frame:
     return frame if frame.empty else frame.dropna(subset=["nonzero", "gain"])
 
 
-def _row(source: FigureSource, pair: str, ratio: float, arm: str) -> dict[str, Any]:
+def _row(source: Source, pair: str, ratio: float, arm: str) -> dict[str, Any]:
     collection = source.collection
     found = gain(collection, pair, ratio, arm)
     published = source.context.pairs[pair].published

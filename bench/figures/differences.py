@@ -9,7 +9,7 @@ from bench.context import Context
 from bench.contrasts import CONFIRMATORY, contrast_label
 from bench.figures import forest, style
 from bench.figures.forest import UNBOUNDED, Row
-from bench.figures.plot import FigureSource, Frame, Plot, panels
+from bench.figures.plot import Frame, Plot, Source, panels
 from bench.render import ratio_text
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ COLUMNS = [
 """Of the paired comparisons, what the plots show."""
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Every contrast in every pair and ratio that has a replicate with both arms."""
     frame = source.comparisons.contrasts.frame.reindex(columns=COLUMNS)
     return frame[frame["n"] > 0].reset_index(drop=True)
 
 
-def answers_data(source: FigureSource) -> Frame:
+def answers_data(source: Source) -> Frame:
     """What summaries show: preregistered, or else the paper's main contrasts."""
     frame, (names, ratio) = data(source), source.context.main
     return frame[frame["contrast"].isin(names) & (frame["ratio"] == ratio)].reset_index(drop=True)

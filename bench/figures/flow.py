@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.context import Context
-from bench.figures.plot import BAND, FigureSource, Frame, Plot, bands, draw_band, grid, legend
+from bench.figures.plot import BAND, Frame, Plot, Source, bands, draw_band, grid, legend
 from bench.render import ratio_text
 from safs.arms import ARMS
 
@@ -23,7 +23,7 @@ DEFINITIONS = {
 DRAWN = ("flow", "flow_released")
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Mean and range of the gradient flow by epoch, per definition, of vanilla and SAFS."""
     curves = source.traces.curves
     rows = curves[curves["arm"].isin(ARMS_SHOWN)]

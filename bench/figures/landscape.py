@@ -11,7 +11,7 @@ import pandas as pd
 from bench.context import Context
 from bench.figures import style
 from bench.figures.heat_map import by_slot, heat_map
-from bench.figures.plot import FigureSource, Frame, Plot, draw_band, grid, in_order, legend, panels
+from bench.figures.plot import Frame, Plot, Source, draw_band, grid, in_order, legend, panels
 from bench.landscape.analysis import everywhere, finite, losses, operator_means
 from bench.landscape.table import Landscape
 from bench.render import ratio_text
@@ -35,7 +35,7 @@ def _joined(frames: list[Frame]) -> Frame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def ranks(source: FigureSource) -> Frame:
+def ranks(source: Source) -> Frame:
     """Loss by share of the space that is as good or better, and where each operator lies."""
     return _joined([_placed(t, list(_ranks(t))) for t in source.traces.landscapes])
 
@@ -77,7 +77,7 @@ def draw_ranks(frame: Frame, context: Context) -> Figure:
     return figure
 
 
-def means(source: FigureSource) -> Frame:
+def means(source: Source) -> Frame:
     """Mean loss of all chromosomes that have an operator in a slot."""
     return _joined([_placed(t, list(operator_means(t))) for t in source.traces.landscapes])
 
@@ -100,12 +100,12 @@ def _map(ax: Axes, rows: Frame, low: float, high: float) -> None:
     heat_map(ax, table, low, high, ".2f")
 
 
-def curves(source: FigureSource) -> Frame:
+def curves(source: Source) -> Frame:
     """Regret of the best so far by evaluation, for each search at its largest budget."""
     return _joined([_curves(table, source) for table in source.traces.landscapes])
 
 
-def _curves(table: Landscape, source: FigureSource) -> Frame:
+def _curves(table: Landscape, source: Source) -> Frame:
     own = [raced for raced in source.traces.races if raced.table == table.digest and raced.lines]
     largest = max((raced.budget for raced in own), default=0)
     rows = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import FigureSource, Frame, Plot, legend, main_ratio, panels
+from bench.figures.plot import Frame, Plot, Source, legend, main_ratio, panels
 from bench.render import ratio_text
 from safs.operators import OPERATORS, label
 
@@ -24,7 +24,7 @@ COLUMNS = 7
 """Panels beside each other, at most."""
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """f(x) and alpha f(beta x) in SAFS's slots, at each pair's highest ratio, as far as drawn."""
     rows = [
         {"pair": pair, "ratio": ratio, "replicate": replicate, "place": place, "slot": slot.name}

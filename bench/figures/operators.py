@@ -11,9 +11,9 @@ from bench.figures.heat_map import by_slot, heat_map
 from bench.figures.plot import (
     LETTER,
     LINE,
-    FigureSource,
     Frame,
     Plot,
+    Source,
     grid,
     in_order,
     main_ratio,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """How often each operator stood in each slot, over all candidates and replicates.
 
     Beside it, the same in every slot, in how many replicates the operator was best as the only one.

@@ -32,9 +32,15 @@ LINE, LINES = 0.2, 5
 BAND = "The line is the mean over replicates, the band their range."
 
 
-@dataclass(frozen=True)
-class FigureSource:
-    """Everything that a figure can be made from."""
+class Source(NamedTuple):
+    """Everything that figures and a report are made from.
+
+    Attributes:
+        collection: all expected runs.
+        comparisons: what :func:`bench.tables.comparisons.compare` made of them.
+        traces: the searches' traces.
+        context: the profile.
+    """
 
     collection: Collection
     comparisons: Comparisons
@@ -59,7 +65,7 @@ class Plot:
     title: str
     how_to_read: str
     needs: str
-    data: Callable[[FigureSource], Frame]
+    data: Callable[[Source], Frame]
     draw: Callable[[Frame, Context], Figure]
     words: Callable[[Frame, Context], str] = lambda frame, context: ""
 

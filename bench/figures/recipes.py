@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import BAND, FigureSource, Frame, Plot, bands, draw_band, grid, legend
+from bench.figures.plot import BAND, Frame, Plot, Source, bands, draw_band, grid, legend
 from bench.render import ratio_text
 from safs.arms import ARMS, ordered
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DENSE, TUNED = "vanilla", ("default_hpo", "stage2_only")
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Mean and range of validation accuracy (percent) by epoch; ``test`` stands in the last one.
 
     The tuned arm is the default activation with HPO; where it was not run, Stage 2.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.context import Context
 from bench.figures import style
-from bench.figures.plot import FigureSource, Frame, Plot, grid, legend
+from bench.figures.plot import Frame, Plot, Source, grid, legend
 from bench.records.traces import search_frame
 from bench.render import ratio_text
 
@@ -19,7 +19,7 @@ MANY = style.PALETTE[5]
 """The one colour of replicates that are more than there are colours."""
 
 
-def data(source: FigureSource) -> Frame:
+def data(source: Source) -> Frame:
     """Energy and best so far of every candidate of the profile's own search."""
     return search_frame(source.own_searches)
 

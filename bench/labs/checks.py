@@ -183,28 +183,22 @@ def _spent_problems(run: Run, budget: Budget, where: tuple[str, ...]) -> Iterato
 
 
 def _copy_problems(file: Contents) -> Iterator[Problem]:
-    """Replicates are runs of their own: no two have the same weights or the same identity."""
-    weights: dict[tuple[str, str], tuple[object, ...]] = {}
+    """Replicates are runs of their own: no two have the same weights or the same identity.
+
+    So are the finals of an arm; arms that are alike may share weights.
+    """
+    known: dict[tuple[object, ...], tuple[object, ...]] = {}
     identities: set[str] = set()
     for place, record in enumerate(file.records):
-        digests, at = record.digests, ("runs", str(place), "record", "digests")
-        if digests.identity in identities:
-            yield (*at, "identity"), digests.identity, "an identity that no other run has"
-        identities.add(digests.identity)
-        yield from _weight_problems(record, ("runs", str(place), "record"), weights)
-
-
-def _weight_problems(
-    record: Record, at: tuple[str, ...], known: dict[tuple[str, str], tuple[object, ...]]
-) -> Iterator[Problem]:
-    """Other finals of one arm are runs of their own too; arms that are alike may share weights."""
-    for number, final in enumerate(record.finals):
-        if final.weights is None:
-            continue
-        block = (record.ratio, record.replicate, number)
-        if known.setdefault((record.pair, final.weights), block) != block:
-            where = (*at, "finals", str(number), "weights")
-            yield where, final.weights, "weights that no other replicate or final has"
+        identity, at = record.digests.identity, ("runs", str(place), "record")
+        if identity in identities:
+            yield (*at, "digests", "identity"), identity, "an identity that no other run has"
+        identities.add(identity)
+        for number, final in enumerate(record.finals):
+            told, block = (record.pair, final.weights), (record.ratio, record.replicate, number)
+            if final.weights is not None and known.setdefault(told, block) != block:
+                where = (*at, "finals", str(number), "weights")
+                yield where, final.weights, "weights that no other replicate or final has"
 
 
 def _mixing_problems(file: Contents) -> Iterator[Problem]:

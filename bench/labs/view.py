@@ -16,7 +16,7 @@ from bench.context import PairInfo
 from bench.labs import forest
 from bench.labs.file import LabFile
 from bench.labs.pooling import LEAST_LABS, RULES, RULES_VERSION, Answer, Question, Same, compare
-from bench.render import ABSENT, Column, Facts, Table, view_of, write_tables
+from bench.render import ABSENT, Column, Facts, Table, view_of, write_all
 from bench.stats import Interval
 from safs.errors import SafsError
 from safs.files import write_text
@@ -46,7 +46,7 @@ class LabsView:
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write both tables (CSV, Markdown, LaTeX) and ``labs.svg``; paths by file name."""
-        paths = write_tables(self.tables, folder)
+        paths = write_all(self.tables, folder)
         return paths | {"labs.svg": write_text(folder / "labs.svg", self.svg)}
 
 

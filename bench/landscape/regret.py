@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 from bench.landscape.analysis import accuracies, finite, losses
 from bench.landscape.race import Raced
 from bench.landscape.table import Landscape
-from bench.stats import LEVEL
+from bench.stats import LEVEL, spread
 
 LEAST_RUNS = 5
 """Below this a spread tells too little of how many pairs of runs would be needed."""
@@ -30,26 +30,20 @@ def tested(table: Landscape, raced: Raced) -> np.ndarray:
     return found[np.searchsorted(table.indices, raced.chosen)]
 
 
-def compared(
-    table: Landscape, raced: Sequence[Raced], to: str = "random"
-) -> Iterator[dict[str, Any]]:
-    """Every search's regret and test accuracy, and its difference to another one's, run by run."""
+def compared(table: Landscape, raced: Sequence[Raced]) -> Iterator[dict[str, Any]]:
+    """Every search's regret and test accuracy, and its difference to random search, run by run."""
     by = {(each.replicate, each.budget, each.algorithm): each for each in raced}
     for (replicate, budget, algorithm), own in sorted(by.items()):
         regret, test = regrets(table, own), tested(table, own)
         row = {
             "replicate": replicate, "budget": budget, "algorithm": algorithm, "runs": len(regret),
-            "regret": float(regret.mean()), "regret_sd": _sd(regret),
+            "regret": float(regret.mean()), "regret_sd": spread(regret),
             "q10": float(np.quantile(regret, 0.1)), "q90": float(np.quantile(regret, 0.9)),
             "optimum": float((regret == 0).mean()), "test": float(test.mean()),
-            "test_sd": _sd(test),
+            "test_sd": spread(test),
         }  # fmt: skip
-        other = by.get((replicate, budget, to)) if algorithm != to else None
+        other = by.get((replicate, budget, "random")) if algorithm != "random" else None
         yield row | (_difference(regret, regrets(table, other)) if other else {})
-
-
-def _sd(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
 def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -62,7 +56,7 @@ def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
 
     count = min(len(own), len(other))
     change = own[:count] - other[:count]
-    mean, sd = float(change.mean()), _sd(change)
+    mean, sd = float(change.mean()), spread(change)
     half = float(scipy_stats.t.ppf(1 - LEVEL / 2, count - 1)) * sd / math.sqrt(count)
     told = {"difference": mean, "low": mean - half, "high": mean + half, "pairs": math.nan}
     if count >= LEAST_RUNS and sd > 0 and mean:

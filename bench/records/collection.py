@@ -136,7 +136,7 @@ def collect(expected: Sequence[Expected], known: Mapping[Key, Record] | None = N
     rows: list[dict[str, Any]] = []
     records: dict[Key, Record] = {}
     for run in runs:
-        record, problem = _read(run) if known is None else _known(run, known)
+        record, problem = _read(run, known)
         if record is not None:
             records[run.key] = record
         rows.append(_row(run, record, problem))
@@ -196,25 +196,22 @@ def _check_runs(table: Path, frame: pd.DataFrame) -> None:
             raise SafsError(f"{table}: {name}: got {shown(value)}; expected {expected}")
 
 
-def _read(run: Expected) -> tuple[Record | None, tuple[str, str]]:
+def _read(
+    run: Expected, known: Mapping[Key, Record] | None
+) -> tuple[Record | None, tuple[str, str]]:
     """The record, or None with (status, reason); the reason names files without folders."""
     try:
-        record = Record.read(run.path)
+        record = Record.read(run.path) if known is None else known.get(run.key)
     except FileNotFoundError:
-        return None, ("missing", f"no record {run.path.name}")
+        record = None
     except OSError as error:
         return None, ("invalid", f"{run.path.name}: {error.strerror}")
     except SafsError as error:
         return None, ("invalid", "; ".join(str(error).splitlines()))
-    if record.key != run.key:
-        return None, ("invalid", f"{run.path.name}: is of run {record.key}; expected {run.key}")
-    return record, (record.status, record.reason)
-
-
-def _known(run: Expected, records: Mapping[Key, Record]) -> tuple[Record | None, tuple[str, str]]:
-    record = records.get(run.key)
     if record is None:
         return None, ("missing", f"no record {run.path.name}")
+    if record.key != run.key:
+        return None, ("invalid", f"{run.path.name}: is of run {record.key}; expected {run.key}")
     return record, (record.status, record.reason)
 
 

@@ -13,8 +13,9 @@ from markupsafe import Markup
 from bench import tables, verdicts
 from bench.context import Context
 from bench.figures import Drawn
+from bench.figures.plot import Source
 from bench.labs.view import LabsView
-from bench.paper import contradictions, facts
+from bench.paper import facts
 from bench.records.collection import Collection
 from bench.records.schema import SCHEMA_VERSION
 from bench.records.traces import Traces
@@ -23,7 +24,6 @@ from bench.report.assets import page
 from bench.report.findings import findings
 from bench.report.sections import left_out, sections
 from bench.tables import claims
-from bench.tables.comparisons import Comparisons
 from bench.words import counted
 from safs.arms import ARMS, ordered
 from safs.files import write_text
@@ -32,10 +32,7 @@ __all__ = ["environments", "findings", "render"]
 
 
 def render(
-    collection: Collection,
-    comparisons: Comparisons,
-    traces: Traces,
-    context: Context,
+    source: Source,
     drawn: Mapping[str, Drawn],
     path: Path,
     labs: LabsView | None = None,
@@ -44,15 +41,13 @@ def render(
     """Write the report to ``path``; every value is escaped, the figures are inlined.
 
     Args:
-        collection: all expected runs.
-        comparisons: what :func:`bench.tables.comparisons.compare` made of them.
-        traces: the searches' traces.
-        context: the profile.
+        source: what was found.
         drawn: the figures by name, as :func:`bench.figures.draw_all` returns them.
         path: where the HTML goes.
         labs: what several labs say of this profile, if their files are here.
         more: tables that only some profiles have, such as the readings.
     """
+    collection, comparisons, traces, context = source
     claimed = claims.table(collection, traces, context)
     built = tables.build(collection, context)
     shown = [claimed, *built.values(), *more]
@@ -95,7 +90,7 @@ def environments(collection: Collection) -> list[dict[str, Any]]:
 def _contradictions(context: Context) -> list[dict[str, Any]]:
     """The paper's contradictions that concern this profile's pairs, or all pairs."""
     ours = {info.published for info in context.pairs.values()} | {None}
-    return [entry for entry in contradictions() if entry["pair"] in ours]
+    return [entry for entry in facts()["contradictions"] if entry["pair"] in ours]
 
 
 def _trace_words(traces: Traces) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from bench.report.assets import page
 from bench.tables.claims import CLAIMS, LISTS, Claim, digits
 from bench.verdicts import FAILS, HOLDS, UNDECIDED
 from safs.checked import MAX_BYTES
-from safs.errors import SafsError
 from safs.files import read_text, write_text
 from safs.settings import PROTOCOL_VERSION
 
@@ -119,15 +119,19 @@ def read(context: Context, folder: Path) -> list[Subject]:
         folder: its folder, ``results/<profile>``.
 
     Raises:
-        SafsError: a file is missing, damaged or cannot be read, naming it.
+        SafsError: a file is damaged, naming it.
+        OSError: a file is missing or cannot be read.
     """
-    if not (folder / "comparisons/claims.csv").is_file():
+    file = folder / "comparisons/claims.csv"
+    if not file.is_file():
         return []
-    version = _version(folder / "tables/summary.json")
+    summary = folder / "tables/summary.json"
+    version = table_files.protocol_version(read_text(summary, MAX_BYTES), summary)
     said = VERDICT if version == PROTOCOL_VERSION else ()
-    claims = _frame(folder / "comparisons/claims.csv", ("claim", "pair"), ("ratio", "n", *said))
-    costs = _frame(folder / "tables/cost.csv", ("pair", "ratio", "arm"), COST)
-    runs = _frame(folder / "tables/runs.csv", KEYS, ("status",))
+    table = partial(table_files.read_table, numbers=NUMBERS)
+    claims = table(file, ("claim", "pair"), needed=("ratio", "n", *said))
+    costs = table(folder / "tables/cost.csv", ("pair", "ratio", "arm"), needed=COST)
+    runs = table(folder / "tables/runs.csv", KEYS, needed=("status",))
     subjects = []
     for pair, own in claims.groupby("pair", sort=False):
         here = runs[runs["pair"] == pair]
@@ -144,21 +148,6 @@ def read(context: Context, folder: Path) -> list[Subject]:
             )
         )
     return subjects
-
-
-def _frame(file: Path, keys: Sequence[str], needed: Sequence[str]) -> pd.DataFrame:
-    try:
-        return table_files.read_table(file, keys, NUMBERS, needed)
-    except OSError as error:
-        raise SafsError(f"{file}: {error.strerror}") from None
-
-
-def _version(file: Path) -> int:
-    """The protocol's, as a study's summary says it."""
-    try:
-        return table_files.protocol_version(read_text(file, MAX_BYTES), file)
-    except OSError as error:
-        raise SafsError(f"{file}: {error.strerror}") from None
 
 
 def _networks(folder: Path) -> frozenset[str]:

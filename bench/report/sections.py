@@ -176,7 +176,7 @@ def sections(
     labs: LabsView | None,
 ) -> list[Section]:
     """The parts of the page in the order of :data:`ORDER`."""
-    every = (*tables, *comparisons.tables)
+    every = (*tables, *comparisons)
     parts = [_table(table) for table in every if not _lacking(table)]
     parts += _figures(drawn) + _labs(labs)
     return sorted(parts, key=lambda part: ORDER.index(part.anchor))
@@ -185,7 +185,7 @@ def sections(
 def left_out(comparisons: Comparisons, drawn: Mapping[str, Drawn]) -> list[str]:
     """Each figure or table that this profile does not have, and what it would need."""
     figures = [f"{p.title}: needs {p.needs}." for p in PLOTS if p.name not in drawn]
-    tables = [t for t in comparisons.tables if _lacking(t)]
+    tables = [t for t in comparisons if _lacking(t)]
     return figures + [f"{table.title}: needs {NEEDS[table.name]}." for table in tables]
 
 

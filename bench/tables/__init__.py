@@ -7,9 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from bench import render
 from bench.context import Context
 from bench.records.collection import Collection
-from bench.render import Table, csv_text, write_tables
+from bench.render import Table, csv_text
 from bench.tables.accuracy import table1, table2
 from bench.tables.compression import compression
 from bench.tables.connectivity import connectivity
@@ -30,7 +31,7 @@ def build(collection: Collection, context: Context) -> dict[str, Table]:
 
 def write_all(collection: Collection, context: Context, folder: Path) -> dict[str, Path]:
     """Write runs.csv, summary.json and every table; returns the paths by file name."""
-    paths = write_tables(build(collection, context).values(), folder)
+    paths = render.write_all(build(collection, context).values(), folder)
     paths["runs.csv"] = write_text(folder / "runs.csv", csv_text(collection.frame))
     text = json.dumps(summary(collection, context), indent=1, allow_nan=False) + "\n"
     paths["summary.json"] = write_text(folder / "summary.json", text)

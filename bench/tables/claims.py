@@ -214,15 +214,7 @@ def _flow(definition: str) -> ClaimTest:
     return values
 
 
-def _early(slots: int) -> set[int]:
-    return set(range(math.ceil(slots / 3)))
-
-
-def _middle(slots: int) -> set[int]:
-    return set(range(slots // 3, slots - slots // 3))
-
-
-def _share(trace: SearchTrace, names: Sequence[str], places: set[int]) -> float:
+def _share(trace: SearchTrace, names: Sequence[str], places: range) -> float:
     """Percent of the genes in ``places``, over all candidates, that are among ``names``."""
     genes = [e.chromosome[place] for e in trace.evaluations for place in places]
     return 100 * sum(gene in names for gene in genes) / len(genes)
@@ -238,13 +230,13 @@ def _chance(trace: SearchTrace, names: Sequence[str]) -> float:
 
 def _rare(*names: str) -> ClaimTest:
     def values(here: Evidence) -> Array:
-        every = ((t, set(range(len(t.slots)))) for t in here.searches())
+        every = ((t, range(len(t.slots))) for t in here.searches())
         return np.array([_chance(t, names) - _share(t, names, places) for t, places in every])
 
     return values
 
 
-def _frequent(part: Callable[[int], set[int]], *names: str) -> ClaimTest:
+def _frequent(part: Callable[[int], range], *names: str) -> ClaimTest:
     def values(here: Evidence) -> Array:
         return np.array(
             [_share(t, names, part(len(t.slots))) - _chance(t, names) for t in here.searches()]
@@ -293,11 +285,11 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim("early", "Symlog and Acon dominate early layers", TESTED, "Figure 5, Section 5.6", POINTS,
           (("their share of the first third of slots above chance",
-            _frequent(_early, "symlog", "acon")),)),
+            _frequent(lambda n: range(math.ceil(n / 3)), "symlog", "acon")),)),
     Claim("middle", "Swish and HardSwish are frequent in middle layers", TESTED,
           "Figure 5, Section 5.6", POINTS,
           (("their share of the middle third of slots above chance",
-            _frequent(_middle, "swish", "hardswish")),)),
+            _frequent(lambda n: range(n // 3, n - n // 3), "swish", "hardswish")),)),
     _of("safs-default_hpo", "beyond_tuning", "Activations add to what tuning alone gives", UNTESTED,
         "Section 6, implied", "SAFS, α and β included, - default activation, both tuned; top-1"),
     Claim("activations", "The gain comes from activations rather than from tuning", UNTESTED,
@@ -409,17 +401,13 @@ def table(collection: Collection, traces: Traces, context: Context) -> Table:
     columns = (
         words("List", "list"), words("Claim", "text"), words("Verdict", "verdict"),
         Column("Mean", lambda row: number(row["mean"], digits(row), sign=True)),
-        Column("Exact 95% interval", _interval), p_value("Exact p", "p"),
-        p_value("Holm p", "p_holm"), words("n", "n"), words("Unit", "unit"),
-        words("Measured", "measured"), words("Why", "rule"),
+        Column("Exact 95% interval", lambda row: exact_text(row, digits(row))),
+        p_value("Exact p", "p"), p_value("Holm p", "p_holm"), words("n", "n"),
+        words("Unit", "unit"), words("Measured", "measured"), words("Why", "rule"),
         Column("Source", lambda row: row["ref"] or "this suite"), words("Kind", "kind"),
         pair_by(context.label), RATIO, p_value("Attainable p", "p_attainable"),
     )  # fmt: skip
     return Table.of("claims", "The claims", caption, found, columns, bare=["claim"])
-
-
-def _interval(row: Facts) -> str:
-    return exact_text(row, digits(row))
 
 
 def digits(row: Facts) -> int:

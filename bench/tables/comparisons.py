@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench import render, stats, verdicts
+from bench import stats, verdicts
 from bench.columns import (
     CONTRAST,
     EQUIVALENT,
@@ -53,18 +52,12 @@ EXACT = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Comparisons:
-    """The three tables of comparisons."""
+class Comparisons(NamedTuple):
+    """The three tables of comparisons, in reading order."""
 
     contrasts: Table
     overall: Table
     paper: Table
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        """All of them, in reading order."""
-        return (self.contrasts, self.overall, self.paper)
 
 
 def compare(collection: Collection, context: Context) -> Comparisons:
@@ -78,11 +71,6 @@ def compare(collection: Collection, context: Context) -> Comparisons:
         _overall_table(collection, context),
         printed.table(collection, context),
     )
-
-
-def write_all(collection: Collection, context: Context, folder: Path) -> dict[str, Path]:
-    """Write comparisons, overall and paper as CSV, Markdown and LaTeX; paths by file name."""
-    return render.write_tables(compare(collection, context).tables, folder)
 
 
 # Contrasts per pair and ratio

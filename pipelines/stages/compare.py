@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bench.render import write_all
 from bench.tables import claims
-from bench.tables import comparisons as compare
+from bench.tables.comparisons import compare
 from pipelines.config.study import Study
 from pipelines.results.publishing import context, published
 
@@ -11,5 +12,5 @@ from pipelines.results.publishing import context, published
 def run(study: Study) -> None:
     """Write ``results/<profile>/comparisons``."""
     found, about, place = published(study), context(study), study.results / "comparisons"
-    compare.write_all(found.collection, about, place)
-    claims.table(found.collection, found.traces, about).write(place)
+    claimed = claims.table(found.collection, found.traces, about)
+    write_all([*compare(found.collection, about), claimed], place)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bench import figures, report
+from bench.figures.plot import Source
 from bench.labs.reading import LABS, by_lab
 from bench.labs.view import view
 from bench.records.traces import candidate_frame, trial_frame
-from bench.render import csv_text
+from bench.render import csv_text, write_all
 from bench.tables.comparisons import compare
 from pipelines.config.study import Study
 from pipelines.results import publishing
@@ -16,10 +17,10 @@ from safs.files import write_text
 def run(study: Study) -> None:
     """Write ``figures``, ``searches`` and ``report.html`` into ``results/<profile>``."""
     found, about = publishing.published(study), publishing.context(study)
-    runs, searches, folder = found.collection, found.traces, study.results
-    compared = compare(runs, about)
-    drawn = figures.draw_all(runs, compared, searches, about)
-    figures.write_all(drawn.values(), folder / "figures")
+    searches, folder = found.traces, study.results
+    source = Source(found.collection, compare(found.collection, about), searches, about)
+    drawn = figures.draw_all(source)
+    write_all(drawn.values(), folder / "figures")
     for name, frame in (
         ("candidates", candidate_frame([*searches.search, *searches.others])),
         ("trials", trial_frame(searches.tune)),
@@ -29,5 +30,4 @@ def run(study: Study) -> None:
     across = view(labs, about.pairs) if labs else None
     if across is not None:
         across.write(folder / "figures")
-    page = folder / "report.html"
-    report.render(runs, compared, searches, about, drawn, page, across, found.tables)
+    report.render(source, drawn, folder / "report.html", across, found.tables)

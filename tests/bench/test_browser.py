@@ -14,6 +14,7 @@ import pytest
 import synthetic
 
 from bench import figures, report
+from bench.figures.plot import Source
 from bench.records.collection import Collection
 from bench.tables import comparisons as compare
 
@@ -120,8 +121,9 @@ def page(whole: Collection, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     folder = tmp_path_factory.mktemp("page")
     about, traces = synthetic.context(), synthetic.traces()
     made = compare.compare(whole, about)
-    drawn = figures.draw_all(whole, made, traces, about)
-    report.render(whole, made, traces, about, drawn, folder / "report.html")
+    source = Source(whole, made, traces, about)
+    drawn = figures.draw_all(source)
+    report.render(source, drawn, folder / "report.html")
     (folder / "frame.html").write_text(PAGE)
     return folder / "frame.html", len(drawn)
 

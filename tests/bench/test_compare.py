@@ -13,6 +13,7 @@ from synthetic import PAIR, SHOWN_ARMS
 from bench import stats
 from bench.contrasts import CONTRASTS, MAIN, SAME_FOR_RELU, Preregistration, contrasts_of
 from bench.records.collection import Collection, collect
+from bench.render import write_all
 from bench.tables import comparisons as compare
 from safs.errors import SafsError
 
@@ -20,7 +21,7 @@ SECOND = "vgg16_cifar10"
 
 
 def test_files(whole: Collection, tmp_path: Path) -> None:
-    paths = compare.write_all(whole, synthetic.context(), tmp_path)
+    paths = write_all(compare.compare(whole, synthetic.context()), tmp_path)
     names = ("comparisons", "overall", "paper")
     assert set(paths) == {f"{name}.{s}" for name in names for s in ("csv", "md", "tex")}
 

@@ -36,9 +36,10 @@ from bench.figures import (
     style,
 )
 from bench.figures.forest import Row
-from bench.figures.plot import FigureSource, Plot
+from bench.figures.plot import Plot, Source
 from bench.records.collection import Collection, collect
 from bench.records.traces import Traces, search_frame
+from bench.render import write_all
 from bench.tables.comparisons import compare
 from safs.operators import OPERATORS
 from safs.rows import SearchTrace
@@ -47,13 +48,13 @@ SWEPT = ("all_swish", "all_tanh")
 
 
 def draw(runs: Collection, traces: Traces, context: Context) -> dict[str, Drawn]:
-    return figures.draw_all(runs, compare(runs, context), traces, context)
+    return figures.draw_all(Source(runs, compare(runs, context), traces, context))
 
 
 def one(plot: Plot, runs: Collection, traces: Traces, context: Context) -> Drawn:
     """A single figure."""
     comparisons = compare(runs, context)
-    return figures.draw_all(runs, comparisons, traces, context, (plot,))[plot.name]
+    return figures.draw_all(Source(runs, comparisons, traces, context), (plot,))[plot.name]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_every_figure_is_drawn_and_has_its_data_beside_it(
     drawn: dict[str, Drawn], tmp_path: Path
 ) -> None:
     assert list(drawn) == [plot.name for plot in PLOTS]
-    paths = figures.write_all(drawn.values(), tmp_path)
+    paths = write_all(drawn.values(), tmp_path)
     assert {path.suffix for path in paths.values()} == {".svg", ".csv"}
     for name, figure in drawn.items():
         text = paths[f"{name}.svg"].read_text()
@@ -335,7 +336,7 @@ def test_a_narrow_figure_of_many_replicates_holds_its_legend(
     (trace, *_) = synthetic.traces().search
     searches = [trace.model_copy(update={"replicate": r, "ratio": 0.99}) for r in range(50)]
     traces = Traces(search=tuple(searches))
-    source = FigureSource(runs, compare(runs, context), traces, context)
+    source = Source(runs, compare(runs, context), traces, context)
     figure = plot.draw(plot.data(source), context)
     style.svg(figure, plot.name, "", "")
     box = figure.legends[0].get_window_extent()

@@ -16,6 +16,7 @@ from synthetic import PAIR
 from synthetic_labs import content, digest_of, lab, sha
 
 from bench import report
+from bench.figures.plot import Source
 from bench.labs import agreement, reading
 from bench.labs.file import LabFile
 from bench.labs.reading import by_lab, by_name, parse, validate
@@ -469,11 +470,12 @@ def test_nothing_of_a_lab_file_reaches_the_page_unescaped(whole: Collection, tmp
     shown = view(labs, about.pairs)
     path = tmp_path / "report.html"
     comparisons = compare.compare(whole, about)
-    report.render(whole, comparisons, synthetic.traces(), about, {}, path, shown)
+    source = Source(whole, comparisons, synthetic.traces(), about)
+    report.render(source, {}, path, shown)
     page = path.read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
     assert page.index('id="labs"') < page.index('id="figure-labs"') < page.index('id="labs_each"')
-    report.render(whole, comparisons, synthetic.traces(), about, {}, path)
+    report.render(source, {}, path)
     assert 'id="labs"' not in path.read_text()
 
 

@@ -55,5 +55,5 @@ def test_tables_one_and_two_agree() -> None:
 def test_cost_and_contradictions() -> None:
     assert paper.hours("vgg16_cifar10") == {"safs": 47, "vanilla": 3.8}
     assert paper.hours(None) == {}
-    assert len(paper.contradictions()) == 13
+    assert len(paper.facts()["contradictions"]) == 13
     assert paper.runs_per_number() == 3

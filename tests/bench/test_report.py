@@ -16,6 +16,7 @@ from synthetic_landscape import traces_with_landscape
 
 from bench import figures, report, tables
 from bench.figures import PLOTS, Drawn
+from bench.figures.plot import Source
 from bench.records.collection import Collection, collect
 from bench.report import terminal
 from bench.report.sections import LEAD, ORDER, left_out, sections
@@ -74,7 +75,7 @@ def damaged(folder: Path) -> Collection:
 def drawn(damaged: Collection) -> dict[str, Drawn]:
     context = synthetic.context()
     made = compare.compare(damaged, context)
-    return figures.draw_all(damaged, made, traces_with_landscape(), context)
+    return figures.draw_all(Source(damaged, made, traces_with_landscape(), context))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def rendered(damaged: Collection, drawn: dict[str, Drawn], path: Path) -> str:
     context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
     made, found = compare.compare(damaged, context), traces_with_landscape()
     more = landscape_tables(found.landscapes, found.races, context)
-    return report.render(damaged, made, found, context, drawn, path, more=more).read_text()
+    return report.render(Source(damaged, made, found, context), drawn, path, more=more).read_text()
 
 
 def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
@@ -185,7 +186,7 @@ def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html
 
 def test_columns_shown_at_first_exist(damaged: Collection) -> None:
     context, laid = synthetic.context(), traces_with_landscape()
-    tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context).tables]
+    tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context)]
     tables_ += landscape_tables(laid.landscapes, laid.races, context)
     found = {table.name: set(table.view) for table in tables_}
     assert all(set(columns) <= found[name] for name, columns in LEAD.items())
@@ -242,7 +243,9 @@ def test_the_head_says_how_many_of_the_preregistered_replicates_are_there(
     asked = {"ratio": 0.99, "replicates": 8, "contrasts": ["safs-vanilla"]}
     context = synthetic.context(preregistered=asked)
     made = compare.compare(damaged, context)
-    path = report.render(damaged, made, traces_with_landscape(), context, drawn, tmp_path / "r")
+    path = report.render(
+        Source(damaged, made, traces_with_landscape(), context), drawn, tmp_path / "r"
+    )
     assert "3 replicates of the 8 preregistered." in path.read_text()
 
 

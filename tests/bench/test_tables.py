@@ -23,6 +23,7 @@ from bench.render import (
     ratio_text,
     significant,
     spread_text,
+    write_all,
 )
 from bench.tables import comparisons as compare
 from bench.verdicts import RULES_VERSION, VERDICTS
@@ -175,7 +176,7 @@ def test_nothing_at_all_is_a_table_of_gaps(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "summary.json").read_text())
     assert found["runs"] == {"expected": 48, "ok": 0, "failed": 0, "missing": 48, "invalid": 0}
     assert found["top1"][PAIR]["0.99"]["safs"] == {"mean": None, "sd": None, "n": 0}
-    assert compare.write_all(empty, context, tmp_path)
+    assert write_all(compare.compare(empty, context), tmp_path)
 
 
 def test_the_same_records_give_the_same_bytes(whole: Collection, tmp_path: Path) -> None:

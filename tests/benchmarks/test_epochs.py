@@ -209,7 +209,6 @@ def test_epoch(benchmark, case):
     timed.epoch_seconds.clear()
     reset_peak(timed.device)
     meter = Meter()
-    meter.restart()
     rounds = ROUNDS if case.pair == SMALL else 3
     benchmark.pedantic(timed, rounds=rounds, iterations=1)
     joules = meter.joules()
