@@ -8,18 +8,20 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from safs.errors import SafsError
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import RenderableType
 
     from bench.render import Table
     from pipelines.config.study import Study
+    from pipelines.results.recomputed import Retrained
+    from pipelines.verification.rebuilding import Rebuilt
+    from pipelines.verification.retraining import Redone
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -52,28 +54,9 @@ def sample_options(what: str) -> Callable[[Command], Command]:
     """The options of a command that trains a random sample again."""
     sample = click.option("--sample", type=click.IntRange(1), default=20, show_default=True,
                           metavar="N", help=f"How many {what}, drawn at random.")  # fmt: skip
-    seed = click.option("--seed", type=click.IntRange(0), default=_drawn,
+    seed = click.option("--seed", type=click.IntRange(0), default=lambda: secrets.randbelow(10**6),
                         help="Of the draw (default: another each time).")  # fmt: skip
     return lambda command: sample(seed(command))
-
-
-def _drawn() -> int:
-    return secrets.randbelow(1_000_000)
-
-
-class Again(Protocol):
-    """A published training that was done once more."""
-
-    @property
-    def same(self) -> bool:
-        """Whether every bit came out as published."""
-
-    @property
-    def words(self) -> str:
-        """What came out, in a line."""
-
-    def row(self) -> dict[str, Any]:
-        """Plain data."""
 
 
 @contextmanager
@@ -94,15 +77,17 @@ def nothing_to_compare(reason: SafsError, as_json: bool) -> int:
     return NOTHING
 
 
-def tell_again(found: Sequence[Again], what: str, seed: int, as_json: bool) -> int:
-    """Print what came of a sample, what differs to the standard error; the exit code."""
-    same = sum(each.same for each in found)
-    for each in found:
-        if not each.same:
-            click.echo(each.words, err=True)
-    head = f"{same} of {len(found)} {what} (--seed {seed})"
-    tell((each.row() for each in found), as_json, lambda: head)
-    return 0 if same == len(found) else 1
+def tell_again(found: Sequence[Rebuilt | Redone | Retrained], head: str, as_json: bool) -> int:
+    """Print what was done again, what differs to the standard error; the exit code.
+
+    ``head`` takes how many there are, and how many of them are the same.
+    """
+    others = [each for each in found if not each.same]
+    for each in others:
+        click.echo(each.words, err=True)
+    told = head.format(every=len(found), same=len(found) - len(others))
+    tell((each.row() for each in found), as_json, lambda: told)
+    return 1 if others else 0
 
 
 def study_of(profile: str | None) -> Study:
@@ -134,9 +119,9 @@ def tell(
     Console().print(view())
 
 
-def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+def plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row for JSON, which knows no NaN: an absent number is null."""
-    values = {key: getattr(value, "item", lambda v=value: v)() for key, value in row.items()}
+    values = {str(key): getattr(value, "item", lambda v=value: v)() for key, value in row.items()}
     return {key: None if value != value else value for key, value in values.items()}
 
 
@@ -146,10 +131,5 @@ def tell_tables(tables: Iterable[Table], as_json: bool) -> None:
         for table in tables:
             click.echo(table.plain())
         return
-    rows = {table.name: [plain(row) for row in records(table.frame)] for table in tables}
+    rows = {table.name: [*map(plain, table.frame.to_dict("records"))] for table in tables}
     click.echo(json.dumps(rows, indent=1, allow_nan=False))
-
-
-def records(frame: DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as plain data."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

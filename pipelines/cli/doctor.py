@@ -7,13 +7,13 @@ import importlib.util
 import os
 import platform
 import re
+import runpy
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Literal
 
 import safs
@@ -35,11 +35,6 @@ class Finding:
     seen: str
     mend: str = ""
 
-    @property
-    def row(self) -> dict[str, str]:
-        """Plain data."""
-        return asdict(self)
-
 
 def examine() -> list[Finding]:
     """Python, packages, kernels, devices, settings, data, disk and repository."""
@@ -50,11 +45,8 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    new = sys.version_info >= (3, 11)
     seen = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding(
-        "Python", "ok" if new else "missing", seen, "" if new else "install 3.11 or newer"
-    )
+    yield Finding("Python", "ok", seen)  # pip installs this for 3.11 or newer alone
 
 
 def _packages() -> Iterator[Finding]:
@@ -82,13 +74,9 @@ def _kernels() -> Iterator[Finding]:
         yield Finding("kernels", "optional", str(error), brings)
 
 
-def _alone(path: Path) -> ModuleType:
+def _alone(path: Path) -> SimpleNamespace:
     """A module without the package around it, which may import torch: that takes seconds."""
-    spec = importlib.util.spec_from_file_location(f"{path.stem}_alone", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 def _wrong_operators(kernels: ctypes.CDLL, sources: Path) -> list[str]:

@@ -56,7 +56,8 @@ def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
         return nothing_to_compare(reason, as_json)
     with training():
         found = [row for table in tables for row in retrain_sample(study, table, sample, seed)]
-    return tell_again(found, "rows identical to the published table", seed, as_json)
+    head = f"{{same}} of {{every}} rows identical to the published table (--seed {seed})"
+    return tell_again(found, head, as_json)
 
 
 @landscape.command()

@@ -17,10 +17,12 @@ SHELLS = ("bash", "zsh", "fish")
 @json_option
 def doctor(as_json: bool) -> int:
     """Say what this machine has, and how to mend the rest."""
+    from dataclasses import asdict
+
     from pipelines.cli import views
     from pipelines.cli.doctor import examine
 
-    rows = [finding.row for finding in examine()]
+    rows = [asdict(finding) for finding in examine()]
     tell(rows, as_json, lambda: views.table_of(rows))
     return 1 if any(row["state"] == "missing" for row in rows) else 0
 

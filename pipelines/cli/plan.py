@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bench.labs.cards import CardFile
@@ -23,33 +23,24 @@ from pipelines.engine.spending import run_epochs
 
 
 def view(study: Study, seconds: EpochSeconds, workers: int) -> Table:
-    """Stages with trainings, epochs and, where ``seconds`` were measured, hours.
-
-    Args:
-        seconds: measured seconds of one epoch; empty if nothing was measured.
-        workers: trainings that run side by side.
-    """
-    profile = study.profile
-    table = Table(
-        title=Text(f"{profile.profile}: {profile.title}"),
-        caption=_caption(study, seconds, workers),
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("pair")
-    table.add_column("stage")
-    for column in ("trainings", "epochs", "hours"):
-        table.add_column(column, justify="right")
-    every = [(step, step_hours(study, step, seconds, workers)) for step in steps(study)]
-    for step, hours in every:
-        table.add_row(
-            step.pair, step.stage, f"{step.trainings:,}", f"{step.epochs:,}", _hours(hours)
-        )
-    table.add_section()
-    trainings, epochs = sum(s.trainings for s, _ in every), sum(s.epochs for s, _ in every)
-    total = sum(hours for _, hours in every)
-    table.add_row("all", "", f"{trainings:,}", f"{epochs:,}", _hours(total))
+    """Stages with trainings, epochs and, where ``seconds`` were measured, hours of ``workers``."""
+    title = Text(f"{study.profile.profile}: {study.profile.title}")
+    numbers = ("trainings", "epochs", "hours")
+    table = _table(title, _caption(study, seconds, workers), ("pair", "stage"), numbers)
+    every = rows(study, seconds, workers)
+    total = {name: sum(row[name] for row in every) for name in numbers}
+    for row in (*every, {"pair": "all", "stage": "", **total}):
+        words = row["pair"], row["stage"], f"{row['trainings']:,}", f"{row['epochs']:,}"
+        table.add_row(*words, _hours(row["hours"]), end_section=row is every[-1])
     return table
+
+
+def _table(title: str | Text, caption: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A table without rows yet, with columns of words, then of numbers."""
+    columns = [*map(Column, words), *(Column(name, justify="right") for name in numbers)]
+    return Table(
+        *columns, title=title, caption=caption, title_justify="left", caption_justify="left"
+    )
 
 
 def rows(study: Study, seconds: EpochSeconds, workers: int) -> list[dict[str, Any]]:
@@ -61,20 +52,14 @@ def rows(study: Study, seconds: EpochSeconds, workers: int) -> list[dict[str, An
 
 def beside_table3(study: Study, seconds: EpochSeconds) -> Table:
     """Hours of one replicate of SAFS and of vanilla at each ratio, beside the paper's Table 3."""
-    table = Table(
-        title="One replicate beside the paper's Table 3",
-        caption=(
-            "Hours of one worker on this machine at the measured seconds of an epoch; the paper's "
-            "are GPU hours of an RTX A4000, SAFS with three folds and vanilla with one, and its "
-            "tables do not agree on which stages that covers. Both exclude dense training."
-        ),
-        title_justify="left",
-        caption_justify="left",
+    table = _table(
+        "One replicate beside the paper's Table 3",
+        "Hours of one worker on this machine at the measured seconds of an epoch; the paper's "
+        "are GPU hours of an RTX A4000, SAFS with three folds and vanilla with one, and its "
+        "tables do not agree on which stages that covers. Both exclude dense training.",
+        ("pair", "ratio"),
+        ("SAFS / vanilla", "the paper's"),
     )
-    for column in ("pair", "ratio"):
-        table.add_column(column)
-    for column in ("SAFS / vanilla", "the paper's"):
-        table.add_column(column, justify="right")
     for name, pair in study.pairs.items():
         epochs = {arm: run_epochs(pair, arm) for arm in ("safs", "vanilla")}
         printed = published_hours(pair.about.published)

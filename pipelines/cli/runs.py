@@ -67,7 +67,7 @@ def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     study = study_of(profile)
     with nullcontext() if no_measure else training():
         seconds, connected = ({}, {}) if no_measure else measure(study)
-    workers = compute.worker_count()
+    workers = compute.settings().count
     shown: list[RenderableType] = [view(study, seconds, workers)]
     if seconds:
         shown.append(beside_table3(study, seconds))
@@ -200,13 +200,7 @@ def rebuild(profile: str | None, as_json: bool) -> int:
     """
     from pipelines.verification.rebuilding import rebuild as rebuilt
 
-    found = rebuilt(study_of(profile))
-    changed = [file for file in found if not file.same]
-    for file in changed:
-        click.echo(f"{file.path}: {file.words}", err=True)
-    head = f"{len(found)} files, {len(found) - len(changed)} as they were"
-    tell((file.row() for file in found), as_json, lambda: head)
-    return 1 if changed else 0
+    return tell_again(rebuilt(study_of(profile)), "{every} files, {same} as they were", as_json)
 
 
 @click.command()
@@ -256,7 +250,8 @@ def retrain(profile: str | None, sample: int, seed: int, as_json: bool) -> int:
             found = again(study, sample, seed)
     except NothingToCompare as reason:
         return nothing_to_compare(reason, as_json)
-    return tell_again(found, "trainings identical to the published results", seed, as_json)
+    head = f"{{same}} of {{every}} trainings identical to the published results (--seed {seed})"
+    return tell_again(found, head, as_json)
 
 
 @click.command()

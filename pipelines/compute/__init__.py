@@ -18,11 +18,9 @@ from pipelines.compute.pool import (
 from pipelines.compute.settings import (
     Compute,
     data_directory,
-    device_name,
     gpus_wanted,
     settings,
     visible_gpus,
-    worker_count,
 )
 
 __all__ = [
@@ -34,11 +32,9 @@ __all__ = [
     "announce",
     "announced",
     "data_directory",
-    "device_name",
     "gpus_wanted",
     "place",
     "settings",
     "visible_gpus",
-    "worker_count",
     "worker_number",
 ]

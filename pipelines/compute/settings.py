@@ -123,16 +123,6 @@ def settings() -> Compute:
     return validated(Compute, values, " with ".join(source))
 
 
-def worker_count() -> int:
-    """Workers that a run has here."""
-    return settings().count
-
-
-def device_name() -> str:
-    """The device asked for: auto, cpu, cuda or cuda:N."""
-    return settings().device
-
-
 def data_directory() -> Path | None:
     """Where downloaded data sets lie (``SAFS_DATA``)."""
     value = os.environ.get("SAFS_DATA")

@@ -172,6 +172,6 @@ def _registered(kind: str, words: str, name: str) -> None:
     names = sources.names(kind)
     known(words, name, names)
     file, package = names[name], sources.ROOT / sources.KINDS[kind].place
-    if file.parent == package and file not in sources.registering(package):
+    if file.parent == package and file not in sources.imports(package / "__init__.py"):
         where = f"{package.name}/__init__.py"
         raise ValueError(f"{name!r} is in {file.name}, which {where} must import")

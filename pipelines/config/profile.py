@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from bench.contrasts import Preregistration
 from bench.landscape.space import BUDGETS
@@ -17,6 +18,7 @@ from safs.settings import Protocol
 from safs.spec import Acceleration, BackendName, Count, Distinct, Name, Spec
 
 PROFILES = Path("pipelines/profiles")
+N = TypeVar("N", bound=Collection[str])
 
 PruningRatio = Annotated[float, Field(gt=0, lt=1, description="a pruning ratio in (0, 1)")]
 Names = Distinct[str]
@@ -45,34 +47,32 @@ class InCells(Spec):
         return self
 
 
+def _each(kind: str, names: Callable[[], Collection[str]]) -> AfterValidator:
+    """Names of which each is one of those that a call of ``names`` gives."""
+
+    def check(values: N) -> N:
+        for name in values:
+            known(kind, name, names())
+        return values
+
+    return AfterValidator(check)
+
+
 class ActivationStudy(InCells):
     """Figure 4a: the pruned network with one operator everywhere, trained with the dense recipe.
 
     The network's default operator is the arm ``vanilla`` and need not be listed.
     """
 
-    operators: Names = ()
-
-    @field_validator("operators")
-    @classmethod
-    def _operators_exist(cls, operators: tuple[str, ...]) -> tuple[str, ...]:
-        swept = [arm.operator for arm in ARMS.values() if arm.operator]
-        for name in operators:
-            known("operator", name, swept)
-        return operators
+    operators: Annotated[
+        Names, _each("operator", lambda: [a.operator for a in ARMS.values() if a.operator])
+    ] = ()
 
 
 class AlgorithmStudy(InCells):
     """Figure 6: stage 1 by further algorithms, at the budget of the profile's own."""
 
-    algorithms: Names = ()
-
-    @field_validator("algorithms")
-    @classmethod
-    def _algorithms_exist(cls, algorithms: tuple[str, ...]) -> tuple[str, ...]:
-        for name in algorithms:
-            known("search algorithm", name, SEARCHES)
-        return algorithms
+    algorithms: Annotated[Names, _each("search algorithm", lambda: SEARCHES)] = ()
 
 
 class LandscapeStudy(InCells):
@@ -144,26 +144,17 @@ class Profile(Spec):
     protocol: Protocol = Protocol()
     pairs: Some
     cells: Annotated[dict[Name, Cell], Field(min_length=1)]
-    arms: Some
+    arms: Annotated[
+        Some,
+        _each("arm", lambda: [n for n, arm in ARMS.items() if not arm.operator and n != "dense"]),
+    ]
     studies: Studies = Studies()
     preregistered: Preregistration = Preregistration()
     readings: dict[Name, Reading] = Field(default_factory=dict)
-    budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @field_validator("arms")
-    @classmethod
-    def _arms_exist(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        for arm in arms:
-            allowed = [n for n, entry in ARMS.items() if not entry.operator and n != "dense"]
-            known("arm", arm, allowed)
-        return arms
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_sections(cls, budget: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for section in budget:
-            known("budget section", section, ("pretrain", "finetune", "search", "tune", "fast"))
-        return budget
+    budget: Annotated[
+        Sections,
+        _each("budget section", lambda: ("pretrain", "finetune", "search", "tune", "fast")),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _cells_match_pairs(self) -> Profile:

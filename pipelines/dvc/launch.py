@@ -66,7 +66,7 @@ def launch(study: Study, options: Options = Options()) -> int:
         raise SafsError(f"{target}: no such file; expected a copy of another profile's dvc.yaml")
     repository.commit()  # refused here rather than recorded as unknown
     preflight(study)
-    jobs = options.jobs or max(1, min(MOST_JOBS, compute.worker_count()))
+    jobs = options.jobs or max(1, min(MOST_JOBS, compute.settings().count))
     started = time.monotonic()
     with alone(f"safs-bench run {study.profile.profile}") as held:
         dvc_process.mend(target.with_name("dvc.lock"))
@@ -91,7 +91,7 @@ def launch(study: Study, options: Options = Options()) -> int:
 def threads_each(study: Study) -> int:
     """Threads of a worker: more than one where there are more cores than trainings at a time."""
     trainings = study.profile.replicates * max(1, len(study.profile.cells))
-    workers = max(1, min(compute.worker_count(), trainings))
+    workers = max(1, min(compute.settings().count, trainings))
     return max(1, len(os.sched_getaffinity(0)) // workers)
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from pipelines.config.profile import Profile, Studies
+from pipelines.config.profile import Studies
 from pipelines.config.study import Study, load
 from pipelines.stages import PER_CELL, PER_PAIR
 from safs.errors import SafsError, UnknownName
@@ -60,18 +60,17 @@ def _within(studies: Studies, cells: Collection[str]) -> Studies:
 
 def stages(study: Study) -> set[str]:
     """The names of DVC's stages that a part of a profile needs."""
-    whole = _whole(study)
+    halved = _halved(study)
     names = {f"{stage}@{cell}" for stage in PER_CELL for cell in study.profile.cells}
     for pair in study.pairs:
-        every = pair not in _halved(study, whole)
-        names |= {f"{stage}@{pair}" for stage in (PER_PAIR if every else ("pretrain",))}
+        names |= {f"{stage}@{pair}" for stage in (("pretrain",) if pair in halved else PER_PAIR)}
     return names - {f"readings@{pair}" for pair in study.pairs}
 
 
 def evaluate(study: Study, environment: Mapping[str, str]) -> int:
     """Write the records of pairs that are there with some of their ratios; 1 if that failed."""
     codes = [0]
-    for pair in _halved(study, _whole(study)):
+    for pair in _halved(study):
         ratios = map(str, study.profile.ratios(pair))
         place = ("evaluate", study.profile.params_file, pair, *ratios)
         command = [sys.executable, "-m", "pipelines", *place]
@@ -79,11 +78,7 @@ def evaluate(study: Study, environment: Mapping[str, str]) -> int:
     return int(any(codes))
 
 
-def _whole(study: Study) -> Profile:
-    """The profile as its file has it."""
-    return load(Path(study.profile.params_file)).profile
-
-
-def _halved(study: Study, whole: Profile) -> list[str]:
-    """The pairs that the part has with some of their ratios."""
+def _halved(study: Study) -> list[str]:
+    """The pairs that the part has with some of the ratios that the profile's file has."""
+    whole = load(Path(study.profile.params_file)).profile
     return [pair for pair in study.pairs if study.profile.ratios(pair) != whole.ratios(pair)]

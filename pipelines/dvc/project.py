@@ -57,23 +57,17 @@ def lay_out(folder: Path) -> None:
 
 def note_code(folder: Path = Path()) -> None:
     """Bring the digest of the installed code up to date; a checkout needs none."""
-    target = folder / CODE
     if (folder / "pipelines/__init__.py").exists():
         return
-    files = sorted(
-        path
-        for package in _PACKAGES
-        for path in (ROOT / package).rglob("*")
-        if path.suffix in _READ
-    )
-    names = {path.relative_to(ROOT).as_posix(): path for path in files}
+    files = (path for package in _PACKAGES for path in (ROOT / package).rglob("*"))
+    names = {path.relative_to(ROOT).as_posix(): path for path in files if path.suffix in _READ}
     digests = {
         name: sealed.file_digest(path)
         for name, path in names.items()
         if not name.startswith(_COPIED)  # a project has its own
     }
     version = metadata.version("safs-bench")
-    sealed.write(target, {"safs-bench": version, "files": sealed.digest(digests)})
+    sealed.write(folder / CODE, {"safs-bench": version, "files": sealed.digest(digests)})
 
 
 def _do(*command: str, at: Path) -> None:

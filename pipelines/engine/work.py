@@ -210,7 +210,8 @@ class Work:
         if found is None:
             self._stay_on_device(int(name.rpartition("-r")[2]))
             key = digest([identity, self.worker.bits])
-            folder = scratch.folder(layout.SCRATCH.resolve(), self.stage, key)
+            folder = layout.SCRATCH.resolve() / self.stage / key[:32]
+            folder.mkdir(parents=True, exist_ok=True)
             made = folder / "artefact.json"
             with scratch.locked(folder / "lock"):  # another stage or profile may want the same
                 found = artefacts.finished(made, identity)

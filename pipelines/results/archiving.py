@@ -83,7 +83,9 @@ def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     if not records:
         return None
     whole = all(landscapes.complete(study, pair, ratio, replicate) for ratio in ratios)
-    ended = len(records) == len(study.profile.runs(pair)) and not any(map(_died, records))
+    # A run waits to be tried again if its worker died.
+    died = any(artefacts.died(final.reason) for record in records for final in record.finals)
+    ended = len(records) == len(study.profile.runs(pair)) and not died
     return Replicate(
         profile=study.profile.profile,
         pair=pair,
@@ -102,11 +104,6 @@ def _records(study: Study, pair: str, replicate: int) -> Iterator[Record]:
         file = place / f"{layout.record_name(arm, ratio, replicate)}.json"
         if file.exists():
             yield Record.read(file)
-
-
-def _died(record: Record) -> bool:
-    """Whether a run waits to be tried again, because its worker died."""
-    return any(artefacts.died(final.reason) for final in record.finals)
 
 
 def _searches(study: Study, pair: str, ratio: float, replicate: int) -> Iterator[Search]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pipelines.storage import artefacts, layout
+from pipelines.storage import artefacts
+from pipelines.storage.behind import Behind
 from pipelines.tasks.shared import empty
 from safs import sealed
 from safs.checked import MAX_BYTES, validated
 from safs.errors import SafsError
 from safs.files import read_text, write_json
-from safs.sealed import Json
 from safs.spec import Count, Fraction, Name, NetworkSpec, Spec, Text
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def export(source: Path, folder: Path) -> Exported:
     from safs.datasets import DATASETS
 
     place = artefact(source)
-    content = _trained(place)
+    content = artefacts.whole(place)
+    if (failure := content["result"]["failure"]) is not None:
+        raise SafsError(f"{place}: the run failed, it has no network: {failure}")
     # Read field by field: artefacts outlive changes of what a job consists of.
     job, result = content["job"], content["result"]
     network = empty(NetworkSpec.model_validate(job["network"]), job["dataset"])
@@ -70,9 +72,7 @@ def artefact(source: Path) -> Path:
     if not set(_Run.model_fields) <= set(content):
         raise SafsError(f"{source}: neither a record nor the artefact of a training")
     run = validated(_Run, {key: content[key] for key in _Run.model_fields}, source)
-    ratio = None if run.arm == "dense" else run.ratio
-    place = layout.folder(run.profile, layout.trained_in(run.arm), run.pair, ratio)
-    return place / f"{layout.final_name(run.arm, 0, run.replicate)}.json"
+    return Behind(run.profile, run.pair, run.ratio, run.arm, run.replicate).finals[0]
 
 
 _PART = "[A-Za-z0-9][-._A-Za-z0-9]*"
@@ -87,11 +87,3 @@ class _Run(Spec):
     ratio: Fraction
     replicate: Count
     arm: Text
-
-
-def _trained(place: Path) -> Json:
-    """The artefact of a training that left a network."""
-    content = artefacts.whole(place)
-    if (failure := content["result"]["failure"]) is not None:
-        raise SafsError(f"{place}: the run failed, it has no network: {failure}")
-    return content

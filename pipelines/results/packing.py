@@ -38,7 +38,8 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
     told, here = shown(study)[0], study.runs
     if not (told.records and any(here.glob("evaluate/*/*.json"))):
         raise SafsError(f"{here}: no records; `safs-bench run {profile.profile}` makes them")
-    found = runs(told, arms, partial(failed, _published(study)))
+    known = {record.key: each for each in archiving.read(study) for record in each.records}
+    found = runs(told, arms, partial(failed, known))
     about = {
         "lab": {"name": name, "description": description},
         "profile": profile.profile,
@@ -97,8 +98,3 @@ def failed(published: Mapping[Key, Replicate], record: Record) -> Failed:
         traces = {name: trace for name, (_, trace) in Behind.of(record).searches.items()}
     counts = {name: sum(r.status == "failed" for r in trace.rows) for name, trace in traces.items()}
     return Failed(**({"search": 0, "tune": 0} | counts))
-
-
-def _published(study: Study) -> dict[Key, Replicate]:
-    """The published replicate of every run that has one."""
-    return {record.key: each for each in archiving.read(study) for record in each.records}

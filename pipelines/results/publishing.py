@@ -118,7 +118,8 @@ def shown(study: Study) -> tuple[Collection, str]:
     """
     runs, table = collection(study), study.results / "tables/runs.csv"
     here = runs.frame["status"] != "missing"
-    if here.any() and (here.all() or not _stands_for_more(study)):
+    left_out = any(study.runs.glob("evaluate/*/recorded-r*.json"))  # as their records are published
+    if here.any() and (here.all() or not left_out):
         return runs, f"runs         {Path('runs') / study.profile.profile}{_older(runs)}"
     if archiving.folder(study).is_dir():
         return published(study).collection, f"published    {archiving.folder(study)}"
@@ -140,11 +141,6 @@ def _version(summary: Path) -> str:
         return ""
     version = protocol_version(read_text(summary, MAX_BYTES), summary)
     return "" if version == PROTOCOL_VERSION else f"version {version} of the protocol; "
-
-
-def _stands_for_more(study: Study) -> bool:
-    """Whether a run left out replicates because their records are published."""
-    return any(study.runs.glob("evaluate/*/recorded-r*.json"))
 
 
 def _traces(study: Study, found: Sequence[Replicate]) -> Traces:

@@ -21,8 +21,7 @@ from bench.landscape.analysis import finite, losses
 from bench.landscape.race import HALVING, SURROGATE, Race, Raced, algorithms, lines, race
 from bench.landscape.space import BUDGETS
 from bench.landscape.table import Landscape, load
-from pipelines.compute import worker_count
-from pipelines.config.profile import LandscapeStudy
+from pipelines.compute import settings
 from pipelines.config.study import Study
 from pipelines.results import landscapes
 from pipelines.storage import sources
@@ -47,8 +46,8 @@ def keep(study: Study, pair: str, ratio: float, table: Landscape) -> Iterator[Pa
             path = place.with_name(f"race-{ratio}-{algorithm}.json")
             before = {each.identity: each for each in _read(path)} if path.is_file() else {}
             heats = [
-                Heat(algorithm, replicate, budget, runs_of(wanted, algorithm, budget))
-                for budget in BUDGETS
+                Heat(algorithm, replicate, budget, few if algorithm in SURROGATE else wanted.runs)
+                for budget, few in zip(BUDGETS, wanted.surrogate_runs, strict=True)
                 for replicate in table.replicates
             ]
             runs = [before.get(h.identity(table)) or run(h, place, table, pool) for h in heats]
@@ -59,7 +58,7 @@ def keep(study: Study, pair: str, ratio: float, table: Landscape) -> Iterator[Pa
 def processes() -> ProcessPoolExecutor:
     """As many processes as a run has workers; none starts before there is work."""
     os.environ["PYTHONHASHSEED"] = "0"  # of the processes: SMAC iterates over sets
-    return ProcessPoolExecutor(max(1, worker_count()), mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(max(1, settings().count), mp_context=get_context("spawn"))
 
 
 class Heat(NamedTuple):
@@ -75,12 +74,6 @@ class Heat(NamedTuple):
         entry = [] if self.algorithm == HALVING else [Registered("search", self.algorithm)]
         code = sources.of("bench/landscape/race.py", entries=entry)
         return digest([*self, table.digest, code])
-
-
-def runs_of(study: LandscapeStudy, algorithm: str, budget: int) -> int:
-    """How many runs a profile gives a search."""
-    slow = algorithm in SURROGATE
-    return study.surrogate_runs[BUDGETS.index(budget)] if slow else study.runs
 
 
 def run(heat: Heat, place: Path, table: Landscape, pool: Executor) -> Raced:
@@ -108,9 +101,7 @@ def run(heat: Heat, place: Path, table: Landscape, pool: Executor) -> Raced:
     )
 
 
-@lru_cache(maxsize=1)
-def _loaded(place: Path) -> Landscape:
-    return load(place)
+_loaded = lru_cache(maxsize=1)(load)
 
 
 def _part(place: Path, heat: Heat, runs: range) -> tuple[list[int], np.ndarray]:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pipelines.storage.layout import SCRATCH
@@ -21,13 +21,6 @@ from safs.files import naming, write_text
 from safs.sealed import DIGEST, Json, seal
 
 IN_USE = SCRATCH / "in-use"
-
-
-def folder(root: Path, kind: str, identity: str) -> Path:
-    """The scratch folder of one piece of work, created."""
-    path = root / kind / identity[:32]
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 class Journal:
@@ -72,20 +65,17 @@ def _parse(line: bytes) -> Json | None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a file's lock, waiting for it; the lock ends with the process that holds it."""
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
         yield
 
 
-@contextmanager
-def in_use() -> Iterator[None]:
+def in_use() -> AbstractContextManager[None]:
     """Keep the scratch folder from being emptied; any number of processes hold it at once."""
     SCRATCH.mkdir(exist_ok=True)
-    with IN_USE.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+    return locked(IN_USE, fcntl.LOCK_SH)
 
 
 def empty(but: Collection[Path] = ()) -> None:
@@ -94,13 +84,12 @@ def empty(but: Collection[Path] = ()) -> None:
     Raises:
         SafsError: a stage, or a command that trains, has it :func:`in_use`.
     """
-    with IN_USE.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SafsError(
-                f"{SCRATCH}: in use by a stage or a command that trains; wait for it or end it"
-            ) from None
-        for path in SCRATCH.iterdir():
-            if path not in (IN_USE, *but):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    try:
+        with locked(IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for path in SCRATCH.iterdir():
+                if path not in (IN_USE, *but):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except BlockingIOError:
+        raise SafsError(
+            f"{SCRATCH}: in use by a stage or a command that trains; wait for it or end it"
+        ) from None

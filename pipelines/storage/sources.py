@@ -247,11 +247,6 @@ def imports(file: Path) -> frozenset[Path]:
     return frozenset(part.file for whole in everything for part in _needs(whole)) - {file}
 
 
-def registering(package: Path) -> frozenset[Path]:
-    """The files whose entries are registered with their package."""
-    return imports(package / "__init__.py")
-
-
 @cache
 def _files(module: str) -> tuple[Path, ...]:
     """The files that importing a module of the project runs."""

@@ -29,14 +29,14 @@ def own_device() -> torch.device:
 
     from safs.backends.device import pick, prepare
 
-    given = compute.announced()
+    given, asked = compute.announced(), compute.settings()
     number = compute.worker_number()
-    device = pick(given.device(number) if given else compute.device_name())
+    device = pick(given.device(number) if given else asked.device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", number % torch.cuda.device_count())
     prepare(device)
-    if threads := compute.settings().threads:
-        os.environ["SAFS_THREADS"] = str(threads)
+    if asked.threads:
+        os.environ["SAFS_THREADS"] = str(asked.threads)
     return device
 
 

@@ -21,9 +21,9 @@ from safs.errors import SafsError
 
 def check(study: Study) -> list[Checked]:
     """Records, artefacts and published files of a profile and its readings."""
-    runs = list(every_run(study))
+    runs = [run for each in study.every for run in expected(each)]
     records = [list(_record_faults(run)) for run in runs if run.path.exists()]
-    others = [list(_artefact_faults(path)) for path in _artefacts(study)]
+    others = [list(_artefact_faults(path)) for path in _artefacts(study, runs)]
     return [
         _counted("records", records, missing=len(runs) - len(records)),
         _counted("artefacts", others),
@@ -35,12 +35,6 @@ def _counted(kind: str, faults: Sequence[Sequence[str]], missing: int = 0) -> Ch
     """What the faults of each file come to."""
     whole = sum(not of_one for of_one in faults)
     return Checked(kind, len(faults), whole, missing, tuple(f for each in faults for f in each))
-
-
-def every_run(study: Study) -> Iterator[Expected]:
-    """The runs of a profile and of its readings."""
-    for each in study.every:
-        yield from expected(each)
 
 
 def _record_faults(run: Expected) -> Iterator[str]:
@@ -59,9 +53,9 @@ def _record_faults(run: Expected) -> Iterator[str]:
         yield text if text.startswith(f"{run.path}: ") else f"{run.path}: {text}"
 
 
-def _artefacts(study: Study) -> Iterator[Path]:
+def _artefacts(study: Study, runs: Sequence[Expected]) -> Iterator[Path]:
     """Every file of the profile in ``runs/`` but its records and the artefacts' weights."""
-    records = {run.path for run in every_run(study)}
+    records = {run.path for run in runs}
     for path in files_of(study.runs):
         weights = path.suffix == ".safetensors" and path.with_suffix(".json").exists()
         if path not in records and not weights:

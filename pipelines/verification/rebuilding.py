@@ -33,9 +33,8 @@ class Rebuilt:
     @property
     def words(self) -> str:
         """What became of one that is not the same."""
-        if self.before is None:
-            return "was not there"
-        return "removed: the records do not give it" if self.now is None else "not what it was"
+        was = "not what it was" if self.now else "removed: the records do not give it"
+        return f"{self.path}: {was if self.before else 'was not there'}"
 
     def row(self) -> dict[str, Any]:
         """Plain data."""
@@ -76,17 +75,10 @@ def _emptied(place: Path, records: Path) -> Iterator[None]:
             yield
         except BaseException:
             for path in moved:
-                _remove(place / path.name)
-                path.rename(place / path.name)
+                was = place / path.name
+                shutil.rmtree(was) if was.is_dir() else was.unlink(missing_ok=True)
+                path.rename(was)
             raise
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _digests(folder: Path) -> dict[Path, str]:

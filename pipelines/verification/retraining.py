@@ -18,7 +18,6 @@ from typing import Any
 from bench.records.archive import Replicate, Search
 from bench.records.record import Record
 from bench.render import ratio_text
-from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.engine import trainings
 from pipelines.engine.starts import PrunedStart, files
@@ -55,11 +54,6 @@ class Base:
     replicate: int
     links: Mapping[str, str | None]
     portable: bool
-
-    @property
-    def spec(self) -> Pair:
-        """The pair."""
-        return self.study.pairs[self.pair]
 
     @classmethod
     def of(cls, study: Study, record: Record) -> Base:
@@ -176,12 +170,13 @@ def _searched(bases: Mapping[float, Base], found: Replicate) -> Iterator[Drawn]:
 
 def _finals(base: Base, record: Record) -> Iterator[Drawn]:
     assert record.chain is not None
+    pair = base.study.pairs[base.pair]
     for number, said in enumerate(record.chain.finals):
         if record.arm == "dense":
-            epochs = base.spec.pretrain.epochs
+            epochs = pair.pretrain.epochs
             yield Drawn(base, "dense training", said, epochs, None, weights=True)
         else:
-            name, epochs = f"final {number} of {ARMS[record.arm].label}", base.spec.finetune.epochs
+            name, epochs = f"final {number} of {ARMS[record.arm].label}", pair.finetune.epochs
             yield Drawn(base, name, said, epochs, partial(_final, record, number), weights=True)
 
 

@@ -6,7 +6,7 @@ what ``runs/`` has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.records.archive import Replicate
@@ -32,7 +32,12 @@ def verify(study: Study) -> Agreement:
         SafsError: what is published is damaged, or records contradict each other.
     """
     told, runs_it = published(study), f"`safs-bench run {study.profile.profile}`"
-    here = _links([archiving.pack(*each) for each in _replicates(study)])
+    here = _links(
+        archiving.pack(each, pair, replicate)
+        for each in study.every
+        for pair in each.profile.pairs
+        for replicate in range(each.profile.replicates)
+    )
     if not here:
         raise NothingToCompare(f"{study.runs}: no records; {runs_it} makes them")
     if (version := here[0].record.protocol.version) != PROTOCOL_VERSION:
@@ -54,13 +59,6 @@ def published(study: Study) -> list[Links]:
     if not repository.in_repository():
         missing = "no git repository here, or no git: what is published is read from its commits"
     raise NothingToCompare(f"{archiving.folder(study)}: {missing}")
-
-
-def _replicates(study: Study) -> Iterator[tuple[Study, str, int]]:
-    """Every replicate of a profile and of its readings."""
-    for each in study.every:
-        for pair in each.profile.pairs:
-            yield from ((each, pair, replicate) for replicate in range(each.profile.replicates))
 
 
 def _links(replicates: Iterable[Replicate | None]) -> list[Links]:

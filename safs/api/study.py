@@ -93,6 +93,7 @@ class TwoStages:
         network.eval()
         after = {"plain": trials[0].validation_top1, "tuned": trials[best].validation_top1}
         shape = tuple(self.fold.train.pixels.shape[1:])
+        together = next(iter(self.backends)) if len(self.backends) == 1 else "mixed"
         return network, Report(
             seed=s.seed,
             pruning=self._pruning_told(),
@@ -112,7 +113,7 @@ class TwoStages:
             search=SearchTold(algorithm=s.algorithm, evaluations=searched.rows),
             tuning=TuningTold(best=best, trials=tuple(trials)),
             size=_size(network, self.mask, shape),
-            bits=bit_identity(self.fold.train.labels.device, self._backend()),
+            bits=bit_identity(self.fold.train.labels.device, together),
         )
 
     def _pruning_told(self) -> PruningTold:
@@ -189,10 +190,6 @@ class TwoStages:
             self.notices.append(outcome.notice)
             LOG.warning(outcome.notice)
         return outcome.told()
-
-    def _backend(self) -> str:
-        """What did the steps of all trainings together."""
-        return next(iter(self.backends)) if len(self.backends) == 1 else "mixed"
 
     def _accuracy(self, network: nn.Module) -> float:
         return evaluation.score(network, self.fold.validation).top1

@@ -52,15 +52,15 @@ def write(**values) -> None:
 def test_without_a_file_work_is_local():
     found = compute.settings()
     assert (found.kind, found.workers, found.device) == ("local", None, "auto")
-    assert compute.worker_count() == default_workers("auto") >= 1
+    assert compute.settings().count == default_workers("auto") >= 1
 
 
 def test_the_environment_is_laid_over_the_file(monkeypatch):
     write(workers=7, device="cpu")
-    assert (compute.worker_count(), compute.device_name()) == (7, "cpu")
+    assert (compute.settings().count, compute.settings().device) == (7, "cpu")
     monkeypatch.setenv("SAFS_WORKERS", "3")
     monkeypatch.setenv("SAFS_DEVICE", "cuda:1")
-    assert (compute.worker_count(), compute.device_name()) == (3, "cuda:1")
+    assert (compute.settings().count, compute.settings().device) == (3, "cuda:1")
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 6), (2, 3), (4, 2), (0, 6)])
