@@ -7,13 +7,12 @@ import importlib.util
 import os
 import platform
 import re
-import runpy
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Literal
 
 import safs
@@ -74,9 +73,13 @@ def _kernels() -> Iterator[Finding]:
         yield Finding("kernels", "optional", str(error), brings)
 
 
-def _alone(path: Path) -> SimpleNamespace:
+def _alone(path: Path) -> ModuleType:
     """A module without the package around it, which may import torch: that takes seconds."""
-    return SimpleNamespace(**runpy.run_path(str(path)))
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_alone", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _wrong_operators(kernels: ctypes.CDLL, sources: Path) -> list[str]:
