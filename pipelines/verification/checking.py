@@ -49,8 +49,9 @@ def _record_faults(run: Expected) -> Iterator[str]:
             if told.get(link, ()) != found:
                 yield f"{run.path}: chain.{link}: not what the artefact in runs/ says"
     except (SafsError, OSError) as error:
-        text = " ".join(str(error).split())
-        yield text if text.startswith(f"{run.path}: ") else f"{run.path}: {text}"
+        for line in str(error).splitlines():
+            said = line.removeprefix(f"{run.path}: ").removeprefix(f"{run.path.name}: ")
+            yield f"{run.path}: {said}"
 
 
 def _artefacts(study: Study, runs: Sequence[Expected]) -> Iterator[Path]:

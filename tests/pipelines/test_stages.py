@@ -461,6 +461,18 @@ def test_a_record_of_another_chain_a_stray_and_a_lost_file_are_found(published):
         assert [fault for fault in files.faults if fault.startswith(f"{path}: not ")]
 
 
+def test_every_fault_of_a_record_has_a_line(published):
+    record = Path(f"runs/smoke/evaluate/{PAIR}/safs-{RATIO}-r0.json")
+    with restored(record):
+        sealed.write(record, sealed.read(record) | {"network": 5, "ratio": "x"})
+        told, *_ = checking.check(published)
+    assert told.whole == told.here - 1
+    assert told.faults == (
+        f"{record}: network: got 5; expected a valid string",
+        f"{record}: ratio: got 'x'; expected a valid number",
+    )
+
+
 def test_published_files_without_their_digests_are_a_fault(published):
     digested = Path("results/smoke", digests.SUMS)
     with restored(digested):
