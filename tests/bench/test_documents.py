@@ -12,12 +12,14 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from bench import paper
+
 ROOT = Path(__file__).parents[2]
 FIFTY, TEN, RATIOS, LANDSCAPE = "mnist5k_99", "mnist5k_studies", "mnist5k", "landscape"
 DEEP, RESIDUAL, PLAIN = (
     "fashion_efficientnetb0_90", "fashion_resnet18_99", "fashion_vgg16_99",
 )  # fmt: skip
-MANY = "fashion_mnist_99"
+MANY, READINGS = "fashion_mnist_99", "readings"
 QUESTIONS = {
     "vanilla": "vanilla",
     "srelu": "SReLU",
@@ -33,6 +35,8 @@ BY_MEAN = (
     " best_single_hpo srelu_hpo"
 )
 """The arms in the order of FINDINGS' list of means."""
+FOUR = ("stage1_only", "stage2_only", "safs")
+"""The arms of the paper's Table 2, beside vanilla."""
 DEEP_ARMS = "vanilla srelu stage2_only default_hpo srelu_hpo"
 BY_RATIO = (
     "vanilla srelu srelu_layer stage1_only stage2_only safs default_hpo srelu_hpo srelu_layer_hpo"
@@ -321,6 +325,48 @@ def unknown() -> list[str]:
     ]
 
 
+def readings() -> list[str]:
+    """What DEVIATIONS says of the readings, of which "profile" is the suite's own."""
+    found = rows(READINGS, "tables/readings").set_index("reading")
+    own, code, whole = found.loc["profile"], found.loc["recipe_as_released"], "global_pruning"
+    affected = found[found.difference.notna()]
+    near = affected[(affected.difference_low <= 0) & (affected.difference_high >= 0)]
+    assert (affected.difference_low > 0).sum() == 4 and (affected.difference_high < 0).sum() == 0
+    assert (len(affected), len(near), set(found.n)) == (14, 10, {10})
+    runs = rows(READINGS, "tables/readings_runs", arm="vanilla").groupby("reading").connected.mean()
+    safs = rows(READINGS, "tables/runs", arm="safs")
+    assert list(safs.failures[safs.failures > 0]) == [1] and set(safs.finals) == {1}
+    ends = found.loc["keep_ends", [f"{name}_mean" for name in ("vanilla", *FOUR, "srelu")]]
+    assert 92 <= ends.min() <= ends.max() <= 94
+
+    def apart(name: str) -> str:
+        told = found.loc[name]
+        return f"{told.difference:.1f}, {told.difference_low:.1f} to {told.difference_high:.1f}"
+
+    return [
+        " / ".join(
+            format(paper.published("lenet5_mnist", "table2", a)["top1"], "g")
+            for a in ("vanilla", *FOUR)
+        ),
+        f"{own.distance:.1f} points under this suite's own reading, "
+        f"{series([own[f'{name}_mean'] for name in ('vanilla', *FOUR)], '.1f')} on average",
+        f"the other nine have {safs.top1_finite.mean():.1f}",
+        "dense recipe (by " + apart("recipe_as_released").replace(", ", " points, "),
+        f"everything as released ({apart('as_released')})",
+        f"global pruning ({apart(whole)})",
+        f"both ends kept dense ({apart('keep_ends')})",
+        f"between {-near.difference.min():.1f} nearer and {near.difference.max():.1f} farther",
+        f"up to {((near.difference_high - near.difference_low) / 2).max():.1f} points wide",
+        f"({code.dense_mean:.1f} against {own.dense_mean:.1f} %)",
+        f"vanilla at {code.vanilla_mean:.1f} %, SAFS at {code.safs_mean:.1f}",
+        f"leave {runs['recipe_as_released']:.1f} of ten classes",
+        f"own leave {rows(READINGS, 'tables/connectivity').connected.mean():.1f}",
+        f"leaves {runs[whole]:.1f} and brings SAFS to {found.safs_mean[whole]:.1f}",
+        f"from {own.srelu_mean:.1f} to {found.srelu_mean['srelu_per_layer']:.1f} or "
+        f"{found.srelu_mean['srelu_as_released']:.1f}",
+    ]
+
+
 def landscape() -> list[str]:
     """Section "What it says so far" of LANDSCAPE, its table and its bullets."""
     masks = rows(LANDSCAPE, "tables/landscape")
@@ -420,6 +466,7 @@ CITED = (
     "had 4.0, 3.3 and 3.0",  # of replicates that are not published: the last test
     "moves by at most .1.",  # the test before it
     "1.1 core-hours",  # a time, apart from the digested table
+    "Adam .001",  # a setting
 )
 """What is no measured figure, or has a test of its own."""
 SECTIONS = {
@@ -433,10 +480,12 @@ SECTIONS = {
     ),
     "README.md": (opening,),
     "docs/LANDSCAPE.md": (landscape,),
+    "docs/DEVIATIONS.md": (readings,),
 }
 PARTS = {
     "README.md": ("**The answer so far**", "## What was found"),
     "docs/LANDSCAPE.md": ("## What it says so far", "## Try your own search"),
+    "docs/DEVIATIONS.md": ("`results/readings/tables/readings.md`", "## Data and replicates"),
 }
 """From where to where a document tells results; else all of it."""
 
