@@ -196,6 +196,7 @@ def studies_table(subjects: Sequence[Subject]) -> Table:
 class Said:
     """What a study says of a claim: verdict, numbers in words, rule; was it preregistered?"""
 
+    study: Subject
     verdict: str
     numbers: str
     rule: str
@@ -204,20 +205,24 @@ class Said:
 
 @dataclass(frozen=True)
 class Line:
-    """A claim, and what each study says of it; None where it could not test it."""
+    """A claim, and what each study says of it that could test it."""
 
     text: str
     source: str
-    said: tuple[Said | None, ...]
+    said: tuple[Said, ...]
 
     @property
-    def asked(self) -> list[Said]:
+    def asked(self) -> tuple[Said, ...]:
         """What counts: what those say that preregistered it, where there is one, else what all do.
 
         A study that explores does not decide what one that confirms has left open.
         """
-        every = [said for said in self.said if said]
-        return [said for said in every if said.confirmatory] or every
+        return tuple(said for said in self.said if said.confirmatory) or self.said
+
+    @property
+    def explored(self) -> tuple[Said, ...]:
+        """What does not count."""
+        return tuple(said for said in self.said if said.confirmatory < self.asked[0].confirmatory)
 
     @property
     def verdicts(self) -> set[str]:
@@ -244,7 +249,8 @@ def claims_lists(subjects: Sequence[Subject]) -> Iterator[ClaimsList]:
     for made in LISTS:
         own = (claim for claim in CLAIMS if claim.made == made)
         lines = tuple(
-            Line(claim.text, claim.ref, tuple(_said(s, claim) for s in subjects)) for claim in own
+            Line(claim.text, claim.ref, tuple(filter(None, (_said(s, claim) for s in subjects))))
+            for claim in own
         )
         yield ClaimsList(made, _decided(lines), lines)
 
@@ -258,7 +264,7 @@ def _said(subject: Subject, claim: Claim) -> Said | None:
     sure = row["kind"] == CONFIRMATORY
     numbers = f"{mean}; {exact_text(row, places)}; n = {row['n']}"
     numbers += f", {CONFIRMATORY}" if sure else ""
-    return Said(row["verdict"], numbers, row["rule"], sure)
+    return Said(subject, row["verdict"], numbers, row["rule"], sure)
 
 
 def _decided(lines: Sequence[Line]) -> str:
@@ -308,13 +314,11 @@ def render(subjects: Sequence[Subject], not_run: Sequence[Context], path: Path) 
         path: where the HTML goes; it links ``<profile>/report.html`` beside it.
     """
     every = list(asked_once(subjects))
-    today = [subject for subject in every if subject.today]
     text = page(
         "overview.html.j2",
         studies=studies_table(every),
         subjects=every,
-        today=today,
-        lists=tuple(claims_lists(today)),
+        lists=tuple(claims_lists([subject for subject in every if subject.today])),
         not_run=not_run,
         paper=facts()["paper"],
         absent=ABSENT,

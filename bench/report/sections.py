@@ -15,6 +15,7 @@ from bench.labs.forest import TITLE as FOREST
 from bench.labs.view import LabsView
 from bench.render import ABSENT, Table
 from bench.tables.comparisons import Comparisons
+from safs.arms import ARMS
 
 HOW_TO_READ = {
     "claims": "Statements, whatever the data set: does each hold here? Three lists: the paper's "
@@ -85,6 +86,10 @@ LEAD = {
     ),
     "landscape_transfer": (
         "On mask", "Chromosome", "Operators", "Regret", "Better ones %", "Test %",
+    ),
+    "readings": (
+        "Ratio", "Reading", "n", *(arm.label for name, arm in ARMS.items() if name != "dense"),
+        "Distance", "Nearer (-) or farther (+)",
     ),
     "cost": (
         "Ratio", "Arm", "Epochs", "Epochs / vanilla", "Hours", "Hours / vanilla",
@@ -211,8 +216,8 @@ def _table(table: Table) -> Section:
 def _lead(table: Table) -> tuple[str, ...]:
     """The columns to show at first; none of them if that is all columns."""
     every = tuple(table.view.columns)
-    lead = LEAD.get(table.name, every)
-    if lead is not every and "Pair" in every and table.view["Pair"].nunique() > 1:
+    lead = tuple(name for name in LEAD.get(table.name, every) if name in every)
+    if lead != every and "Pair" in every and table.view["Pair"].nunique() > 1:
         lead = ("Pair", *lead)
     said = tuple(name for name in lead if not table.view[name].eq(ABSENT).all())
     return () if said == every or table.view.empty else said

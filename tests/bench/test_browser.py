@@ -158,6 +158,33 @@ def test_the_page_in_a_browser(page: tuple[Path, int], scheme: str, tmp_path: Pa
         assert seen == expected, f"{width} pixels wide"
 
 
+LOOK_AT_TABLES = """
+function look(frame) {
+  return [...frame.contentDocument.querySelectorAll(".scroll:has(table)")].filter(
+    (box) => box.scrollWidth > box.clientWidth).map((box) => box.getAttribute("aria-labelledby"));
+}
+"""
+PUBLISHED = [*sorted((ROOT / "results").glob("*/report.html")), ROOT / "results/index.html"]
+
+
+def frames_of(file: Path, folder: Path, look: str) -> Path:
+    """A page with frames of a page, of which ``look`` says what is found in them."""
+    shutil.copy(file, folder / "report.html")
+    start, end = PAGE.index("function look"), PAGE.index("onload")
+    (folder / "frame.html").write_text(PAGE[:start] + look + PAGE[end:])
+    return folder / "frame.html"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
+def test_no_published_table_runs_off_at_a_desk(file: Path, tmp_path: Path) -> None:
+    """What is too wide is folded, not cut off without a word."""
+    page = frames_of(file, tmp_path, LOOK_AT_TABLES)
+    found = dict(zip(WIDTHS, found_in(page, "light", tmp_path / "profile"), strict=True))
+    assert found[1280] == []
+
+
 LOOK_AT_ALL_STUDIES = """
 function look(frame) {
   const page = frame.contentDocument, view = frame.contentWindow;
@@ -173,9 +200,7 @@ function look(frame) {
 @pytest.mark.browser
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_the_page_on_all_studies_in_a_browser(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "results/index.html", tmp_path / "report.html")
-    start, end = PAGE.index("function look"), PAGE.index("onload")
     look = LOOK_AT_ALL_STUDIES.replace("READABLE", str(READABLE))
-    (tmp_path / "frame.html").write_text(PAGE[:start] + look + PAGE[end:])
-    found = found_in(tmp_path / "frame.html", "light", tmp_path / "profile")
+    page = frames_of(ROOT / "results/index.html", tmp_path, look)
+    found = found_in(page, "light", tmp_path / "profile")
     assert found == [[0, True, []]] * len(WIDTHS)

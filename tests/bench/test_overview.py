@@ -108,12 +108,12 @@ def test_every_claim_stands_once_with_what_each_study_says(
     assert [line.text for each in lists for line in each.lines] == [c.text for c in claims.CLAIMS]
     tested = lists[0].lines[0]
     of_large, of_small = tested.said
-    assert of_large is not None and of_small is not None
     assert of_large.verdict == "holds" and "; n = 8" in of_large.numbers
     assert of_small.verdict == "undecided" and of_small.numbers.endswith("n = 3, confirmatory")
     assert "unbounded, n < 6" in of_small.numbers
     searches = next(line for line in lists[0].lines if "than SA" in line.text)
-    assert searches.said == (None, None)
+    assert searches.said == searches.asked == searches.explored == ()
+    assert tested.asked == (of_small,) and tested.explored == (of_large,)
 
 
 def test_the_sentence_counts_every_claim_once(large: list[overview.Subject]) -> None:
@@ -188,9 +188,10 @@ def test_the_page_puts_what_was_preregistered_first_and_leaves_older_verdicts_ou
 ) -> None:
     never = [synthetic.context(profile="never", title="Never " + EVIL)]
     html = overview.render([*older(large), *large, *small], never, tmp_path / "i.html").read_text()
-    heads = html[html.index("Claims: the paper&#39;s, tested by it") :].split("</thead>")[0]
-    assert heads.index("LeNet-5 on MNIST-5k") < heads.index("Large")
-    assert heads.count('<th scope="col">') == 3  # the claim, and two studies of today's protocol
+    claim = html[html.index("Claims: the paper&#39;s, tested by it") :].split("</tr>")[1]
+    assert claim.index("LeNet-5 on MNIST-5k") < claim.index("Explored by 1 more")
+    assert claim.index("Explored by 1 more") < claim.index("Large")
+    assert claim.count("/report.html") == 2  # of the two studies of today's protocol
     assert html.count("of version 1 of the protocol") == 1
     verdicts = {
         row["protocol"]: row["verdicts"] for row in (s.row() for s in [*older(large), *large])
