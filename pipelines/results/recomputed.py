@@ -95,18 +95,28 @@ def train_rows(
     ]
 
     def one(replicate: int, order: int, chosen: list[int]) -> list[Retrained]:
-        start, epochs = starts[replicate], table.meta.epochs
         found = [table.space.chromosome(int(indices[row])) for row in chosen]
-        first = job(work, start, replicate, order, found[0])
-        arguments = (first, start.files(), found, epochs, work.pool.topic, first.identity)
+        now = trained(work, starts[replicate], table, replicate, order, found)
         return [
-            Retrained(replicate, order, genes, _said(table, row), landscapes.columns(told, epochs))
-            for row, genes, told in zip(
-                chosen, found, work.run(candidates, *arguments), strict=True
-            )
+            Retrained(replicate, order, chromosome, _said(table, row), told)
+            for row, chromosome, told in zip(chosen, found, now, strict=True)
         ]
 
     return [each for group in work.each(one, units) for each in group]
+
+
+def trained(
+    work: Work,
+    start: PrunedStart,
+    table: Landscape,
+    replicate: int,
+    order: int,
+    chromosomes: list[tuple[str, ...]],
+) -> list[dict[str, float]]:
+    """What chromosomes come to, as columns of the table."""
+    first, epochs = job(work, start, replicate, order, chromosomes[0]), table.meta.epochs
+    arguments = (first, start.files(), chromosomes, epochs, work.pool.topic, first.identity)
+    return [landscapes.columns(row, epochs) for row in work.run(candidates, *arguments)]
 
 
 def _said(table: Landscape, row: int) -> dict[str, float]:
