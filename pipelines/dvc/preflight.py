@@ -37,10 +37,10 @@ def preflight(study: Study) -> None:
     _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
     for each in everything:
         for name, pair in each.pairs.items():
-            fitting(name, pair)
-            _backend(each, name, pair)
+            network = fitting(name, pair)
+            _backend(each, name, pair, network)
             _recipe(each, name, pair)
-            _masks(each, name, pair)
+            _masks(each, name, pair, network)
 
 
 def _device(where: compute.Compute) -> None:
@@ -93,18 +93,17 @@ def fitting(name: str, pair: Pair) -> nn.Module:
     return network
 
 
-def _backend(study: Study, name: str, pair: Pair) -> None:
+def _backend(study: Study, name: str, pair: Pair, network: nn.Module) -> None:
     """No operator may take trainings of a replicate off the kernels that the others run on."""
     import torch
 
-    from pipelines.tasks.shared import empty
     from safs import kernels
     from safs.datasets import DATASETS
 
     on_gpus = compute.settings().device != "cpu" and torch.cuda.is_available()
     if study.profile.backend != "auto" or on_gpus:
         return
-    network, shape = empty(pair.network, pair.dataset.name), DATASETS[pair.dataset.name].shape
+    shape = DATASETS[pair.dataset.name].shape
     if kernels.why_not(network, shape, ()):
         return  # all of them run on PyTorch
     asked = {*pair.search.operators, *study.profile.studies.activations.operators}
@@ -133,15 +132,13 @@ def _recipe(study: Study, name: str, pair: Pair) -> None:
             raise SafsError(f"{name}: recipe: {error}") from None
 
 
-def _masks(study: Study, name: str, pair: Pair) -> None:
+def _masks(study: Study, name: str, pair: Pair, network: nn.Module) -> None:
     """Given masks are there and fit, and every pattern of spared layers matches one."""
     if not pair.prune.given and not pair.prune.spare:
         return
-    from pipelines.tasks.shared import empty
     from safs.networks import prunable
     from safs.pruning.prune import prune, spared
 
-    network = empty(pair.network, pair.dataset.name)
     try:
         if spared(network, pair.prune.spare) == {*prunable(network)}:
             raise SafsError(f"spare: {list(pair.prune.spare)} matches every layer; expected some")

@@ -5,7 +5,6 @@ What a DVC that was killed has left is put in order before the next one starts.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from pipelines import signals
+from safs import sealed
 from safs.errors import SafsError
 
 _POLL_SECONDS = 0.2
@@ -74,7 +74,11 @@ def mend(lock: Path) -> None:
         with Repo() as repo:
             folder, hard = Path(repo.tmp_dir), repo.config["core"].get("hardlink_lock", False)
         with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hard):
-            if not _is_object(folder / RWLOCK_FILE):
+            try:
+                sealed.read_object(folder / RWLOCK_FILE)
+            except FileNotFoundError:
+                pass
+            except SafsError:
                 (folder / RWLOCK_FILE).unlink()
     except DvcException as error:
         hint = "; `git init` here, or clone the repository" if isinstance(error, SCMError) else ""
@@ -86,16 +90,6 @@ def mend(lock: Path) -> None:
     except (DvcException, ValueError):
         print(f"{lock}: half a file, removed; stages keep what they finished", file=sys.stderr)
         lock.unlink()
-
-
-def _is_object(path: Path) -> bool:
-    """Whether a file holds keys and values, or is not there."""
-    try:
-        return isinstance(json.loads(path.read_text()), dict)
-    except FileNotFoundError:
-        return True
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":
