@@ -50,7 +50,9 @@ def card(table: Landscape) -> str:
         f"any row again: `safs-bench landscape retrain --profile {meta.profile} --sample 20`.",
         "Columns": "\n".join(f"- `{name}`: {words}." for name, words in COLUMNS.items())
         + f"\n\nHow long each training took (processor seconds, on whatever ran it) stands in "
-        f"`{times_of(Path(name_of(meta.ratio))).name}` and is no part of the digest.",
+        f"`{times_of(Path(name_of(meta.ratio))).name}` and is no part of the digest. "
+        f"`predictors-{meta.ratio}.json` has what was said before any training: zero-cost "
+        "predictors, and quantiles of each layer's Fisher spectrum (decimal logarithms).",
         "Slots": f"{', '.join(meta.slots)}; distinct operators in the order of their digits: "
         f"{', '.join(table.space.distinct)}.",
         "Digest": f"`{table.digest}`, of every row and of what the table says of itself; the "

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from bench.landscape.promises import Promised
 from bench.landscape.race import Raced
 from bench.landscape.table import Landscape
 from bench.records.record import Record
@@ -26,7 +27,7 @@ class Traces:
 
     ``search`` are the searches of stage 1 that are compared at equal budget, ``others`` those
     behind control arms: one operator everywhere, the cheap search. ``races`` are run on the
-    ``landscapes``.
+    ``landscapes``; what is ``promised`` of them was said before any was trained.
     """
 
     search: tuple[SearchTrace, ...] = ()
@@ -35,6 +36,7 @@ class Traces:
     others: tuple[SearchTrace, ...] = ()
     landscapes: tuple[Landscape, ...] = ()
     races: tuple[Raced, ...] = ()
+    promised: tuple[Promised, ...] = ()
 
 
 def best_so_far(values: Sequence[float | None]) -> list[float]:

@@ -50,6 +50,8 @@ HOW_TO_READ = {
     "last column whether it is among good chromosomes.",
     "landscape_fidelity": "Whether a search could stop candidates early: over all, and among the "
     "best, where it matters.",
+    "landscape_predictors": "A predictor that beats the loss before training, or a regression that "
+    "beats the operators' names, has found something; look at the best tenth, where a search is.",
     "landscape_variance": "Main effects near 100 % would mean that slots can be chosen one by one.",
     **labs_view.HOW_TO_READ,
 }
@@ -133,6 +135,7 @@ ORDER = (
     "landscape_transfer",
     "landscape_agreement",
     "landscape_fidelity",
+    "landscape_predictors",
     "figure-flow",
     "compression",
     "figure-compression",

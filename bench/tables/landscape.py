@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from bench.columns import RATIO, count, figure, pair_by, words
 from bench.context import Context
-from bench.landscape import analysis
+from bench.landscape import analysis, promises
+from bench.landscape.promises import DRAWS, NEIGHBOURS, Promised
 from bench.landscape.race import Raced
 from bench.landscape.regret import compared
 from bench.landscape.table import Landscape
@@ -22,6 +23,13 @@ MEASURES = {
     "validation_test": "Validation and test accuracy",
     "noise": "Training loss under two batch orders",
 }
+FEATURES = {
+    "operators": "Operators' names",
+    "fisher": "Fisher spectrum",
+    "outputs": "Operators' outputs",
+    "fisher_outputs": "Fisher spectrum and outputs",
+}
+"""What a regression goes by; a predictor has its registered name."""
 REPLICATE = words("Mask", "replicate")
 SEARCHES = {**ALGORITHMS, "halving": "Halving", "singles": "Single operators"}
 """Labels of what is raced; another search has its registered name."""
@@ -116,6 +124,23 @@ VARIANCE = Kind(
     ),
 )  # fmt: skip
 """Which slots matter."""
+PREDICTORS = Kind(
+    "landscape_predictors",
+    "What could be said before any training",
+    "Spearman's rank correlation with the training loss at the end (1 ranks as training does), "
+    "over the chromosomes and over the tenth of lowest loss, and what the one that is liked best "
+    "loses to the best there is. A predictor sees one batch; its control is the loss before "
+    f"training. A regression (the mean of {NEIGHBOURS} neighbours) sees trained chromosomes first, "
+    f"drawn at random, and is asked about the others: means over {DRAWS} draws. It goes by the "
+    "spectrum of the Fisher information of each layer, by what the operators make of normal "
+    "inputs, by both, or, as its control, by the operators' names alone.",
+    (
+        REPLICATE, Column("Goes by", lambda row: str(FEATURES.get(row["says"], row["says"]))),
+        words("Trained", "trained"), words("Chromosomes", "n"), figure("All", "all", 3),
+        figure("Best tenth", "among_best", 3), figure("Regret of its choice", "regret", 3),
+    ),
+)  # fmt: skip
+"""What predictors and regressions on features rank."""
 RACE = Kind(
     "landscape_race",
     "Searches raced on the landscape (an analogue of the paper's Figure 6)",
@@ -139,7 +164,12 @@ RACE = Kind(
 """Who finds what."""
 
 
-def tables(found: Sequence[Landscape], races: Sequence[Raced], context: Context) -> list[Table]:
+def tables(
+    found: Sequence[Landscape],
+    races: Sequence[Raced],
+    promised: Sequence[Promised],
+    context: Context,
+) -> list[Table]:
     """Every table of the landscapes; none where there is no landscape."""
     if not found:
         return []
@@ -151,7 +181,9 @@ def tables(found: Sequence[Landscape], races: Sequence[Raced], context: Context)
         kind.of([_placed(each, row) for each in found for row in rows(each)], context)
         for kind, rows in kinds
     ]
+    said = [row for each in found for row in promised_rows(each, promised)]
     raced = [row for each in found for row in race_rows(each, races)]
+    made += [PREDICTORS.of(said, context)] if said else []
     return made + ([RACE.of(raced, context)] if raced else [])
 
 
@@ -170,6 +202,13 @@ def variance_rows(table: Landscape) -> Iterator[dict[str, Any]]:
     if len(table.replicates) > 1:
         for effect, share in analysis.between(table).items():
             yield {"replicate": "all", "effect": effect, "loss": share, "test": math.nan}
+
+
+def promised_rows(table: Landscape, promised: Sequence[Promised]) -> Iterator[dict[str, Any]]:
+    """The rows of :data:`PREDICTORS`."""
+    for said in promised:
+        if (said.pair, said.ratio) == (table.meta.pair, table.meta.ratio):
+            yield from (_placed(table, row) for row in promises.rows(table, said))
 
 
 def race_rows(table: Landscape, races: Sequence[Raced]) -> Iterator[dict[str, Any]]:

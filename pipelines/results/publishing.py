@@ -21,7 +21,7 @@ from bench.tables.landscape import tables as landscape
 from bench.tables.predictors import table as predictors
 from bench.tables.readings import Runs, readings
 from pipelines.config.study import Study
-from pipelines.results import archiving, landscapes, racing
+from pipelines.results import archiving, landscapes, promises, racing
 from pipelines.storage import layout
 from safs.arms import everywhere
 from safs.checked import MAX_BYTES
@@ -60,7 +60,7 @@ class Published:
         """Tables beside those that every profile has: predictors, landscapes, readings."""
         about = context(self.study)
         found = [predictors(self.predictions, about)] if self.predictions else []
-        found += landscape(self.traces.landscapes, self.traces.races, about)
+        found += landscape(self.traces.landscapes, self.traces.races, self.traces.promised, about)
         others = {
             name: Runs(of.study.profile.pairs[0], of.study.profile.title, of.collection)
             for name, of in self.readings.items()
@@ -150,6 +150,7 @@ def _traces(study: Study, found: Sequence[Replicate]) -> Traces:
     return Traces(
         landscapes=tables,
         races=tuple(raced for table in tables for raced in racing.read(study, table)),
+        promised=tuple(said for table in tables for said in promises.read(study, table)),
         search=tuple(_in_order(s.trace for s in searches if s.compared)),
         others=tuple(_in_order(s.trace for s in searches if not s.compared)),
         tune=tuple(_in_order(tuning for each in found for tuning in each.tunings)),

@@ -1,4 +1,8 @@
-"""The landscape of stage 1: every chromosome of some operators, trained as a candidate is."""
+"""The landscape of stage 1: every chromosome of some operators, trained as a candidate is.
+
+Beside it stands what zero-cost predictors say of them, and the spectra that a regression learns
+from: :mod:`pipelines.results.promises`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.landscape.space import ORDERS, Space
-from bench.landscape.table import Landscape
+from bench.landscape.table import Begun, Landscape
 from pipelines.config.study import Study
 from pipelines.engine import recorded
 from pipelines.engine.starts import PrunedStart
 from pipelines.engine.work import Work
-from pipelines.results import landscapes
+from pipelines.results import landscapes, promises
 from pipelines.results.recomputed import job, train_rows
-from pipelines.storage import layout
+from pipelines.storage import layout, sources
 from pipelines.tasks.landscape import candidates
+from pipelines.tasks.prediction import predict
 from safs.errors import SafsError
 from safs.sealed import Json, digest
 
@@ -66,6 +71,10 @@ def cell(study: Study, pair: str, ratio: float) -> None:
                 lambda part: train(work, space, starts[part.replicate], part),
                 [(part,) for part in parts],
             )
+        work.each(
+            lambda replicate, start: describe(work, space, before, replicate, start),
+            starts.items(),
+        )
 
 
 def keep(
@@ -114,6 +123,38 @@ def train(work: Work, space: Space, start: PrunedStart, part: Part) -> None:
 
     name = f"rows-{identity[:16]}-r{part.replicate}"
     work.keep(name, identity, make, len(jobs) * spec.epochs)
+
+
+def describe(
+    work: Work, space: Space, before: Landscape | None, replicate: int, start: PrunedStart
+) -> None:
+    """``predictors-r<replicate>``: what is said of chromosomes without training them.
+
+    Where rows of the published table may stand, what is published beside it does too.
+    """
+    study, pair, ratio = work.study, work.pair_name, work.ratio
+    if ratio is None or start.failure is not None:
+        return
+    inputs = Begun(**start.inputs)
+    said = {each.replicate: each for each in promises.published(study, pair, ratio) if before}
+    if replicate in said and promises.holds(study, pair, ratio, said[replicate], space, inputs):
+        return
+    indices = promises.asked(study, pair, ratio, space, replicate)
+    chromosomes = [space.chromosome(index) for index in indices]
+    names, first = list(sources.names("predictor")), job(work, start, replicate, 0, chromosomes[0])
+
+    def ask(part: list[tuple[str, ...]]) -> Json:
+        images = work.pair.fast.images
+        return work.run(predict, first, start.files(), part, names, images, True)
+
+    def make(place: Path) -> Json:
+        parts = [(chromosomes[k : k + PART],) for k in range(0, len(chromosomes), PART)]
+        about = {"pair": pair, "ratio": ratio, "replicate": replicate, "starts": start.inputs}
+        told = promises.content(work.each(ask, parts))
+        return about | {"indices": " ".join(map(str, indices))} | told
+
+    name = f"{promises.NAME}-r{replicate}"
+    work.keep(name, promises.identity(study, pair, ratio, start.inputs, indices), make)
 
 
 def _parts(

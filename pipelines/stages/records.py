@@ -9,7 +9,7 @@ from bench.landscape.card import card
 from bench.landscape.table import times_of
 from pipelines.config.study import Study
 from pipelines.engine import recorded
-from pipelines.results import archiving, landscapes, racing
+from pipelines.results import archiving, landscapes, promises, racing
 from pipelines.storage import layout
 from safs.files import write_text
 
@@ -47,4 +47,5 @@ def _landscapes(study: Study, pair: str) -> Iterator[Path]:
         if wanted and (table := landscapes.pack(study, pair, ratio)) is not None:
             path = table.write(landscapes.path(study, pair, ratio))
             yield from (path, times_of(path), write_text(path.with_suffix(".md"), card(table)))
+            yield from promises.keep(study, pair, ratio, table)
             yield from racing.keep(study, pair, ratio, table)

@@ -16,6 +16,7 @@ def predict(
     chromosomes: Sequence[Sequence[str]],
     names: Sequence[str],
     images: int,
+    spectra: bool = False,
 ) -> dict[str, Any]:
     """What predictors say of chromosomes, without training any.
 
@@ -25,29 +26,34 @@ def predict(
         chromosomes: operators per slot.
         names: registered predictors.
         images: size of the batch of training images that they look at.
+        spectra: whether the networks' Fisher spectra are told too.
 
     Returns:
         ``scores``, a dict by predictor for each chromosome (None is the worst), ``epochs``, the
-        images passed over those of a training epoch, and ``seconds``.
+        images passed over those of a training epoch, and ``seconds``; ``spectra``, one for each
+        chromosome (:func:`safs.search.spectrum.spectrum`), where they are asked for.
     """
     from safs.backends.device import clock
     from safs.pruning.prune import scoring_batch
     from safs.search.predictors import score
+    from safs.search.spectrum import spectrum
 
     now = clock(own_device())
     started = now()
     fold = images_of(job, files)
     batch = scoring_batch(fold.train, images, job.seed, job.replicate)
-    scores = []
+    scores, found = [], []
     for chromosome in chromosomes:
         candidate = job.model_copy(update={"chromosome": tuple(chromosome)})
         network, _ = starting_point(candidate, files, fold)
         scores.append(_finite(score(names, network, **batch)))
+        if spectra:
+            found.append(spectrum(network, batch["images"]))
     return {
         "scores": scores,
         "epochs": len(scores) * len(batch["labels"]) / len(fold.train),
         "seconds": now() - started,
-    }
+    } | ({"spectra": found} if spectra else {})
 
 
 def _finite(entry: dict[str, Any]) -> dict[str, Any]:

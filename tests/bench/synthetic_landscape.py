@@ -11,6 +11,7 @@ import pandas as pd
 from synthetic import PAIR, SLOTS, traces
 
 from bench.landscape.analysis import finite, losses
+from bench.landscape.promises import Promised
 from bench.landscape.race import Raced, lines, race
 from bench.landscape.space import SAME, Space
 from bench.landscape.table import KEYS, Begun, Landscape, Meta, loss_at
@@ -74,10 +75,37 @@ def synthetic_races(
 
 
 def traces_with_landscape() -> Traces:
-    """Those of the synthetic searches, and a landscape with races on it."""
+    """Those of the synthetic searches, and a landscape with races and promises on it."""
     table = synthetic_landscape()
-    races = tuple(synthetic_races(table))
-    return replace(traces(), landscapes=(table,), races=races)
+    races, promised = tuple(synthetic_races(table)), tuple(synthetic_promises(table))
+    return replace(traces(), landscapes=(table,), races=races, promised=promised)
+
+
+def synthetic_promises(table: Landscape) -> list[Promised]:
+    """A predictor that knows the loss up to noise, one that knows nothing, and a spectrum of it."""
+    found = []
+    for replicate in table.replicates:
+        rng = np.random.default_rng([table.meta.seed, 2, replicate])
+        loss = finite(losses(table, replicate))
+        told = {
+            "good": -loss + rng.normal(0.0, 0.02, len(loss)),
+            "blind": rng.normal(0.0, 1.0, len(loss)),
+        }
+        found.append(
+            Promised(
+                pair=table.meta.pair, ratio=table.meta.ratio, replicate=replicate,
+                starts=table.meta.starts[str(replicate)], identity=f"promised {replicate}",
+                indices=" ".join(map(str, table.indices)),
+                scores={name: text(values) for name, values in told.items()},
+                spectrum={"conv": text(np.stack([loss, loss**2], axis=1).ravel())},
+            )
+        )  # fmt: skip
+    return found
+
+
+def text(values: np.ndarray) -> str:
+    """Numbers as a file has them."""
+    return " ".join(f"{value:.6g}" for value in values)
 
 
 def _meta(operators: tuple[str, ...], replicates: int, seed: int) -> Meta:

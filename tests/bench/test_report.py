@@ -88,7 +88,7 @@ def rendered(damaged: Collection, drawn: dict[str, Drawn], path: Path) -> str:
     """The page with everything on it that needs neither labs nor readings."""
     context = synthetic.context(notes=("Note " + EVIL,), parameters={"evil": EVIL})
     made, found = compare.compare(damaged, context), traces_with_landscape()
-    more = landscape_tables(found.landscapes, found.races, context)
+    more = landscape_tables(found.landscapes, found.races, found.promised, context)
     return report.render(Source(damaged, made, found, context), drawn, path, more=more).read_text()
 
 
@@ -188,7 +188,7 @@ def test_wide_tables_fold_columns_and_bring_their_file(damaged: Collection, html
 def test_columns_shown_at_first_exist(damaged: Collection) -> None:
     context, laid = synthetic.context(), traces_with_landscape()
     tables_ = [*tables.build(damaged, context).values(), *compare.compare(damaged, context)]
-    tables_ += landscape_tables(laid.landscapes, laid.races, context)
+    tables_ += landscape_tables(laid.landscapes, laid.races, laid.promised, context)
     found = {table.name: set(table.view) for table in tables_}
     strict = LEAD.items() - {("readings", LEAD["readings"])}  # these depend on the arms
     assert all(set(columns) <= found[name] for name, columns in strict)

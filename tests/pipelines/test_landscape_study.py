@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.landscape.promises import values
 from bench.landscape.space import Space
 from bench.landscape.table import load
 from pipelines.cli import landscape as cli
@@ -16,11 +17,12 @@ from pipelines.config.profile import LandscapeStudy, Studies
 from pipelines.config.study import Study
 from pipelines.config.study import load as load_study
 from pipelines.engine import recorded
-from pipelines.results import archiving, landscapes, racing
+from pipelines.results import archiving, landscapes, promises, racing
 from pipelines.stages import compare, landscape, pretrain, prune, records, report, search, tables
 from pipelines.verification import landscape_sample
 from safs import sealed
 from safs.errors import SafsError
+from safs.search.predictors import PREDICTORS
 from safs.spec import Acceleration
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +53,6 @@ def inline(tmp_path_factory):
         patch.setenv("SAFS_WORKERS", "0")
         patch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
         patch.chdir(tmp_path_factory.mktemp("landscape"))
-        patch.setattr("bench.landscape.space.SAMPLE", 100)
         yield
 
 
@@ -339,7 +340,72 @@ def test_the_records_stage_publishes_table_and_races(done, monkeypatch):
         stage.run(of)
     page = Path("results/smoke/report.html").read_text()
     assert "Searches raced on the landscape" in page
-    assert Path("results/smoke/tables/landscape_race.csv").is_file()
+    assert "What could be said before any training" in page
+    for name in ("race", "predictors"):
+        assert Path(f"results/smoke/tables/landscape_{name}.csv").is_file()
+
+
+def published(of: Study) -> Path:
+    """What is said of the landscape of a study, brought into the open."""
+    (place,) = promises.keep(of, PAIR, RATIO, load(PLACE))
+    return place
+
+
+def test_what_predictors_say_is_said_of_every_chromosome(done):
+    """As the predictors say it of the networks themselves, from the same batch."""
+    from pipelines.engine.trainings import candidate
+    from pipelines.tasks.prediction import predict
+
+    published(done)
+    said, table = promises.read(done, load(PLACE)), load(PLACE)
+    assert [each.replicate for each in said] == [0, 1]
+    assert set(said[0].scores) == set(PREDICTORS)
+    assert said[1].numbers.tolist() == table.indices.tolist()
+    with landscape.Work(done, "landscape", PAIR, RATIO) as work:
+        start, some = work.start(1), [("srs",) * 4, ("swish", "srs", "srs", "swish")]
+        job = candidate(work, 1, start, work.pair.search, start.default)
+        images = work.pair.fast.images
+        told = work.run(predict, job, start.files(), some, list(PREDICTORS), images, True)
+        for path in work.out.iterdir():
+            work.named(path.name)
+    places = [int(np.searchsorted(said[1].numbers, table.space.index(each))) for each in some]
+    for name in PREDICTORS:
+        assert [values(said[1].scores[name])[p] for p in places] == [
+            row[name] for row in told["scores"]
+        ]
+    for layer, numbers in said[1].spectrum.items():
+        rows = values(numbers).reshape(16, -1)
+        assert [rows[p].tolist() for p in places] == [row[layer] for row in told["spectra"]]
+
+
+def test_what_is_published_of_predictors_stands_while_it_would_be_said_again(done, monkeypatch):
+    """Not under another batch, not for another start; and it goes where nothing holds any more."""
+    place = published(done)
+    before = place.read_bytes()
+    for path in Path(f"runs/smoke/landscape/{PAIR}/{RATIO}").glob("predictors-*"):
+        path.unlink()
+    monkeypatch.setenv(recorded.ASKED, "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(landscape, "predict", lambda *_: pytest.fail("said again"))
+        landscape.run(done, PAIR)
+    assert published(done).read_bytes() == before
+    pair = done.pairs[PAIR]
+    fast = pair.fast.model_copy(update={"images": 16})
+    other = Study(profile=done.profile, pairs={PAIR: pair.model_copy(update={"fast": fast})})
+    assert not list(promises.keep(other, PAIR, RATIO, load(PLACE)))
+    table = load(PLACE)
+    starts = {**table.meta.starts, "0": table.meta.starts["1"]}
+    table.meta = table.meta.model_copy(update={"starts": starts})
+    assert [each.replicate for each in promises.read(done, table)] == [1]
+    landscape.run(other, PAIR)
+    assert published(other).read_bytes() != before
+
+
+def test_a_published_file_of_predictors_that_was_edited_is_one_line(done):
+    place = published(done)
+    place.write_text(place.read_text().replace("0.", "0.1", 1))
+    with pytest.raises(SafsError, match=r"predictors-0.95.json: its content does not fit"):
+        promises.read(done, load(PLACE))
 
 
 def test_searches_are_raced_by_command(done, monkeypatch, capsys):

@@ -1,0 +1,120 @@
+"""What is said of a landscape's chromosomes without training them, in the open.
+
+It lies beside the table: ``predictors-<ratio>.json`` (:mod:`bench.landscape.promises`), made of
+what the stage ``landscape`` left in ``runs/`` and of what was in it already and still holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.landscape.promises import Promised, Promises, chosen
+from bench.landscape.space import Space, each_once
+from bench.landscape.table import Begun, Landscape
+from pipelines.config.study import Study
+from pipelines.engine import recorded
+from pipelines.results import landscapes
+from pipelines.storage import artefacts, layout, sources
+from pipelines.storage.sources import Registered
+from safs import sealed
+from safs.checked import parsed
+from safs.sealed import Json, digest
+
+NAME = "predictors"
+
+
+def path(study: Study, pair: str, ratio: float) -> Path:
+    """The file of a cell."""
+    return landscapes.path(study, pair, ratio).with_name(f"{NAME}-{ratio}.json")
+
+
+def asked(study: Study, pair: str, ratio: float, space: Space, replicate: int) -> list[int]:
+    """The numbers of the chromosomes of a replicate that are asked about."""
+    shells = space.shells(study.profile.landscape(pair, ratio))
+    complete = np.array([index for shell in shells for index in shell], dtype=np.int64)
+    return [int(index) for index in chosen(complete, study.profile.seed, replicate)]
+
+
+def identity(
+    study: Study, pair: str, ratio: float, starts: Mapping[str, str], indices: Sequence[int]
+) -> str:
+    """Digest of all that decides what is said of a replicate: networks, images, code."""
+    of = study.pairs[pair]
+    used = each_once(study.profile.landscape(pair, ratio))
+    entries = [Registered("predictor", name) for name in sources.names("predictor")]
+    entries += [Registered("operator", name) for name in used]
+    entries += [Registered("network", of.network.name), Registered("dataset", of.dataset.name)]
+    code = sources.of("safs/search/spectrum.py", "safs/training/start.py", entries=entries)
+    data = recorded.checksum(of.dataset.name, "train")
+    return digest([dict(starts), study.profile.seed, data, of.fast.images, list(indices), code])
+
+
+def content(told: Iterable[Json]) -> Json:
+    """Scores and spectra of a :class:`Promised`, of what tasks told, part by part."""
+    parts = list(told)
+    scores = [row for part in parts for row in part["scores"]]
+    spectra = [row for part in parts for row in part["spectra"]]
+    return {
+        "scores": {name: _text(row[name] for row in scores) for name in scores[0]},
+        "spectrum": {
+            layer: _text(value for row in spectra for value in row[layer]) for layer in spectra[0]
+        },
+    }
+
+
+def _text(numbers: Iterable[float | None]) -> str:
+    """What is not finite is JSON's null in what a worker tells: the worst of scores."""
+    return " ".join("-inf" if value is None else f"{value:.6g}" for value in numbers)
+
+
+def keep(study: Study, pair: str, ratio: float, table: Landscape) -> Iterator[Path]:
+    """Write the file of a published table; its path, none where nothing is said of the table.
+
+    Raises:
+        SafsError: what is in ``runs/`` or was published is damaged.
+    """
+    before = {each.replicate: each for each in published(study, pair, ratio)}
+    found = []
+    for replicate in table.replicates:
+        place = layout.artefact(study.profile.profile, "landscape", pair, ratio, NAME, replicate)
+        made = _made(place) if place.is_file() else before.get(replicate)
+        if made and holds(study, pair, ratio, made, table.space, table.meta.starts[str(replicate)]):
+            found.append(made)
+    if found:
+        place, whole = path(study, pair, ratio), Promises(replicates=tuple(found))
+        sealed.write(place, whole.model_dump(mode="json"))
+        yield place
+
+
+def holds(
+    study: Study, pair: str, ratio: float, said: Promised, space: Space, starts: Begun
+) -> bool:
+    """Whether it is what would be said today of the chromosomes that the profile asks for."""
+    indices = asked(study, pair, ratio, space, said.replicate)
+    begun = starts.model_dump()
+    return said.identity == identity(study, pair, ratio, begun, indices)
+
+
+def published(study: Study, pair: str, ratio: float) -> tuple[Promised, ...]:
+    """What is said of a cell in the open. Raises SafsError for a damaged file."""
+    place = path(study, pair, ratio)
+    if not place.is_file():
+        return ()
+    told = {key: value for key, value in sealed.read(place).items() if key != sealed.DIGEST}
+    return parsed(Promises, json.dumps(told), place).replicates
+
+
+def read(study: Study, table: Landscape) -> list[Promised]:
+    """What is said of a table in the open. Raises SafsError for a damaged file."""
+    found = published(study, table.meta.pair, table.meta.ratio)
+    return [said for said in found if table.meta.starts.get(str(said.replicate)) == said.starts]
+
+
+def _made(place: Path) -> Promised:
+    told: dict[str, Any] = artefacts.read(place)
+    return parsed(Promised, json.dumps({key: told[key] for key in Promised.model_fields}), place)
