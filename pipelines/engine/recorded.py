@@ -59,11 +59,17 @@ def identity(study: Study, pair: str, replicate: int) -> str:
             [[x, profile.every_arm(pair, x), profile.algorithms(pair, x)] for x in ratios],
             data,
             sources.of(*CODE, entries=_entries(study, pair)),
-            *landscape,
+            *([*landscape, described()] if landscape else []),
             *([["backend", profile.backend]] if profile.backend != "auto" else []),
             *_masks(of, ratios, replicate),
         ]
     )
+
+
+def described() -> str:
+    """Fingerprint of what is said of a landscape's chromosomes before any is trained."""
+    entries = [Registered("predictor", name) for name in sources.names("predictor")]
+    return sources.of("safs/search/spectrum.py", entries=entries)
 
 
 def _masks(of: Pair, ratios: Iterable[float], replicate: int) -> list[list[str]]:

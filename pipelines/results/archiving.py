@@ -14,7 +14,7 @@ from bench.records.predictions import Predictions
 from bench.records.record import Record
 from pipelines.config.study import Study
 from pipelines.engine import recorded
-from pipelines.results import landscapes
+from pipelines.results import landscapes, promises
 from pipelines.storage import artefacts, layout
 from safs.checked import MAX_BYTES
 from safs.errors import SafsError
@@ -82,7 +82,11 @@ def pack(study: Study, pair: str, replicate: int) -> Replicate | None:
     records = list(_records(study, pair, replicate))
     if not records:
         return None
-    whole = all(landscapes.complete(study, pair, ratio, replicate) for ratio in ratios)
+    whole = all(
+        part.complete(study, pair, ratio, replicate)
+        for part in (landscapes, promises)
+        for ratio in ratios
+    )
     # A run waits to be tried again if its worker died.
     died = any(artefacts.died(final.reason) for record in records for final in record.finals)
     ended = len(records) == len(study.profile.runs(pair)) and not died

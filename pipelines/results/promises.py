@@ -46,10 +46,9 @@ def identity(
     """Digest of all that decides what is said of a replicate: networks, images, code."""
     of = study.pairs[pair]
     used = each_once(study.profile.landscape(pair, ratio))
-    entries = [Registered("predictor", name) for name in sources.names("predictor")]
-    entries += [Registered("operator", name) for name in used]
+    entries = [Registered("operator", name) for name in used]
     entries += [Registered("network", of.network.name), Registered("dataset", of.dataset.name)]
-    code = sources.of("safs/search/spectrum.py", "safs/training/start.py", entries=entries)
+    code = [recorded.described(), sources.of("safs/training/start.py", entries=entries)]
     data = recorded.checksum(of.dataset.name, "train")
     return digest([dict(starts), study.profile.seed, data, of.fast.images, list(indices), code])
 
@@ -78,17 +77,29 @@ def keep(study: Study, pair: str, ratio: float, table: Landscape) -> Iterator[Pa
     Raises:
         SafsError: what is in ``runs/`` or was published is damaged.
     """
+    if found := tuple(_holding(study, pair, ratio, table)):
+        place, whole = path(study, pair, ratio), Promises(replicates=found)
+        sealed.write(place, whole.model_dump(mode="json"))
+        yield place
+
+
+def complete(study: Study, pair: str, ratio: float, replicate: int) -> bool:
+    """Whether all is said of a replicate that the profile asks for."""
+    if not study.profile.landscape(pair, ratio):
+        return True
+    table = landscapes.pack(study, pair, ratio)
+    said = () if table is None else _holding(study, pair, ratio, table)
+    return any(each.replicate == replicate for each in said)
+
+
+def _holding(study: Study, pair: str, ratio: float, table: Landscape) -> Iterator[Promised]:
+    """What is said of a table's replicates, here or in the open, and would be said today."""
     before = {each.replicate: each for each in published(study, pair, ratio)}
-    found = []
     for replicate in table.replicates:
         place = layout.artefact(study.profile.profile, "landscape", pair, ratio, NAME, replicate)
         made = _made(place) if place.is_file() else before.get(replicate)
         if made and holds(study, pair, ratio, made, table.space, table.meta.starts[str(replicate)]):
-            found.append(made)
-    if found:
-        place, whole = path(study, pair, ratio), Promises(replicates=tuple(found))
-        sealed.write(place, whole.model_dump(mode="json"))
-        yield place
+            yield made
 
 
 def holds(

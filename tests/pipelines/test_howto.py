@@ -24,6 +24,7 @@ from safs.datasets import DATASETS
 from safs.networks import build
 from safs.operators import OPERATORS
 from safs.search import run
+from safs.search.predictors import score
 
 x = torch.linspace(-3, 3, 7)
 assert OPERATORS["softsign"].function(x).abs().max() < 1
@@ -41,13 +42,16 @@ for _ in range(61):
     chromosome = search.ask()
     search.tell(chromosome, chromosome.count("a"))
 assert search.best[2] == 0
+batch = torch.randn(8, 1, 28, 28), torch.arange(8)
+ranked = score(["outputs"], build("lenet5", (1, 28, 28), 10), *batch)
+assert ranked["outputs"] > 0
 print("all work")
 """
 
 
 def test_the_blocks_run_and_what_they_register_works():
     """In a process of its own: the registries of this one stay as they are."""
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     done = subprocess.run(
         [sys.executable, "-c", "\n".join([*BLOCKS, USE])],
         cwd=ROOT, capture_output=True, text=True, check=False,

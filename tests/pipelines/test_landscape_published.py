@@ -6,14 +6,20 @@ import secrets
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.landscape import load
 from bench.landscape.card import card
+from bench.landscape.promises import values
 from bench.landscape.table import times_of
 from pipelines.config.study import load as load_study
-from pipelines.results import landscapes
+from pipelines.engine.work import Work
+from pipelines.results import landscapes, promises
+from pipelines.results.recomputed import job
+from pipelines.tasks.prediction import predict
 from pipelines.verification import landscape_sample
+from safs.search.predictors import PREDICTORS
 from safs.settings import PROTOCOL_VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -52,8 +58,20 @@ def test_it_is_small_and_timed(table):
     assert (table.seconds > 0).all()
 
 
+def test_it_has_what_is_said_of_every_chromosome(table):
+    said = promises.read(STUDY, table)
+    assert tuple(each.replicate for each in said) == table.replicates
+    for each in said:
+        start = table.meta.starts[str(each.replicate)]
+        assert promises.holds(STUDY, PAIR, RATIO, each, table.space, start)
+        assert set(each.scores) == set(PREDICTORS)
+
+
 def test_rows_come_out_here_as_published(tmp_path, monkeypatch):
-    """A random sample of replicate 0, from the training of its dense network on: every bit."""
+    """A random sample of replicate 0, from the training of its dense network on: every bit.
+
+    So does what is said of its chromosomes before they are trained.
+    """
     monkeypatch.setenv("SAFS_WORKERS", "0")
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -64,3 +82,14 @@ def test_rows_come_out_here_as_published(tmp_path, monkeypatch):
     found = landscape_sample.retrain_sample(of, load(PLACE), 5, seed=seed)
     assert len(found) == 5
     assert all(each.same for each in found), (seed, [each.words for each in found])
+    chromosomes = [each.chromosome for each in found]
+    with Work(of, "landscape", PAIR, RATIO) as work:
+        start, names, images = work.start(0), list(PREDICTORS), work.pair.fast.images
+        asked = (job(work, start, 0, 0, chromosomes[0]), start.files(), chromosomes, names, images)
+        told = promises.content([work.run(predict, *asked, True)])
+    (said, *_) = promises.read(of, load(PLACE))
+    places = np.searchsorted(said.numbers, [load(PLACE).space.index(c) for c in chromosomes])
+    for part in ("scores", "spectrum"):
+        for name, numbers in getattr(said, part).items():
+            rows = values(numbers).reshape(len(said.numbers), -1)
+            assert np.array_equal(rows[places].ravel(), values(told[part][name])), (seed, name)
