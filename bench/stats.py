@@ -20,6 +20,8 @@ Array = npt.NDArray[np.float64]
 EXACT_UP_TO = 20
 """With more replicates than this, :data:`SAMPLED` of the 2^n flips stand for all."""
 SAMPLED = 100_000
+FLIPS = f"of 2^n flips, or with more than {EXACT_UP_TO} replicates of {SAMPLED:,} drawn once"
+"""What the test counts, in words."""
 LEVEL = 0.05
 """Level of every test, after Holm where several are one family."""
 EQUIVALENCE = 0.90
@@ -68,6 +70,12 @@ def spread(x: npt.ArrayLike) -> float:
     """Sample standard deviation (n - 1); NaN below two values."""
     values = _values(x)
     return float(np.std(values, ddof=1)) if values.size > 1 else np.nan
+
+
+def median(x: npt.ArrayLike) -> float:
+    """The median; NaN without values."""
+    values = _values(x)
+    return float(np.median(values)) if values.size else np.nan
 
 
 def _has_spread(values: Array) -> bool:
@@ -181,7 +189,10 @@ def over_groups(groups: Sequence[npt.ArrayLike]) -> SignFlip:
 
 
 def attainable_p(n: int) -> float:
-    """The least two-sided p that the sign-flip test of ``n`` differences can give."""
+    """The least two-sided p that the sign-flip test of ``n`` differences can give.
+
+    Beyond :data:`EXACT_UP_TO` it is that of the flips that stand for all.
+    """
     return 2 / (2**n if n <= EXACT_UP_TO else SAMPLED) if n else np.nan
 
 

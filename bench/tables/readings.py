@@ -35,12 +35,12 @@ CAPTION = (
     "Percent on the test images: mean ± sample standard deviation over replicates, each the mean "
     "over its final trainings, of which a failed one counts as chance, with their number where "
     "results are missing; an empty cell is an arm that the reading does not affect. The distance "
-    "of a replicate is its mean absolute difference to the paper's Table 2 over the arms that it "
-    "prints, for arms that a reading does not affect the profile's own; Distance is the mean over "
-    "the replicates in which all of these have a result. Nearer or farther is the mean difference "
-    "of that distance to the profile's own reading in the same replicates, with its 95 % paired-t "
-    "interval, not corrected for being many. Where the data set is not the paper's the distance "
-    "says little about what the authors ran."
+    "of a replicate is its mean absolute difference to the paper's Table 2 over the pruned arms "
+    "that it prints, for arms that a reading does not affect the profile's own; Distance is the "
+    "mean over the replicates in which all of these have a result. Nearer or farther is the mean "
+    "difference of that distance to the profile's own reading in the same replicates, with its "
+    "95 % paired-t interval, not corrected for being many. Where the data set is not the paper's "
+    "the distance says little about what the authors ran."
 )
 
 

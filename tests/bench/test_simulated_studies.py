@@ -137,3 +137,22 @@ def test_the_crossed_interval_covers(n: int, replicates: float, images: float) -
         inside[study] = found.low <= 0 <= found.high
     print(f"\nn = {n}, sd of replicates {replicates}, of images {images}: {share(inside)} covered")
     assert 0.92 < inside.mean() < 0.98
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "sd", "least", "most"),
+    [(8, 60.0, 3.0, 0.60, 0.72), (10, -34.0, 0.5, 0.60, 0.72), (50, -25.0, 3.0, 0.90, 0.96)],
+)
+def test_no_interval_covers_where_one_replicate_of_a_few_collapses(
+    n: int, size: float, sd: float, least: float, most: float
+) -> None:
+    """One in n is expected to: in a third of small studies none does, and nothing tells of it."""
+    rng = np.random.default_rng([n, 25])
+    collapsed = rng.random((STUDIES, n)) < 1 / n
+    studies = rng.normal(0, sd, (STUDIES, n)) + size * collapsed - size / n
+    covered = tails(studies) > stats.LEVEL
+    t = np.abs(studies.mean(axis=1)) / studies.std(axis=1, ddof=1) * np.sqrt(n)
+    inside = t <= scipy_stats.t.ppf(1 - stats.LEVEL / 2, n - 1)
+    print(f"\nn = {n}, one in {n} moves by {size:g}: covered {share(covered)}, t {share(inside)}")
+    assert least < covered.mean() < most
+    assert least < inside.mean() < most
