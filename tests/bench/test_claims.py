@@ -127,10 +127,9 @@ def test_tuning_and_activations_are_told_apart(found: pd.DataFrame, runs: Collec
     """Synthetic SAFS stands at 55, tuned default at 53, vanilla at 44: tuning gives most."""
     assert found.loc["activations", "verdict"] == "fails"
     mean = runs.select(ratio=0.99).groupby("arm")["top1"].mean()
-    first = mean["stage1_only"] - mean["default_hpo"]
-    second = (mean["safs"] - mean["default_hpo"]) - (mean["safs"] - mean["stage1_only"])
-    expected = (first + second) / 2
-    assert found.loc["activations", "mean"] == pytest.approx(expected)
+    assert found.loc["activations", "mean"] == pytest.approx(
+        mean["stage1_only"] - mean["default_hpo"]
+    )
 
 
 def test_growth_is_the_slope_over_the_ratios(found: pd.DataFrame, runs: Collection) -> None:
@@ -241,6 +240,11 @@ def test_further_reasons(runs: Collection) -> None:
     found = rows(lone, traces, searches={PAIR: "annealing"})
     assert "one pruning ratio" in found.loc["growth", "rule"]
     assert found.loc["lahc_random", "rule"] == "stage 1 did not search by LAHC"
+    arms = tuple(arm for arm in MORE if arm != "stage1_only")
+    kept = runs.frame[runs.frame["arm"] != "stage1_only"]
+    swept = rows(Collection(kept, runs.correct, runs.records), traces, arms=arms)
+    assert swept.loc["single", "rule"] == "the arm Best single + HPO was not run"
+    assert swept.loc["activations", "rule"] == "the arm Stage 1 was not run"
     frame = runs.frame.replace({"operators": {"|".join(["relu"] * 4): "|".join(["swish"] * 4)}})
     other = rows(Collection(frame.assign(flow=np.nan), runs.correct, runs.records), traces)
     assert other.loc["flow", "rule"] == "no gradient flow of both SAFS and vanilla"

@@ -57,6 +57,7 @@ def test_a_contrast_is_what_the_statistics_say(many: Collection) -> None:
     assert (row["low"], row["high"]) == test.interval()[1:3]
     assert (row["t_low"], row["t_high"]) == stats.mean_interval(d)[1:3]
     assert (row["p"], row["p_attainable"]) == (test.p(), 2 / 2**7)
+    assert row["median"] == pytest.approx(np.median(d))
     assert row["power"] == stats.power(d) and row["dz"] == stats.hedges_dz(d)
     assert (row["low"] > 0) == (row["p"] <= 0.05) == (row["verdict"].startswith("SAFS higher"))
 
