@@ -197,10 +197,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint(device, files, tmp_path, 
 
 def test_predictions_are_those_of_the_cpu(device, files, tmp_path, monkeypatch):
     asked = ([("relu6",) * 4, ("srelu",) * 4], ["snip", "naswot"], 32)
-    ours = prediction.predict(job(str(tmp_path)), files, *asked)
+    ours = prediction.predict(job(str(tmp_path)), files, *asked, spectra=True)
     monkeypatch.setenv("SAFS_DEVICE", "cpu")
-    cpus = prediction.predict(job(str(tmp_path)), files, *asked)
-    assert ours["scores"] == cpus["scores"] and ours["epochs"] == cpus["epochs"]
+    cpus = prediction.predict(job(str(tmp_path)), files, *asked, spectra=True)
+    assert ours["scores"] == cpus["scores"] and ours["spectra"] == cpus["spectra"]
+    assert ours["epochs"] == cpus["epochs"]
 
 
 def test_test_images_are_scored_there(device, files, monkeypatch):

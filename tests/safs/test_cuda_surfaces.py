@@ -28,7 +28,7 @@ from safs.pruning.connectivity import connectivity
 from safs.pruning.prune import prune, scoring_batch
 from safs.pruning.pruners import PRUNERS
 from safs.pruning.scopes import SCOPES
-from safs.search import predictors
+from safs.search import predictors, spectrum
 from safs.settings import OPTIMIZERS
 from safs.spec import Acceleration, Recipe
 from safs.training import evaluation, scores
@@ -268,6 +268,15 @@ def test_predictors_say_what_they_say_on_the_cpu(places, name):
         batch = scoring_batch(fold.train, 20, 1, 0)
         found.append(predictors.score([name], network, **batch))
     assert found[0] == found[1] and np.isfinite(found[0][name])
+
+
+def test_a_spectrum_is_that_of_the_cpu(places):
+    found = []
+    for place in places:
+        network, _, fold = started(place, CHROMOSOME, scaled=True)
+        images = scoring_batch(fold.train, 6, 1, 0)["images"]
+        found.append(spectrum.spectrum(network, images))
+    assert found[0] == found[1] and np.isfinite([*found[0].values()]).all()
 
 
 def test_evaluation_is_that_of_the_cpu(simulated):
