@@ -149,6 +149,8 @@ def describe(
 
     def make(place: Path) -> Json:
         parts = [(chromosomes[k : k + PART],) for k in range(0, len(chromosomes), PART)]
+        asking = f"asks {len(names)} predictors about {len(chromosomes):,} chromosomes"
+        work.progress.notice(f"replicate {replicate}: {asking}")
         about = {"pair": pair, "ratio": ratio, "replicate": replicate, "starts": start.inputs}
         told = promises.content(work.each(ask, parts))
         return about | {"indices": " ".join(map(str, indices))} | told
