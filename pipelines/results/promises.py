@@ -59,16 +59,17 @@ def content(told: Iterable[Json]) -> Json:
     scores = [row for part in parts for row in part["scores"]]
     spectra = [row for part in parts for row in part["spectra"]]
     return {
-        "scores": {name: _text(row[name] for row in scores) for name in scores[0]},
+        "scores": {name: _text((row[name] for row in scores), "-inf") for name in scores[0]},
         "spectrum": {
-            layer: _text(value for row in spectra for value in row[layer]) for layer in spectra[0]
+            layer: _text((value for row in spectra for value in row[layer]), "inf")
+            for layer in spectra[0]
         },
     }
 
 
-def _text(numbers: Iterable[float | None]) -> str:
-    """What is not finite is JSON's null in what a worker tells: the worst of scores."""
-    return " ".join("-inf" if value is None else f"{value:.6g}" for value in numbers)
+def _text(numbers: Iterable[float | None], other: str) -> str:
+    """Numbers as a file has them, ``other`` where a worker found one that is not finite."""
+    return " ".join(other if value is None else f"{value:.6g}" for value in numbers)
 
 
 def keep(study: Study, pair: str, ratio: float, table: Landscape) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from pipelines.engine.work import Work
 from pipelines.results import landscapes, promises
 from pipelines.results.recomputed import job, train_rows
 from pipelines.storage import layout, sources
+from pipelines.storage.scratch import Journal
 from pipelines.tasks.landscape import candidates
 from pipelines.tasks.prediction import predict
 from safs.errors import SafsError
@@ -143,12 +144,18 @@ def describe(
     chromosomes = [space.chromosome(index) for index in indices]
     names, first = list(sources.names("predictor")), job(work, start, replicate, 0, chromosomes[0])
 
-    def ask(part: list[tuple[str, ...]]) -> Json:
-        images = work.pair.fast.images
-        return work.run(predict, first, start.files(), part, names, images, True)
+    def ask(journal: Journal, part: list[tuple[str, ...]]) -> Json:
+        key = digest(part)
+        if (told := journal.get(key)) is None:
+            images = work.pair.fast.images
+            told = work.run(predict, first, start.files(), part, names, images, True)
+            with work.lock:
+                journal.add(key, told)
+        return told
 
     def make(place: Path) -> Json:
-        parts = [(chromosomes[k : k + PART],) for k in range(0, len(chromosomes), PART)]
+        journal = Journal(place / "told.jsonl")
+        parts = [(journal, chromosomes[k : k + PART]) for k in range(0, len(chromosomes), PART)]
         asking = f"asks {len(names)} predictors about {len(chromosomes):,} chromosomes"
         work.progress.notice(f"replicate {replicate}: {asking}")
         about = {"pair": pair, "ratio": ratio, "replicate": replicate, "starts": start.inputs}

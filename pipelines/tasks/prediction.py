@@ -31,7 +31,8 @@ def predict(
     Returns:
         ``scores``, a dict by predictor for each chromosome (None is the worst), ``epochs``, the
         images passed over those of a training epoch, and ``seconds``; ``spectra``, one for each
-        chromosome (:func:`safs.search.spectrum.spectrum`), where they are asked for.
+        chromosome (:func:`safs.search.spectrum.spectrum`, None for what is not finite), where they
+        are asked for.
     """
     from safs.backends.device import clock
     from safs.pruning.prune import scoring_batch
@@ -46,9 +47,11 @@ def predict(
     for chromosome in chromosomes:
         candidate = job.model_copy(update={"chromosome": tuple(chromosome)})
         network, _ = starting_point(candidate, files, fold)
-        scores.append(_finite(score(names, network, **batch)))
+        told = score(names, network, **batch)
+        scores.append({name: _finite(value) for name, value in told.items()})
         if spectra:
-            found.append(spectrum(network, batch["images"]))
+            layers = spectrum(network, batch["images"])
+            found.append({layer: [*map(_finite, values)] for layer, values in layers.items()})
     return {
         "scores": scores,
         "epochs": len(scores) * len(batch["labels"]) / len(fold.train),
@@ -56,9 +59,6 @@ def predict(
     } | ({"spectra": found} if spectra else {})
 
 
-def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+def _finite(value: float) -> float | None:
     """JSON has no NaN: what is not finite becomes None."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in entry.items()
-    }
+    return value if math.isfinite(value) else None

@@ -401,6 +401,29 @@ def test_what_is_published_of_predictors_stands_while_it_would_be_said_again(don
     assert published(other).read_bytes() != before
 
 
+def test_what_was_said_before_a_kill_is_not_asked_again(done, monkeypatch):
+    """The second part fails; the run after it asks for that one and the rest."""
+    shutil.rmtree("scratch/landscape")
+    for path in Path(f"runs/smoke/landscape/{PAIR}/{RATIO}").glob("predictors-*"):
+        path.unlink()
+    monkeypatch.setattr(landscape, "PART", 4)
+    predict, asked = landscape.predict, []
+
+    def once(job, files, part, *rest):
+        asked.append((job.replicate, tuple(part)))
+        if len(asked) == 3:
+            raise SafsError("killed")
+        return predict(job, files, part, *rest)
+
+    monkeypatch.setattr(landscape, "predict", once)
+    with pytest.raises(SafsError, match="killed"):
+        landscape.run(done, PAIR)
+    failed = asked[2]
+    landscape.run(done, PAIR)
+    assert len(asked) == 8 + 1 and asked.count(failed) == 2, "four parts of two replicates"
+    assert len(promises.read(done, load(PLACE))) == 0 and published(done).is_file()
+
+
 def test_a_published_file_of_predictors_that_was_edited_is_one_line(done):
     place = published(done)
     place.write_text(place.read_text().replace("0.", "0.1", 1))
