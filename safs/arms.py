@@ -123,7 +123,7 @@ class Arms(Mapping[str, Arm]):
 
 def _is_swept(name: str) -> bool:
     operator = name.removeprefix(_EVERYWHERE)
-    return operator != name and operator in OPERATORS and not operator.startswith("srelu")
+    return operator != name and operator in OPERATORS and operator not in SRELU.values()
 
 
 ARMS: Mapping[str, Arm] = Arms()

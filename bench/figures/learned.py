@@ -24,6 +24,11 @@ COLUMNS = 7
 """Panels beside each other, at most."""
 
 
+def _drawn(operator: str) -> bool:
+    """Whether an operator is here with a formula."""
+    return operator in OPERATORS and OPERATORS[operator].formula is not None
+
+
 def data(source: Source) -> Frame:
     """f(x) and alpha f(beta x) in SAFS's slots, at each pair's highest ratio, as far as drawn."""
     rows = [
@@ -33,7 +38,7 @@ def data(source: Source) -> Frame:
         for (pair, ratio, replicate, arm), record in source.collection.records.items()
         if arm == "safs" and record.status == "ok"
         for place, slot in enumerate(record.slots)
-        if slot.alpha is not None and slot.beta is not None
+        if slot.alpha is not None and slot.beta is not None and _drawn(slot.operator)
         for x, original, learned in zip(
             X,
             OPERATORS[slot.operator].curve(X, own=slot.own),

@@ -15,6 +15,7 @@ from bench.columns import exact_text
 from bench.context import Context
 from bench.contrasts import CONFIRMATORY, CONTRASTS, MAIN_RATIO, contrast_label
 from bench.records.collection import Collection
+from bench.records.traces import ALGORITHMS
 from bench.render import Table, hours_text, number, p_text, ratio_text
 from bench.tables.claims import LISTS
 from bench.tables.comparisons import Comparisons
@@ -221,6 +222,12 @@ def _scope_limits(collection: Collection, context: Context) -> Iterator[str]:
 
 def _control_limits(context: Context) -> Iterator[str]:
     arms = set(context.arms)
+    for pair in context.pairs:
+        if (search := context.search(pair)) != "lahc":
+            yield (
+                f"What the paper says of SAFS on {context.pairs[pair].label}: stage 1 searched by "
+                f"{ALGORITHMS.get(search, search)}, not by LAHC."
+            )
     if "default_hpo" not in arms:
         yield (
             "That the gain comes from the activations: no arm has the tuning of stage 2 with the "

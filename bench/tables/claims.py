@@ -221,8 +221,15 @@ def _chance(trace: SearchTrace, names: Sequence[str]) -> float:
     """Percent expected without any selection. Raises MissingError if no name is a candidate."""
     known = [name for name in names if name in trace.operators]
     if not known:
-        raise MissingError(f"{' and '.join(map(label, names))} were no candidates")
+        raise MissingError(f"not among the candidates: {', '.join(map(label, names))}")
     return 100 * len(known) / len(trace.operators)
+
+
+def _middle(slots: int) -> range:
+    """The middle third of so many slots. Raises MissingError where there is none."""
+    if slots < 3:
+        raise MissingError(f"the network has {slots} slots, and so no middle third")
+    return range(slots // 3, slots - slots // 3)
 
 
 def _rare(*names: str) -> ClaimTest:
@@ -286,7 +293,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("middle", "Swish and HardSwish are frequent in middle layers", TESTED,
           "Figure 5, Section 5.6", POINTS,
           (("their share of the middle third of slots above chance",
-            _frequent(lambda n: range(n // 3, n - n // 3), "swish", "hardswish")),)),
+            _frequent(_middle, "swish", "hardswish")),)),
     _of("safs-default_hpo", "beyond_tuning", "Activations add to what tuning alone gives", UNTESTED,
         "Section 6, implied", "SAFS, α and β included, - default activation, both tuned; top-1"),
     Claim("activations", "The gain comes from activations rather than from tuning", UNTESTED,

@@ -62,7 +62,8 @@ def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
 
 @landscape.command()
 @profile_option
-@click.option("--algorithms", metavar="A,B,...", help="Searches (default: every registered one).")
+@click.option("--algorithms", metavar="A,B,...", multiple=True,
+              help="Searches that safs/search/ registers (default: all).")  # fmt: skip
 @click.option("--runs", type=click.IntRange(2), default=1000, show_default=True, metavar="N")
 @click.option("--surrogate-runs", type=click.IntRange(2), default=20, show_default=True,
               metavar="N", help="Runs of a search that fits a surrogate.")  # fmt: skip
@@ -71,7 +72,7 @@ def retrain(profile: str, sample: int, seed: int, as_json: bool) -> int:
 @json_option
 def race(
     profile: str,
-    algorithms: str | None,
+    algorithms: tuple[str, ...],
     runs: int,
     surrogate_runs: int,
     evaluations: int,
@@ -88,10 +89,11 @@ def race(
     from pipelines.results.publishing import context
 
     study = study_of(profile)
-    names = algorithms.split(",") if algorithms else races.algorithms()
-    for name in names:
+    asked = [name for some in algorithms for name in some.split(",") if name]
+    for name in asked:
         if name not in races.algorithms():
             raise UnknownName("search algorithm", name, races.algorithms())
+    names = list(dict.fromkeys(asked)) or races.algorithms()
     rows: list[dict[str, Any]] = []
     for table in published(study):
         counts = {n: surrogate_runs if n in races.SURROGATE else runs for n in names}

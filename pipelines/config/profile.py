@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -160,7 +161,13 @@ class Profile(Spec):
     def _cells_match_pairs(self) -> Profile:
         places: dict[Cell, str] = {}
         for name, cell in self.cells.items():
-            known("pair of cell " + name, cell.pair, self.pairs)
+            if cell.pair not in self.pairs:
+                listed = ", ".join(self.pairs)
+                raise ValueError(f"cells.{name}: pair {cell.pair!r} is not under pairs: {listed}")
+            told = re.fullmatch(r".*-([01]?\.\d+)", name)
+            if told and float(told[1]) != cell.ratio:
+                raise ValueError(f"cells.{name}: ratio {cell.ratio:g} is not the name's; expected "
+                                 f"{cell.pair}-{cell.ratio:g}")  # fmt: skip
             if name in self.pairs:
                 raise ValueError(f"cells.{name} is named as a pair; expected {name}-{cell.ratio:g}")
             if (first := places.setdefault(cell, name)) != name:

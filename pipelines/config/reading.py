@@ -6,6 +6,7 @@ Every file is read as data of bounded size, by YAML 1.2's core schema, as DVC re
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -118,7 +119,12 @@ def written_down(keys: Iterable[str], values: Mapping[str, Any], source: object)
     for key in keys:
         section, _, name = key.rpartition(".")
         if name not in (values.get(section) or {} if section else values):
-            raise SafsError(f"{source}: missing key {key!r}; stages follow it, so write it down")
+            there = [str(other) for other in (values.get(section) or {} if section else values)]
+            near = difflib.get_close_matches(name, there, 1)
+            odd = f" ({near[0]!r} is another)" if near else ""
+            raise SafsError(
+                f"{source}: missing key {key!r}{odd}; stages follow it, so write it down"
+            )
 
 
 def known(kind: str, name: str, names: Collection[str]) -> None:

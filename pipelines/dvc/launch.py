@@ -63,7 +63,8 @@ def launch(study: Study, options: Options = Options()) -> int:
         os.environ["SAFS_WORKERS"] = str(options.workers)
     target = Path(study.profile.params_file).with_name("dvc.yaml")
     if not target.is_file():
-        raise SafsError(f"{target}: no such file; expected a copy of another profile's dvc.yaml")
+        raise SafsError(f"{target}: no such file; expected a copy of another profile's dvc.yaml, "
+                        "which `make graph` makes")  # fmt: skip
     repository.commit()  # refused here rather than recorded as unknown
     preflight(study)
     jobs = options.jobs or max(1, min(MOST_JOBS, compute.settings().count))

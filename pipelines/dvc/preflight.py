@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import inspect
+from collections.abc import Collection, Iterable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from bench.labs.reading import LABS, by_lab
@@ -10,14 +12,18 @@ from pipelines import compute
 from pipelines.compute import clusters
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
+from pipelines.storage import sources
 from safs.arms import ARMS
 from safs.datasets import load_part
-from safs.errors import SafsError
+from safs.errors import SafsError, one_line
+from safs.operators import OPERATORS
 from safs.search.tuning_space import config_of, space
 from safs.settings import LR, MOMENTUM, WEIGHT_DECAY
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from safs.datasets.base import Arrays
 
 _RANGES = {"lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY}
 
@@ -37,6 +43,7 @@ def preflight(study: Study) -> None:
     _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
     for each in everything:
         for name, pair in each.pairs.items():
+            _operators(each, name, pair)
             network = fitting(name, pair)
             _backend(each, name, pair, network)
             _recipe(each, name, pair)
@@ -58,11 +65,43 @@ def _data(names: Collection[str]) -> None:
     for name in sorted(names):
         try:
             for part in ("train", "test"):
-                load_part(name, part, compute.data_directory())
+                _labelled(name, load_part(name, part, compute.data_directory()))
         except SafsError as error:
             problems[str(error)] = None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            told = f"{type(error).__name__}: {one_line(error)}"
+            problems[f"data set {name!r}: its loader fails: {told}"] = None
     if problems:
         raise SafsError("\n".join(problems))
+
+
+def _labelled(name: str, arrays: Arrays) -> None:
+    """Every image has a label of the type that trainings and checksums take."""
+    images, labels = len(arrays.images), arrays.labels
+    if labels.shape != (images,) or labels.dtype != "int64":
+        raise SafsError(
+            f"data set {name!r}: labels are {labels.dtype} {labels.shape}; expected int64 "
+            f"({images},), one for each image"
+        )
+
+
+def _operators(study: Study, name: str, pair: Pair) -> None:
+    """Operators take the parameters that their decorators give them."""
+    used = {*pair.search.operators, *study.profile.studies.activations.operators}
+    for each in sorted({*used, sources.default(pair.network.name)} & {*OPERATORS}):
+        operator = OPERATORS[each]
+        takes = [*inspect.signature(operator.function).parameters][1:]
+        odd = {key: value for key, value in operator.own.items() if not isinstance(value, Real)}
+        if set(takes) != set(operator.own) or odd:
+            raise SafsError(
+                f"{name}: operator {each!r}: beside label and formula its decorator has "
+                f"{_listed(operator.own)}; expected numbers for {_listed(takes)}, which its "
+                "function takes"
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"
 
 
 def fitting(name: str, pair: Pair) -> nn.Module:
@@ -106,12 +145,13 @@ def _backend(study: Study, name: str, pair: Pair, network: nn.Module) -> None:
     shape = DATASETS[pair.dataset.name].shape
     if kernels.why_not(network, shape, ()):
         return  # all of them run on PyTorch
-    asked = {*pair.search.operators, *study.profile.studies.activations.operators}
+    own = sources.default(pair.network.name)
+    asked = {own, *pair.search.operators, *study.profile.studies.activations.operators}
     for operator in sorted(asked):
         if reason := kernels.why_not(network, shape, (operator,)):
             raise SafsError(
-                f"{name}: {reason}, and the network's own has one: a replicate would mix backends; "
-                "expected `backend: dense`"
+                f"{name}: {reason}, and others of its arms have one: a replicate would mix "
+                "backends; expected `backend: dense`"
             )
 
 

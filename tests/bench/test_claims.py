@@ -192,6 +192,9 @@ def test_where_operators_stand(runs: Collection) -> None:
     assert found.loc["middle", "mean"] > 50 - 2 * chance
     assert found.loc["rare_symexp", "mean"] == pytest.approx(chance - 100 * 3 / 21 / 4)
     assert found.loc["rare_elu", "mean"] == pytest.approx(chance)
+    assert [*claims._middle(4)] == [1, 2] and [*claims._middle(3)] == [1]
+    with pytest.raises(claims.MissingError, match="2 slots, and so no middle third"):
+        claims._middle(2)
 
 
 def test_the_best_single_activation_is_chosen_without_the_replicate_it_is_measured_on(

@@ -203,6 +203,15 @@ def test_learned_has_the_replicates_that_are_drawn(
     assert set(frame["replicate"]) == {0}
 
 
+def test_learned_leaves_out_what_has_no_formula_here(
+    runs: Collection, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = dataclasses.replace(OPERATORS["symlog"], formula=None)
+    monkeypatch.setitem(OPERATORS._entries, "symlog", entry)
+    source = Source(runs, compare(runs, context), synthetic.traces(), context)
+    assert learned.data(source).empty
+
+
 def test_activations_are_means_and_ranges_of_the_study(
     drawn: dict[str, Drawn], runs: Collection
 ) -> None:

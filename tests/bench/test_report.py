@@ -19,6 +19,7 @@ from bench.figures import PLOTS, Drawn
 from bench.figures.plot import Source
 from bench.records.collection import Collection, collect
 from bench.report import terminal
+from bench.report.findings import _control_limits
 from bench.report.sections import LEAD, ORDER, left_out, sections
 from bench.tables import claims
 from bench.tables import comparisons as compare
@@ -115,6 +116,16 @@ def test_every_part_is_there(html: str) -> None:
     assert "Figure 4a): needs the activation study (studies.activations)." in left
     assert left.count("<li>") == 1
     assert "prefers-color-scheme: dark" in html
+
+
+def test_a_search_that_is_not_the_papers_is_said() -> None:
+    said = {
+        name: [*_control_limits(synthetic.context(searches={PAIR: name}))]
+        for name in ("lahc", "random", "tabu")
+    }
+    assert not [line for line in said["lahc"] if "searched by" in line]
+    assert "stage 1 searched by RS, not by LAHC" in said["random"][0]
+    assert "stage 1 searched by tabu, not by LAHC" in said["tabu"][0]
 
 
 def test_every_value_is_escaped(html: str) -> None:

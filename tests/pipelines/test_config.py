@@ -98,7 +98,10 @@ def test_an_unknown_key_inside_a_pair(root):
         (lambda v: v["cells"]["lenet5_mnist5k-0.90"].update(ratio=-0.1), ["ratio", "-0.1"]),
         (lambda v: v.update(replicates=0), ["replicates", "0", "greater than or equal to 1"]),
         (lambda v: v.update(arms=["vanila"]), ["arm", "'vanila'", "did you mean 'vanilla'"]),
-        (lambda v: v.update(pairs=["lenet5_mnist"]), ["pair", "known"]),
+        (
+            lambda v: v.update(pairs=["lenet5_mnist"]),
+            ["'lenet5_mnist5k' is not under pairs: lenet5_mnist"],
+        ),
         (lambda v: v["budget"].update(serch={}), ["budget section 'serch'", "'search'"]),
         (lambda v: v["budget"]["tune"].update(trials=0), ["tune.trials", "0"]),
         (lambda v: v.pop("seed"), ["missing key 'seed'"]),
@@ -209,6 +212,21 @@ def test_a_cell_is_not_named_as_a_pair(root):
     cell = {"lenet5_mnist5k": {"pair": "lenet5_mnist5k", "ratio": 0.97}}
     edit(root, "params.yaml", lambda v: v["cells"].update(cell))
     assert "cells.lenet5_mnist5k is named as a pair; expected lenet5_mnist5k-0.97" in message(root)
+
+
+def test_a_cell_has_the_ratio_that_its_name_says(root):
+    edit(root, "params.yaml", lambda v: v["cells"]["lenet5_mnist5k-0.90"].update(ratio=0.92))
+    assert (
+        "cells.lenet5_mnist5k-0.90: ratio 0.92 is not the name's; expected lenet5_mnist5k-0.92"
+    ) in message(root)
+
+
+def test_a_missing_key_names_the_one_that_is_meant(root):
+    def rename(values):
+        values["finetunes"] = values.pop("finetune")
+
+    edit(root, "pipelines/pairs/lenet5_mnist5k.yaml", rename)
+    assert "missing key 'finetune' ('finetunes' is another)" in message(root)
 
 
 def test_a_reading_may_repeat_its_final_trainings_otherwise(root):

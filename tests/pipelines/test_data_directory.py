@@ -26,6 +26,7 @@ from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
 from safs.datasets.generated import templates
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist
 from safs.errors import SafsError
+from safs.operators import OPERATORS, operator
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_fashion_mnist", 0.99
@@ -206,9 +207,64 @@ def test_an_operator_without_a_kernel_is_refused_where_the_others_have_one(monke
     with pytest.raises(SafsError) as caught:
         preflight(study)
     assert str(caught.value) == (
-        f"lenet5_mnist5k: {message}, and the network's own has one: a replicate would mix "
+        f"lenet5_mnist5k: {message}, and others of its arms have one: a replicate would mix "
         "backends; expected `backend: dense`"
     )
     preflight(
         study.model_copy(update={"profile": study.profile.model_copy(update={"backend": "dense"})})
     )
+
+
+def test_a_networks_own_operator_without_a_kernel_is_refused_too(monkeypatch):
+    """Its vanilla arm would train on PyTorch, and SReLU on the kernels."""
+    study, known = load(Path("params.yaml"), ROOT), kernels.why_not
+    message = "sparse kernels: operator relu has no kernel"
+    monkeypatch.setattr(kernels, "why_not", lambda *a: message if "relu" in a[2] else known(*a))
+    with pytest.raises(SafsError, match=f"{message}, and others of its arms have one"):
+        preflight(study)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"formla": abs}, r"has formla; expected numbers for nothing"),
+        ({"width": 2.0}, r"has width; expected numbers for nothing"),
+    ],
+)
+def test_an_operator_whose_function_takes_other_parameters_is_refused(given, words):
+    @operator("bent", label="Bent", **given)
+    def bent(x):
+        return x
+
+    try:
+        with pytest.raises(SafsError, match=f"operator 'bent': beside label and .* {words}"):
+            preflight(with_section("search", {"operators": ("elu", "bent")}))
+    finally:
+        OPERATORS.remove("bent")
+
+
+def faulty(images, labels):
+    return lambda part, directory: base.Arrays(images, labels)
+
+
+IMAGES = np.zeros((4, 1, 28, 28), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("loader", "words"),
+    [
+        (faulty(IMAGES, np.zeros(3, dtype=np.int64)), r"labels are int64 \(3,\); expected int64"),
+        (faulty(IMAGES, np.zeros(4, dtype=np.int32)), r"labels are int32 \(4,\); expected int64"),
+        (faulty(IMAGES, np.zeros(4)), r"labels are float64 \(4,\); expected int64"),
+        (lambda part, directory: (IMAGES, None), r"its loader fails: AttributeError: "),
+        (lambda part: None, r"its loader fails: TypeError: "),
+    ],
+)
+def test_a_data_set_that_no_training_could_read_is_one_line(monkeypatch, loader, words):
+    entry = replace(base.DATASETS["mnist5k"], load=loader)
+    monkeypatch.setitem(base.DATASETS._entries, "mnist5k", entry)
+    base.load_part.cache_clear()
+    with pytest.raises(SafsError, match=f"data set 'mnist5k': {words}") as caught:
+        preflight(load(Path("params.yaml"), ROOT))
+    assert "\n" not in str(caught.value)
+    base.load_part.cache_clear()

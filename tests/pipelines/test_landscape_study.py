@@ -433,20 +433,20 @@ def test_a_published_file_of_predictors_that_was_edited_is_one_line(done):
 
 def test_searches_are_raced_by_command(done, monkeypatch, capsys):
     monkeypatch.setattr(cli, "study_of", lambda name: study("srs", "swish"))
-    cli.race.callback("smoke", "lahc,random", 4, 2, 5, True)
+    cli.race.callback("smoke", ("lahc,", "random,lahc"), 4, 2, 5, True)
     rows = json.loads(capsys.readouterr().out)["landscape_race"]
     assert {(row["algorithm"], row["replicate"], row["runs"]) for row in rows} == {
         (name, replicate, 4) for name in ("lahc", "random") for replicate in range(2)
     }
     assert all(row["regret"] >= 0 and row["budget"] == 5 for row in rows)
     with pytest.raises(SafsError, match="unknown search algorithm 'lach'; did you mean 'lahc'"):
-        cli.race.callback("smoke", "lach", 4, 2, 5, False)
+        cli.race.callback("smoke", ("lach",), 4, 2, 5, False)
 
 
 def test_a_profile_without_a_landscape_is_one_line(inline, monkeypatch):
     monkeypatch.setattr(cli, "study_of", lambda name: load_study(Path("params.yaml"), ROOT))
     with pytest.raises(SafsError, match="quick: no landscape is published"):
-        cli.race.callback("quick", None, 4, 2, 5, False)
+        cli.race.callback("quick", (), 4, 2, 5, False)
 
 
 def test_a_replicate_is_whole_with_its_landscape_alone(done):

@@ -31,7 +31,9 @@ def test_the_committed_page_is_up_to_date(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     now = overview.write(tmp_path / "now.html").read_text()
-    assert now == overview.PAGE.read_text(), "`safs-bench overview` writes it anew"
+    assert now == overview.PAGE.read_text(), (
+        "`safs-bench overview` writes it anew, of what is committed under results/: commit both"
+    )
 
 
 def test_every_report_that_it_links_is_there() -> None:
