@@ -94,7 +94,7 @@ def zico(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         spread, mean = gradients.std(dim=0, correction=0), gradients.mean(dim=0)
         varying = spread > _EPSILON
         if varying.any():
-            total += math.log(float((mean[varying] / spread[varying]).sum()))
+            total += float((mean[varying] / spread[varying]).sum().log())
     return total
 
 

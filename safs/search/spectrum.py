@@ -37,7 +37,7 @@ def spectrum(network: nn.Module, images: Tensor) -> dict[str, list[float]]:
     Returns:
         For each prunable layer that has weights left, :data:`QUANTILES` decimal logarithms,
         ascending, not below that of :data:`FLOOR`, to three digits, which processors that round
-        differently share; infinite where a gradient is not finite.
+        differently share; infinite where a gradient or its square is not finite.
     """
     probe, images = copy.deepcopy(network).double().eval(), images.double()
     weights = {name: weight.detach() for name, weight in prunable(probe).items()}
@@ -63,9 +63,9 @@ def spectrum(network: nn.Module, images: Tensor) -> dict[str, list[float]]:
 def _quantiles(factor: Tensor) -> list[float]:
     """Of the eigenvalues of ``factor' factor``, by the smaller of its two Gram matrices."""
     rows, size = factor.shape
-    if not factor.isfinite().all():
-        return [float("inf")] * QUANTILES
     gram = factor @ factor.T if rows < size else factor.T @ factor
+    if not gram.isfinite().all():
+        return [float("inf")] * QUANTILES
     values = torch.zeros(size, dtype=factor.dtype)
     found = torch.linalg.eigvalsh(gram).cpu()
     values[size - len(found) :] = found

@@ -126,3 +126,13 @@ def test_loss_is_the_control():
     network, images, labels = two_layers()
     expected = functional.cross_entropy(network(images), labels).item()
     assert score(["loss"], network, images, labels)["loss"] == pytest.approx(-expected)
+
+
+@every_predictor
+def test_gradients_beyond_all_bounds_are_the_worst_and_no_error(name):
+    """Their squares are infinite, as Symexp's become in some chromosomes."""
+    network, images, labels = two_layers()
+    prunable(network.double())["0"].data.mul_(1e-200)
+    told = score([name], network, images.double() * 1e200, labels)[name]
+    assert told == -math.inf or math.isfinite(told)
+    assert (told == -math.inf) == (name in ("flow", "zico"))
