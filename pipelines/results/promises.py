@@ -122,9 +122,13 @@ def published(study: Study, pair: str, ratio: float) -> tuple[Promised, ...]:
 
 
 def read(study: Study, table: Landscape) -> list[Promised]:
-    """What is said of a table in the open. Raises SafsError for a damaged file."""
-    found = published(study, table.meta.pair, table.meta.ratio)
-    return [said for said in found if table.meta.starts.get(str(said.replicate)) == said.starts]
+    """What is said of a table's chromosomes in the open. Raises SafsError for a damaged file."""
+    return [
+        said
+        for said in published(study, table.meta.pair, table.meta.ratio)
+        if table.meta.starts.get(str(said.replicate)) == said.starts
+        and np.isin(said.numbers, table.indices).all()
+    ]
 
 
 def _made(place: Path) -> Promised:

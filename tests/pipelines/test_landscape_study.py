@@ -397,6 +397,8 @@ def test_what_is_published_of_predictors_stands_while_it_would_be_said_again(don
     starts = {**table.meta.starts, "0": table.meta.starts["1"]}
     table.meta = table.meta.model_copy(update={"starts": starts})
     assert [each.replicate for each in promises.read(done, table)] == [1]
+    table.indices = table.indices[1:]
+    assert promises.read(done, table) == [], "it is of a chromosome that is not in the table"
     landscape.run(other, PAIR)
     assert published(other).read_bytes() != before
 
