@@ -424,6 +424,15 @@ def landscape() -> list[str]:
         )
         return " | ".join(cells)
 
+    said = rows(LANDSCAPE, "tables/landscape_predictors").set_index(["says", "trained"])
+    said = said.sort_index()
+    predictors = said.xs(0, level="trained").reset_index()
+    best_of = predictors.loc[predictors.groupby("replicate")["all"].idxmax(), "says"]
+    assert len(set(best_of)) > 1, "no predictor ranks best on every mask"
+
+    def of(name: str, trained: int = 0, column: str = "all") -> str:
+        return span(said.loc[name, trained][column], ".2b")
+
     def lost(mask: int, on: int, spec: str = ".2b") -> str:
         return format(Figure(best[mask].regret[on]), spec)
 
@@ -444,6 +453,14 @@ def landscape() -> list[str]:
         f"by {series(-race.loc['lahc'].difference, '.3b')} at 21 evaluations",
         f"it is {series(ahead, '.1b', 100)} points",
         f"is {series(-race.loc['halving'].difference, '.3b')} ahead of random search",
+        f"(SNIP {of('snip')} over all, gradient flow {of('flow')}, the loss before training "
+        f"{of('loss')})",
+        f"likes best ends {series(said.loc['snip', 0].regret, '.2b')} above the best",
+        f"ranks the others at {of('fisher_outputs', 100)}, one on the operators' names alone at "
+        f"{of('operators', 100)}; after 21 it is {of('fisher_outputs', 21)} and "
+        f"{of('operators', 21)}.",
+        f"after 100 loses {of('fisher_outputs', 100, 'regret')} to the best, and with the names "
+        f"alone {of('operators', 100, 'regret')}.",
     ]
 
 
