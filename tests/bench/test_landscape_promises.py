@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import synthetic
@@ -13,6 +15,7 @@ from bench.landscape.promises import Promised
 from bench.landscape.space import BUDGETS, SAMPLE
 from bench.tables.landscape import PREDICTORS, promised_rows, tables
 from safs.errors import SafsError
+from safs.operators import OPERATORS
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,8 @@ def test_operators_without_a_formula_or_a_spectrum_leave_their_features_out(
 ):
     bare = promised.model_copy(update={"spectrum": {}})
     assert set(promises._distances(table, bare)) == {"operators", "outputs"}
-    monkeypatch.delitem(promises.OPERATORS._entries, "tanh")
+    entry = replace(OPERATORS["tanh"], formula=None)
+    monkeypatch.setitem(OPERATORS._entries, "tanh", entry)  # deleted, it would come back as last
     assert set(promises._distances(table, promised)) == {"operators", "fisher"}
 
 
