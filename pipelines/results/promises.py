@@ -6,10 +6,8 @@ what the stage ``landscape`` left in ``runs/`` and of what was in it already and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +20,6 @@ from pipelines.results import landscapes
 from pipelines.storage import artefacts, layout, sources
 from pipelines.storage.sources import Registered
 from safs import sealed
-from safs.checked import parsed
 from safs.sealed import Json, digest
 
 NAME = "predictors"
@@ -98,7 +95,8 @@ def _holding(study: Study, pair: str, ratio: float, table: Landscape) -> Iterato
     before = {each.replicate: each for each in published(study, pair, ratio)}
     for replicate in table.replicates:
         place = layout.artefact(study.profile.profile, "landscape", pair, ratio, NAME, replicate)
-        made = _made(place) if place.is_file() else before.get(replicate)
+        here = artefacts.held(place, Promised, but="weights") if place.is_file() else None
+        made = here or before.get(replicate)
         if made and holds(study, pair, ratio, made, table.space, table.meta.starts[str(replicate)]):
             yield made
 
@@ -117,8 +115,7 @@ def published(study: Study, pair: str, ratio: float) -> tuple[Promised, ...]:
     place = path(study, pair, ratio)
     if not place.is_file():
         return ()
-    told = {key: value for key, value in sealed.read(place).items() if key != sealed.DIGEST}
-    return parsed(Promises, json.dumps(told), place).replicates
+    return artefacts.held(place, Promises).replicates
 
 
 def read(study: Study, table: Landscape) -> list[Promised]:
@@ -129,8 +126,3 @@ def read(study: Study, table: Landscape) -> list[Promised]:
         if table.meta.starts.get(str(said.replicate)) == said.starts
         and np.isin(said.numbers, table.indices).all()
     ]
-
-
-def _made(place: Path) -> Promised:
-    told: dict[str, Any] = artefacts.read(place)
-    return parsed(Promised, json.dumps({key: told[key] for key in Promised.model_fields}), place)

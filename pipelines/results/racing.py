@@ -5,7 +5,6 @@ The results lie beside the table: ``race-<ratio>-<algorithm>.json``.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -24,10 +23,9 @@ from bench.landscape.table import Landscape, load
 from pipelines.compute import settings
 from pipelines.config.study import Study
 from pipelines.results import landscapes
-from pipelines.storage import sources
+from pipelines.storage import artefacts, sources
 from pipelines.storage.sources import Registered
 from safs import sealed
-from safs.checked import parsed
 from safs.sealed import digest
 
 AT_ONCE = 50
@@ -117,5 +115,4 @@ def read(study: Study, table: Landscape) -> list[Raced]:
 
 
 def _read(path: Path) -> tuple[Raced, ...]:
-    content = {key: value for key, value in sealed.read(path).items() if key != sealed.DIGEST}
-    return parsed(Race, json.dumps(content), path).runs
+    return artefacts.held(path, Race).runs

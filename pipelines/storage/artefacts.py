@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from safs import sealed
-from safs.checked import validated
+from safs.checked import parsed, validated
 from safs.errors import SafsError
 from safs.rows import Trace, Trained
 from safs.sealed import Json
 
 T = TypeVar("T", bound=Trace)
+M = TypeVar("M", bound=BaseModel)
 
 DIED = "its worker died twice"
 """What the failure of a training says whose workers died."""
@@ -82,3 +85,13 @@ def outcome(path: Path) -> str:
 def trace(path: Path, kind: type[T]) -> T:
     """The trace in the artefact of a search. Raises SafsError, one line per fault."""
     return validated(kind, read(path).get("trace"), path)
+
+
+def held(path: Path, kind: type[M], but: str = "") -> M:
+    """The model that a sealed file holds beside its digest and the key ``but``.
+
+    Raises SafsError, one line per fault, or OSError.
+    """
+    content = sealed.read(path)
+    rest = {key: value for key, value in content.items() if key not in (sealed.DIGEST, but)}
+    return parsed(kind, json.dumps(rest), path)

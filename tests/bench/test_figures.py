@@ -41,6 +41,7 @@ from bench.records.collection import Collection, collect
 from bench.records.traces import Traces, search_frame
 from bench.render import write_all
 from bench.tables.comparisons import compare
+from safs.arms import ARMS
 from safs.operators import OPERATORS
 from safs.rows import SearchTrace
 
@@ -201,6 +202,16 @@ def test_learned_has_the_replicates_that_are_drawn(
     monkeypatch.setattr(learned, "SHOWN", 1)
     frame = one(learned.PLOT, runs, synthetic.traces(), context).frame
     assert set(frame["replicate"]) == {0}
+
+
+def test_every_operator_but_the_papers_srelu_may_be_tried_everywhere() -> None:
+    """Also one whose name begins alike."""
+    OPERATORS.add("srelu_soft", dataclasses.replace(OPERATORS["tanh"], name="srelu_soft"))
+    try:
+        assert "all_srelu_soft" in ARMS
+        assert not {"all_srelu", "all_srelu_layer", "all_srelu_released"} & {*ARMS}
+    finally:
+        OPERATORS.remove("srelu_soft")
 
 
 def test_learned_leaves_out_what_has_no_formula_here(
