@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import webbrowser
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +25,7 @@ from safs.errors import SafsError
 
 if TYPE_CHECKING:
     from pipelines.config.study import Study
+    from pipelines.dvc.timing import Connected, EpochSeconds
 
 
 @click.command()
@@ -57,22 +57,34 @@ def networks(as_json: bool) -> None:
 @click.option("--no-measure", is_flag=True, help="Count only; needs torch for landscapes alone.")
 @json_option
 def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
-    """Say what PROFILE will train, and how long it takes here."""
+    """Say what PROFILE will train, and how long it takes here.
+
+    It refuses what `run` refuses before it trains, missing data apart; with --no-measure, what is
+    wrong in the files alone.
+    """
     from rich.console import Group, RenderableType
 
     from pipelines import compute
     from pipelines.cli.plan import beside_table3, on_cards, rows, view, warnings
-    from pipelines.dvc.timing import measure
 
     study = study_of(profile)
-    with nullcontext() if no_measure else training():
-        seconds, connected = ({}, {}) if no_measure else measure(study)
+    seconds, connected = ({}, {}) if no_measure else _measured(study)
     workers = compute.settings().count
     shown: list[RenderableType] = [view(study, seconds, workers)]
     if seconds:
         shown.append(beside_table3(study, seconds))
     shown += [*warnings(connected), *on_cards(study)]
     tell(rows(study, seconds, workers), as_json, lambda: Group(*shown))
+
+
+def _measured(study: Study) -> tuple[EpochSeconds, Connected]:
+    """How fast pairs train here, of a study that could begin if its data were there."""
+    from pipelines.dvc.preflight import fits
+    from pipelines.dvc.timing import measure
+
+    with training():
+        fits(study)
+        return measure(study)
 
 
 @click.command()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Collection, Iterable
-from numbers import Real
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.labs.reading import LABS, by_lab
@@ -13,6 +12,7 @@ from pipelines.compute import clusters
 from pipelines.config.pair import Pair
 from pipelines.config.study import Study
 from pipelines.storage import sources
+from safs import contracts
 from safs.arms import ARMS
 from safs.datasets import load_part
 from safs.errors import SafsError, one_line
@@ -39,14 +39,19 @@ def preflight(study: Study) -> None:
     """
     _device(compute.settings())
     by_lab(LABS, study.profile.profile)
-    everything = study.every
-    _data({pair.dataset.name for each in everything for pair in each.pairs.values()})
-    for each in everything:
+    _data({pair.dataset.name for each in study.every for pair in each.pairs.values()})
+    fits(study)
+
+
+def fits(study: Study) -> None:
+    """The part of :func:`preflight` that needs no data: what pairs and profile say together."""
+    for each in study.every:
         for name, pair in each.pairs.items():
             _operators(each, name, pair)
             network = fitting(name, pair)
             _backend(each, name, pair, network)
             _recipe(each, name, pair)
+            _pruner(name, pair, network)
             _masks(each, name, pair, network)
 
 
@@ -86,22 +91,35 @@ def _labelled(name: str, arrays: Arrays) -> None:
 
 
 def _operators(study: Study, name: str, pair: Pair) -> None:
-    """Operators take the parameters that their decorators give them."""
+    """Operators are what their registry promises."""
     used = {*pair.search.operators, *study.profile.studies.activations.operators}
     for each in sorted({*used, sources.default(pair.network.name)} & {*OPERATORS}):
-        operator = OPERATORS[each]
-        takes = [*inspect.signature(operator.function).parameters][1:]
-        odd = {key: value for key, value in operator.own.items() if not isinstance(value, Real)}
-        if set(takes) != set(operator.own) or odd:
-            raise SafsError(
-                f"{name}: operator {each!r}: beside label and formula its decorator has "
-                f"{_listed(operator.own)}; expected numbers for {_listed(takes)}, which its "
-                "function takes"
-            )
+        with _told_of(name):
+            contracts.operator(each)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "nothing"
+def _pruner(name: str, pair: Pair, network: nn.Module) -> None:
+    """The pruning method scores the network, by images that are none."""
+    import numpy as np
+    import torch
+
+    from safs.datasets import DATASETS
+
+    if pair.prune.method != "given":
+        shape = DATASETS[pair.dataset.name].shape
+        batch = {"images": torch.zeros(2, *shape), "labels": torch.zeros(2, dtype=torch.int64)}
+        offered = {**batch, "shape": shape, "rng": np.random.default_rng(0)}
+        with _told_of(name):
+            contracts.pruner(network, pair.prune.method, offered)
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """A fault found inside names the pair."""
+    try:
+        yield
+    except SafsError as error:
+        raise SafsError(f"{name}: {error}") from error
 
 
 def fitting(name: str, pair: Pair) -> nn.Module:

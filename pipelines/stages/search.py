@@ -13,7 +13,7 @@ from pipelines.engine.work import Work
 from pipelines.storage import sources
 from pipelines.storage.scratch import Journal
 from pipelines.storage.sources import Registered
-from safs import seeds
+from safs import contracts, seeds
 from safs.arms import ARMS
 from safs.method.stage1 import stage1
 from safs.rows import SearchTrace, Trained
@@ -64,6 +64,7 @@ def find(work: Work, name: str, replicate: int, start: PrunedStart, spec: Search
         journal = Journal(place / "trainings.jsonl")
 
         def train(chromosome: Chromosome) -> Trained:
+            contracts.proposal(spec.algorithm, chromosome, start.default, spec.operators)
             job = candidate(work, replicate, start, spec, chromosome)
             return work.trial(journal, job, start.files())
 

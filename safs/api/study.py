@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from safs import masks, seeds, slots
+from safs import contracts, masks, seeds, slots
 from safs.api.adopt import Adopted
 from safs.api.report import (
     Accuracies,
@@ -139,6 +139,7 @@ class TwoStages:
         seed = seeds.integer(s.seed, "search", 0)
 
         def train(chromosome: Chromosome) -> Trained:
+            contracts.proposal(s.algorithm, chromosome, default, s.operators)
             network = self.pruned.network(chromosome, self.fold.train)
             result = self._train(network, s.recipe, spec.epochs, "search")
             LOG.info("stage 1, %s: training loss %.4f", " ".join(chromosome), fitness(result, LOSS))

@@ -20,7 +20,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from safs import masks, seeds, slots
+from safs import contracts, masks, seeds, slots
 from safs.api import adopt, saved
 from safs.api.adopt import Adopted
 from safs.api.inputs import Data, checked
@@ -51,7 +51,7 @@ PLAIN = Recipe(lr=0.01, momentum=0.9, schedule="cosine", batch_size=128)
 _SCORING_IMAGES = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What :func:`search_and_tune` returns.
 
@@ -66,6 +66,15 @@ class Result:
     module: nn.Module
     mask: Mask
     report: Report
+
+    def __repr__(self) -> str:
+        """What came out, in a line: neither the network nor its mask."""
+        right, operators = self.report.validation, [s["operator"] for s in self.report.slots]
+        plain = "failed" if right.plain is None else f"{right.plain:.4f}"
+        return (
+            f"Result(sparsity={self.report.pruning.sparsity:.4f}, dense={right.dense:.4f}, "
+            f"plain={plain}, tuned={right.tuned:.4f}, operators=[{', '.join(operators)}])"
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``report.json``; :func:`load` reads them."""
@@ -244,16 +253,15 @@ def _mask(
     if mask is not None:
         return prune(dense, ratio, "given", given=mask)
     batch = scoring_batch(fold.train, _SCORING_IMAGES, seed, 0)
+    shape = tuple(fold.train.pixels.shape[1:])
+    few = {name: values[:2] for name, values in batch.items()}
+    tried = {**few, "shape": shape, "rng": seeds.generator(seed, "prune", 0)}
+    contracts.pruner(dense, method, tried)
+    rng = seeds.generator(seed, "prune", 0)
     return prune(
-        dense,
-        ratio,
-        method,
-        scope=scope,
-        shape=tuple(fold.train.pixels.shape[1:]),
-        rng=seeds.generator(seed, "prune", 0),
-        images=batch["images"],
-        labels=batch["labels"],
-    )
+        dense, ratio, method, scope=scope, shape=shape, rng=rng,
+        images=batch["images"], labels=batch["labels"],
+    )  # fmt: skip
 
 
 def _zeros(model: nn.Module, adopted: Adopted) -> Mask:
@@ -314,6 +322,8 @@ def _check_names(
     for kind, name, known in named:
         if name not in tuple(known):
             raise UnknownName(kind, name, known)
+    for name in OPERATORS:  # the module's activations are compared with all of them
+        contracts.operator(name)
 
 
 def _check_mask(mask: object, method: str, ratio: float | None) -> None:

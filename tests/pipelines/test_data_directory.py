@@ -27,6 +27,7 @@ from safs.datasets.generated import templates
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist
 from safs.errors import SafsError
 from safs.operators import OPERATORS, operator
+from safs.pruning.pruners import PRUNERS
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_fashion_mnist", 0.99
@@ -241,6 +242,20 @@ def test_an_operator_whose_function_takes_other_parameters_is_refused(given, wor
             preflight(with_section("search", {"operators": ("elu", "bent")}))
     finally:
         OPERATORS.remove("bent")
+
+
+def test_a_pruner_that_scores_something_else_is_refused_and_so_by_a_plan(capsys, monkeypatch):
+    PRUNERS.add("mine", lambda network: {"conv1": network})
+    wrong = with_section("prune", {"method": "mine"})
+    monkeypatch.setattr("pipelines.cli.runs.study_of", lambda profile: wrong)
+    message = "lenet5_mnist5k: pruning method 'mine': 'conv2': it has no scores of it; expected "
+    try:
+        with pytest.raises(SafsError, match=message):
+            preflight(wrong)
+        assert cli.main(["plan", "quick"]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {message}")
+    finally:
+        PRUNERS.remove("mine")
 
 
 def faulty(images, labels):

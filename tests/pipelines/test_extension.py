@@ -262,6 +262,19 @@ def test_a_study_of_all_five_shows_the_operator_with_label_and_curve(added, tmp_
     assert "forgetful" in (place / "searches/candidates.csv").read_text()
 
 
+def test_a_search_that_proposes_no_chromosome_is_named_by_its_stage(added, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFS_WORKERS", "0")
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SEARCHES["forgetful"], "_propose", lambda self: list(self.last))
+    of = study()
+    pretrain.run(of, PAIR)
+    prune.run(of, PAIR, RATIO)
+    message = r"search 'forgetful' proposes \[.*\]; expected a tuple of 2 names, each one of bent, "
+    with pytest.raises(SafsError, match=message):
+        search.run(of, PAIR, RATIO)
+
+
 def test_the_curve_drawn_is_the_formula(added):
     x = np.linspace(-3, 3, 13)
     drawn = OPERATORS["bent"].curve(x, alpha=2.0, beta=0.5)
