@@ -52,7 +52,7 @@ $(OTHERS)/.ready: requirements.lock pyproject.toml
 	$(OTHERS)/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[landscape,test-bench]'
 	touch $@
 
-test-portable: setup  ## the kernels' bits from every compiler here and on emulated processors
+test-portable: setup  ## the kernels' bits from every compiler here, under sanitizers and on emulated processors
 	$(BIN)/python tests/portable/everywhere.py
 
 test-slow: setup  ## the tests that take more than a minute

@@ -1,9 +1,10 @@
 """Digests of what the kernels compute: the same from every compiler and on every processor.
 
-    python tests/portable/cases.py [--few] [--flag -O2] [--run] [--write FILE]
+    python tests/portable/cases.py [--few | --odd] [--flag=-O2 ...] [--run] [--write FILE]
 
-prints one line of JSON, name to digest. ``--few`` are 25 of the cases, ``--run`` adds a whole small
-run; a ``--flag`` is put behind the compiler's others, and $CXX names the compiler.
+prints one line of JSON, name to digest. ``--few`` are 25 of the cases, ``--odd`` those whose sizes
+divide by nothing, ``--run`` adds a whole small run; every ``--flag`` is put behind the compiler's
+others, and $CXX names the compiler.
 ``tests/portable/digests.json`` holds what must come out.
 """
 
@@ -152,6 +153,18 @@ def every_case() -> Iterator[Case]:
                     lambda n=name, o=optimizer, r=ratio, w=width: epoch(n, o, KNOWN, r, **w),
                 )
     yield "efficientnet_b0 sgd", lambda: epoch("efficientnet_b0", "sgd", KNOWN, 0.9, 24)
+    yield from odd_cases()
+
+
+def odd_cases() -> Iterator[Case]:
+    """The last batch is no whole block of images, nor is the number of channels."""
+    networks = {"lenet5": {}, "vgg16": {"width": 0.11}, "resnet18": {"width": 0.11}}
+    for name, width in networks.items():
+        for ratio in (0.0, 0.97):
+            yield (
+                f"{name} {ratio} odd",
+                lambda n=name, r=ratio, w=width: epoch(n, "adam", KNOWN, r, 53, 24, **w),
+            )
 
 
 def few_cases() -> Iterator[Case]:
@@ -200,15 +213,15 @@ def _trained(
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--few", action="store_true")
+    parser.add_argument("--few", dest="of", action="store_const", const=few_cases)
+    parser.add_argument("--odd", dest="of", action="store_const", const=odd_cases)
     parser.add_argument("--run", action="store_true")
-    parser.add_argument("--flag", default=None)
+    parser.add_argument("--flag", action="append", default=[])
     parser.add_argument("--write", type=Path, default=None)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if given.flag:
-        build.FLAGS = (*build.FLAGS, given.flag)
-    found = {name: case() for name, case in (few_cases() if given.few else every_case())}
+    build.FLAGS = (*build.FLAGS, *given.flag)
+    found = {name: case() for name, case in (given.of or every_case)()}
     if given.run:
         found["small run"] = small_run()
     text = json.dumps(found, indent=0 if given.write else None)

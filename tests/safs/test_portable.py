@@ -39,6 +39,13 @@ def test_an_emulated_processor_computes_the_same():
     assert found == {name: EXPECTED[name] for name in found}
 
 
+@pytest.mark.skipif(not everywhere.runtime("address"), reason="no address sanitizer of g++")
+def test_the_kernels_touch_nothing_but_their_own_memory():
+    """Nor is anything undefined; ``make test-portable`` runs all cases so, and looks for races."""
+    found = everywhere.cases("--few", sanitizer="address")
+    assert found == {name: EXPECTED[name] for name in found}
+
+
 def test_a_processor_without_avx2_is_refused_and_not_ended(monkeypatch):
     monkeypatch.setattr(kernels.build, "cpu_flags", lambda: "sse2 avx fma")
     if kernels.build._TARGET:
