@@ -12,6 +12,7 @@ and the small run. Prints a line for each and ends with 1 if a digest differs.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -45,12 +46,23 @@ def compilers() -> Iterator[tuple[str, str]]:
         yield "zig", f"{sys.executable} -m ziglang c++"
 
 
+@functools.cache
+def fixed() -> tuple[str, ...]:
+    """What starts a program at addresses that are not random; empty where that is not allowed.
+
+    Random ones may lie where a sanitizer keeps its own memory; that of threads does not start then.
+    """
+    command = ("setarch", "-R")
+    there = shutil.which("setarch") and subprocess.run([*command, "true"], check=False)
+    return command if there and there.returncode == 0 else ()
+
+
 def runtime(sanitizer: str) -> str | None:
     """What is loaded before the interpreter, for sanitized code; None where g++ has it not.
 
     Beside the sanitizer that is the C++ library, whose exceptions it looks for at the start.
     """
-    if not shutil.which("g++") or (sanitizer == "thread" and not shutil.which("setarch")):
+    if not shutil.which("g++") or (sanitizer == "thread" and not fixed()):
         return None
     found = []
     for name in (f"lib{sanitizer[0]}san.so", "libstdc++.so.6"):
@@ -71,9 +83,7 @@ def cases(
     if sanitizer:
         cxx = "g++"
         variables |= _SANITIZED
-        # The thread sanitizer knows some of a process's places only: no random addresses.
-        fixed = ["setarch", "-R"] if sanitizer == "thread" else []
-        before = [*fixed, "env", f"LD_PRELOAD={runtime(sanitizer)}"]
+        before = [*fixed(), "env", f"LD_PRELOAD={runtime(sanitizer)}"]
         arguments = (*arguments, *(f"--flag={flag}" for flag in SANITIZERS[sanitizer]))
     if cxx:
         variables["CXX"] = cxx
