@@ -151,16 +151,21 @@ def fitting(name: str, pair: Pair) -> nn.Module:
 
 
 def _backend(study: Study, name: str, pair: Pair, network: nn.Module) -> None:
-    """No operator may take trainings of a replicate off the kernels that the others run on."""
+    """The kernels train the network as it is, and no operator takes some trainings off them."""
     import torch
 
     from safs import kernels
     from safs.datasets import DATASETS
+    from safs.kernels.misread import misread
 
     on_gpus = compute.settings().device != "cpu" and torch.cuda.is_available()
-    if study.profile.backend != "auto" or on_gpus:
+    if study.profile.backend == "dense" or on_gpus:
         return
     shape = DATASETS[pair.dataset.name].shape
+    if reason := misread(network, shape):
+        raise SafsError(f"{name}: {reason}, which they get wrong; expected `backend: dense`")
+    if study.profile.backend != "auto":
+        return
     if kernels.why_not(network, shape, ()):
         return  # all of them run on PyTorch
     own = sources.default(pair.network.name)

@@ -31,6 +31,7 @@ from safs.api.study import Settings, TwoStages
 from safs.backends.device import repeatable, seed_generators
 from safs.datasets.base import Augmentation
 from safs.errors import SafsError, UnknownName, shown
+from safs.kernels.misread import misread
 from safs.masks import Mask
 from safs.operators import OPERATORS
 from safs.pruning import given as given_masks
@@ -163,10 +164,13 @@ def search_and_tune(
             LOG.warning(notice)
         scored = mask is None and ratio is not None
         how = {"method": method, "scope": scope} if scored else {"method": "given", "scope": None}
+        trainer = _trainer(backend, adopted, fold)
         settings = Settings(
-            budget, recipe, tuple(operators), algorithm, backend, seed, {"ratio": ratio, **how}
+            budget, recipe, tuple(operators), algorithm, trainer, seed, {"ratio": ratio, **how}
         )
         kept = _mask(model, adopted, fold, ratio, method, scope, mask, seed)
+        if empty := [name for name, keep in kept.items() if not keep.any()]:
+            LOG.warning(f"no weight survives in {', '.join(empty)}")
         dense = plain_copy(unwrapped(model))[0]
         network, report = TwoStages(dense, adopted, kept, fold, settings).run()
     return Result(network, kept, report)
@@ -262,6 +266,16 @@ def _mask(
         dense, ratio, method, scope=scope, shape=shape, rng=rng,
         images=batch["images"], labels=batch["labels"],
     )  # fmt: skip
+
+
+def _trainer(backend: BackendName, adopted: Adopted, fold: Fold) -> BackendName:
+    """The backend that was asked for, or PyTorch where the kernels would train something else."""
+    shape = tuple(fold.train.pixels.shape[1:])
+    reason = misread(adopted.network, shape) if len(shape) == 3 else ""
+    if backend == "dense" or not reason:
+        return backend
+    LOG.warning(f"{reason}; trained densely")
+    return "dense"
 
 
 def _zeros(model: nn.Module, adopted: Adopted) -> Mask:

@@ -26,6 +26,7 @@ from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
 from safs.datasets.generated import templates
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist
 from safs.errors import SafsError
+from safs.kernels import misread
 from safs.operators import OPERATORS, operator
 from safs.pruning.pruners import PRUNERS
 
@@ -256,6 +257,19 @@ def test_a_pruner_that_scores_something_else_is_refused_and_so_by_a_plan(capsys,
         assert capsys.readouterr().err.startswith(f"error: {message}")
     finally:
         PRUNERS.remove("mine")
+
+
+def test_a_network_that_the_kernels_would_train_wrongly_is_refused(monkeypatch):
+    study = load(Path("params.yaml"), ROOT)
+    reason = "sparse kernels: a feature map is added to itself"
+    monkeypatch.setattr(misread, "misread", lambda network, shape: reason)
+    for backend in ("auto", "sparse"):
+        profile = study.profile.model_copy(update={"backend": backend})
+        with pytest.raises(SafsError, match=f"lenet5_mnist5k: {reason}, which they get wrong"):
+            preflight(study.model_copy(update={"profile": profile}))
+    preflight(
+        study.model_copy(update={"profile": study.profile.model_copy(update={"backend": "dense"})})
+    )
 
 
 def faulty(images, labels):

@@ -84,10 +84,12 @@ def random_mask(made: nn.Module, density: float, seed: int = 0) -> Mask:
     return mask
 
 
-def gradients(made: nn.Module, mask: Mask, data: Images) -> tuple[float, dict[str, Tensor]]:
-    """Loss and masked gradients of one batch, in float64."""
-    twin = copy.deepcopy(made).double().train()
-    loss = functional.cross_entropy(twin(data.normalised(slice(None)).double()), data.labels)
+def gradients(
+    made: nn.Module, mask: Mask, data: Images, dtype: torch.dtype = torch.float64
+) -> tuple[float, dict[str, Tensor]]:
+    """Loss and masked gradients of one batch, by torch."""
+    twin = copy.deepcopy(made).to(dtype).train()
+    loss = functional.cross_entropy(twin(data.normalised(slice(None)).to(dtype)), data.labels)
     loss.backward()
     found = {}
     for name, parameter in twin.named_parameters():
@@ -108,7 +110,8 @@ def assert_same_gradients(
 ) -> kernels.SparseNetwork:
     """One step at learning rate 0: loss, every gradient and the logits agree with float64.
 
-    The images are more than run through a segment together, and the last block is not full.
+    The images are more than run through a segment together, and the last block is not full. Where
+    torch's own float32 errs by more, as in front of a batch norm, so may the kernels.
     """
     data = images(count, shape)
     loss, expected = gradients(made, mask, data)
@@ -121,7 +124,10 @@ def assert_same_gradients(
     for name, gradient in expected.items():
         scale = float(gradient.abs().max()) + 0.02 * largest
         error = float((found[name] - gradient).abs().max())
-        assert error <= tolerance * scale, (name, error, scale)
+        if error > tolerance * scale:
+            torch32 = gradients(made, mask, data, torch.float32)[1][name]
+            own = float((torch32 - gradient).abs().max())
+            assert error <= FACTOR * own, (name, error, own, scale)
     sparse.write_back()
     with torch.no_grad():
         logits = copy.deepcopy(made).double().eval()(data.normalised(slice(None)).double())

@@ -176,6 +176,18 @@ def test_the_public_call_names_a_broken_pruner_and_a_broken_search(added):
         tuned(algorithm="short")
 
 
+def test_layers_that_lose_every_weight_are_told(added, caplog):
+    def last(network):
+        weights = prunable(network)
+        return {n: w.abs() + (n != list(weights)[-1]) for n, w in weights.items()}
+
+    added(PRUNERS, "last", lambda network: {n: s.detach() for n, s in last(network).items()})
+    tuned(operators=("elu", "tanh"))
+    assert not [told for told in caplog.messages if told.startswith("no weight survives")]
+    tuned(operators=("elu", "tanh"), method="last", scope="global")
+    assert "no weight survives in 3" in caplog.messages
+
+
 def test_a_result_prints_as_one_line_of_what_came_out():
     result = tuned(operators=("elu", "tanh"))
     told = repr(result)
