@@ -112,6 +112,20 @@ def test_zico_by_hand():
     assert score(["zico"], network, images, labels)["zico"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_zico_leaves_out_a_layer_whose_gradients_do_not_vary():
+    network, images, labels = two_layers()
+    whole = score(["zico"], network, images, labels)["zico"]
+    *_, last = prunable(network).values()
+    last.data.fill_(1e-30)  # nothing reaches the first layer's gradient
+    without = score(["zico"], network, images, labels)["zico"]
+    parts = zip(images.chunk(4), labels.chunk(4), strict=True)
+    gradients = torch.stack([by_hand(network, *part)[1].abs() for part in parts])
+    spread = gradients.std(0, correction=0)
+    assert (spread[:11] < 1e-20).all() and math.isfinite(whole)
+    ratio = gradients.mean(0)[11:] / spread[11:]
+    assert without == pytest.approx(math.log(ratio.sum()), rel=1e-4)
+
+
 def test_naswot_by_hand():
     network, images, labels = two_layers()
     with torch.no_grad():
