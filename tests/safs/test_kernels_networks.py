@@ -33,7 +33,7 @@ def test_random_networks_have_the_gradients_of_float64(block):
         mask = random_mask(made, (0.05, 0.3, 0.7, 1.0)[seed % 4], seed)
         count = (40, 37, 9, 5, 16)[seed % 5]
         try:
-            assert_same_gradients(made, mask, shape, count=count, batch=count, tolerance=1e-3)
+            assert_same_gradients(made, mask, shape, count=count, batch=count, tolerance=3e-3)
         except AssertionError as error:
             raise AssertionError(f"network {seed}: {error}\n{made.graph}") from None
     assert taken > EACH / 3
