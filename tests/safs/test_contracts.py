@@ -94,6 +94,19 @@ def test_every_pruner_keeps_its_promise_and_leaves_the_network(method):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_a_pruner_may_spoil_the_copy_that_it_is_tried_on(added):
+    def spoiling(network):
+        for weight in prunable(network).values():
+            weight.data.fill_(1)
+        return magnitudes(network)
+
+    added(PRUNERS, "mine", spoiling)
+    network = build("lenet5", SHAPE, 10)
+    before = {name: weight.clone() for name, weight in prunable(network).items()}
+    contracts.pruner(network, "mine", offered())
+    assert all(torch.equal(weight, before[n]) for n, weight in prunable(network).items())
+
+
 def magnitudes(network):
     return {name: weight.detach().abs() for name, weight in prunable(network).items()}
 
