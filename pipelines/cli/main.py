@@ -38,7 +38,7 @@ def program() -> None:
 for command in (
     machine.doctor, machine.check_gpu, project.init, runs.profiles, runs.networks, runs.plan,
     runs.run, runs.show, runs.open_report, runs.overview, runs.check, runs.verify, runs.retrain,
-    runs.rebuild, files.validate, files.export, labs.export_lab, labs.compare,
+    runs.standing, runs.rebuild, files.validate, files.export, labs.export_lab, labs.compare,
     landscape.landscape, cost.cost, machine.completion, runs.clean,
 ):  # fmt: skip
     program.add_command(command)

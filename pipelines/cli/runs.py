@@ -203,6 +203,24 @@ def check(profile: str | None, as_json: bool) -> int:
 
 @click.command()
 @profile_argument
+@data_option
+@json_option
+def standing(profile: str | None, as_json: bool) -> int:
+    """Say how many published replicates of PROFILE still stand.
+
+    One stands while nothing that decides it has changed: code, settings and data. `run
+    --from-records` trains the others. Exit code 1 if one does not stand, 3 if none is published.
+    """
+    from pipelines.cli import views
+
+    rows = views.standing_rows(study_of(profile))
+    tell(rows, as_json, lambda: views.table_of(rows))
+    told = sum(row["published"] for row in rows)
+    return NOTHING if not told else int(told > sum(row["stand"] for row in rows))
+
+
+@click.command()
+@profile_argument
 @json_option
 def rebuild(profile: str | None, as_json: bool) -> int:
     """Make tables, figures and report of PROFILE from its records.

@@ -40,6 +40,23 @@ def profile_row(study: Study) -> dict[str, Any]:
     }
 
 
+def standing_rows(study: Study) -> list[dict[str, Any]]:
+    """Replicates of each pair that a profile has, that are published, and that stand today."""
+    from pipelines.engine import recorded
+    from pipelines.storage import layout
+
+    name, every = study.profile.profile, range(study.profile.replicates)
+    return [
+        {
+            "pair": pair,
+            "replicates": len(every),
+            "published": sum(layout.replicate_file(name, pair, r).is_file() for r in every),
+            "stand": len(recorded.standing(study, pair)),
+        }
+        for pair in study.pairs
+    ]
+
+
 def network_rows(root: Path = Path()) -> list[dict[str, Any]]:
     """Parameters, slots and prunable layers of the network of each pair.
 

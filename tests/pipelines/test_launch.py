@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pipelines.cli import main as cli
 from pipelines.config.study import named
 from pipelines.dvc import launch, narrow
 from pipelines.dvc.narrow import narrowed
@@ -66,6 +69,23 @@ def test_what_is_published_stands_as_long_as_nothing_changes(published_checkout,
     study = named(name)
     for pair in study.pairs:
         assert list(recorded.standing(study, pair)) == list(range(study.profile.replicates))
+
+
+def test_standing_says_how_many_published_replicates_stand(checkout, monkeypatch, capsys):
+    records = checkout / "results/quick/records"
+    shutil.copytree(sources.ROOT / "results/quick/records", records)
+
+    def told(name):
+        code = cli.main(["standing", name, "--json"])
+        (row,) = json.loads(capsys.readouterr().out)
+        return code, row["replicates"], row["published"], row["stand"]
+
+    assert told("quick") == (0, 3, 3, 3)
+    (records / "lenet5_mnist5k/r1.json").unlink()
+    assert told("quick") == (0, 3, 2, 2)
+    monkeypatch.setattr(recorded, "PROTOCOL_VERSION", 9)
+    assert told("quick") == (1, 3, 2, 0)
+    assert told("fashion_mnist")[0] == 3
 
 
 def test_another_own_operator_of_the_network_makes_another_replicate(checkout, monkeypatch):
