@@ -271,8 +271,9 @@ def _mask(
 def _trainer(backend: BackendName, adopted: Adopted, fold: Fold) -> BackendName:
     """The backend that was asked for, or PyTorch where the kernels would train something else."""
     shape = tuple(fold.train.pixels.shape[1:])
-    reason = misread(adopted.network, shape) if len(shape) == 3 else ""
-    if backend == "dense" or not reason:
+    if backend == "dense" or fold.train.labels.device.type != "cpu" or len(shape) != 3:
+        return backend
+    if not (reason := misread(adopted.network, shape)):
         return backend
     LOG.warning(f"{reason}; trained densely")
     return "dense"

@@ -116,19 +116,26 @@ def test_what_the_kernels_do_not_take_is_not_misread():
     assert misread(network(Summing(doubled_in_place), SHAPE), SHAPE) == ""
 
 
-def test_the_public_call_leaves_such_a_network_to_pytorch(caplog):
+def backends(total, place="cpu"):
+    """Who trained the candidates of the public call."""
     torch.manual_seed(0)
     x, y = torch.randn(48, *SHAPE), torch.randint(0, 5, (48,))
     recipe = safs.Recipe(lr=0.01, momentum=0.9, batch_size=16)
     budget = safs.Budget(moves=1, search_epochs=1, trials=1, tune_epochs=1)
+    result = safs.search_and_tune(
+        Summing(total).to(place), (x[:32], y[:32]), (x[32:], y[32:]), ratio=0.5, recipe=recipe,
+        budget=budget, operators=("elu", "tanh"),
+    )  # fmt: skip
+    return {row.backend for row in result.report.search.evaluations}
 
-    def tuned(total):
-        result = safs.search_and_tune(
-            Summing(total), (x[:32], y[:32]), (x[32:], y[32:]), ratio=0.5, recipe=recipe,
-            budget=budget, operators=("elu", "tanh"),
-        )  # fmt: skip
-        return {row.backend for row in result.report.search.evaluations}
 
-    assert tuned(two_maps) == {"sparse"}
-    assert tuned(doubled) == {"dense"}
+def test_the_public_call_leaves_such_a_network_to_pytorch(caplog):
+    assert backends(two_maps) == {"sparse"}
+    assert backends(doubled) == {"dense"}
     assert "sparse kernels: a feature map is added to itself; trained densely" in caplog.messages
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is in use already:UserWarning")
+def test_on_a_gpu_nothing_is_said_of_the_kernels(simulated, caplog):
+    assert backends(doubled, simulated.device) == {"dense"}
+    assert not [told for told in caplog.messages if "sparse kernels" in told]
