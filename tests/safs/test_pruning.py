@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kernels_reference import CLASSES, random_mask
+from random_networks import draw
 from torch import nn
 
 from safs import masks, slots
@@ -134,3 +136,26 @@ def test_connectivity_leaves_the_network_as_it_was():
     connectivity(network, prune(network, 0.9), SHAPE, np.arange(10))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert network(torch.zeros(1, *SHAPE)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("density", [0.05, 0.15, 0.3])
+def test_a_class_is_connected_where_its_logit_depends_on_the_input(density):
+    """Of networks drawn at random; past a gate a bias that is cut off carries what the gate says."""
+    told = set()
+    for seed in range(60):
+        drawn = draw(seed)
+        if drawn is None or any(isinstance(part, nn.Sigmoid) for part in drawn[0].modules()):
+            continue
+        network, shape = drawn
+        mask = random_mask(network, density, seed)
+        links = connectivity(network, mask, shape, np.arange(CLASSES))
+        x = torch.randn(4, *shape, dtype=torch.float64, requires_grad=True)
+        logits = network.double().eval()(x).sum(0)
+        slopes = [
+            torch.autograd.grad(logit, x, retain_graph=True, materialize_grads=True)[0]
+            for logit in logits
+        ]
+        depends = tuple(c for c, slope in enumerate(slopes) if bool((slope != 0).any()))
+        assert links.connected == depends, seed
+        told.add(len(depends))
+    assert {0, CLASSES} < told
