@@ -140,7 +140,7 @@ def test_connectivity_leaves_the_network_as_it_was():
 
 @pytest.mark.parametrize("density", [0.05, 0.15, 0.3])
 def test_a_class_is_connected_where_its_logit_depends_on_the_input(density):
-    """Of networks drawn at random; past a gate a bias that is cut off carries what the gate says."""
+    """In random networks; past a gate a bias that is cut off carries what the gate says."""
     told = set()
     for seed in range(60):
         drawn = draw(seed)
