@@ -59,8 +59,8 @@ def networks(as_json: bool) -> None:
 def plan(profile: str | None, no_measure: bool, as_json: bool) -> None:
     """Say what PROFILE will train, and how long it takes here.
 
-    It refuses what `run` refuses before it trains, missing data apart; with --no-measure, what is
-    wrong in the files alone.
+    It refuses networks, operators, recipes, pruners and masks that `run` refuses; with
+    --no-measure, what is wrong in the files alone.
     """
     from rich.console import Group, RenderableType
 

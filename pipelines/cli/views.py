@@ -41,20 +41,25 @@ def profile_row(study: Study) -> dict[str, Any]:
 
 
 def standing_rows(study: Study) -> list[dict[str, Any]]:
-    """Replicates of each pair that a profile has, that are published, and that stand today."""
+    """How many replicates of a profile and its readings are published, and how many stand today."""
     from pipelines.engine import recorded
     from pipelines.storage import layout
 
-    name, every = study.profile.profile, range(study.profile.replicates)
-    return [
-        {
-            "pair": pair,
-            "replicates": len(every),
-            "published": sum(layout.replicate_file(name, pair, r).is_file() for r in every),
-            "stand": len(recorded.standing(study, pair)),
-        }
-        for pair in study.pairs
-    ]
+    rows = []
+    for each in study.every:
+        name, every = each.profile.profile, range(each.profile.replicates)
+        for pair in each.pairs:
+            published = sum(layout.replicate_file(name, pair, r).is_file() for r in every)
+            rows.append(
+                {
+                    "profile": name,
+                    "pair": pair,
+                    "replicates": len(every),
+                    "published": published,
+                    "stand": len(recorded.standing(each, pair)),
+                }
+            )
+    return rows
 
 
 def network_rows(root: Path = Path()) -> list[dict[str, Any]]:

@@ -152,14 +152,11 @@ def fitting(name: str, pair: Pair) -> nn.Module:
 
 def _backend(study: Study, name: str, pair: Pair, network: nn.Module) -> None:
     """The kernels train the network as it is, and no operator takes some trainings off them."""
-    import torch
-
     from safs import kernels
     from safs.datasets import DATASETS
     from safs.kernels.misread import misread
 
-    on_gpus = compute.settings().device != "cpu" and torch.cuda.is_available()
-    if study.profile.backend == "dense" or on_gpus:
+    if study.profile.backend == "dense" or not _on_cores(study, pair):
         return
     shape = DATASETS[pair.dataset.name].shape
     if reason := misread(network, shape):
@@ -176,6 +173,19 @@ def _backend(study: Study, name: str, pair: Pair, network: nn.Module) -> None:
                 f"{name}: {reason}, and others of its arms have one: a replicate would mix "
                 "backends; expected `backend: dense`"
             )
+
+
+def _on_cores(study: Study, pair: Pair) -> bool:
+    """Whether it is cores that train a pair, as far as this machine can say."""
+    import torch
+
+    from pipelines.tasks.shared import multiply_adds
+
+    device = compute.settings().device
+    if device == "cpu" or not torch.cuda.is_available():
+        return True
+    size = multiply_adds(pair.network, pair.dataset.name)
+    return device == "auto" and compute.place(size, study.profile.backend) == "cpu"
 
 
 def _recipe(study: Study, name: str, pair: Pair) -> None:

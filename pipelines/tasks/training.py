@@ -12,6 +12,7 @@ from pipelines import compute
 from pipelines.tasks.jobs import Files, Job
 from pipelines.tasks.shared import WEIGHTS, empty, images_of, own_device, save, starting_point
 from safs import sealed
+from safs.errors import SafsError
 from safs.rows import Trained
 from safs.spec import BackendName, NetworkSpec
 
@@ -45,14 +46,24 @@ def worker(
         backend: what was asked for.
         network, dataset: what trains.
         operators: that the network's slots may get beside their own.
+
+    Raises:
+        SafsError: it trains on the kernels, which would train this network wrongly.
     """
     from safs import kernels
     from safs.backends.device import bit_identity, whereabouts
     from safs.datasets import DATASETS
+    from safs.kernels.misread import misread
 
     device, trains = own_device(), "dense"
     if backend != "dense" and device.type == "cpu":
-        reason = kernels.why_not(empty(network, dataset), DATASETS[dataset].shape, operators)
+        model, shape = empty(network, dataset), DATASETS[dataset].shape
+        if wrong := misread(model, shape):
+            raise SafsError(
+                f"network {network.name!r}: {wrong}, which they get wrong; expected "
+                "`backend: dense`"
+            )
+        reason = kernels.why_not(model, shape, operators)
         trains = "mixed" if reason else "sparse"
     return Worker(bit_identity(device, trains), whereabouts(device, "none"))
 

@@ -135,7 +135,9 @@ def search_and_tune(
         augmentation: random crop and flip of training batches, for images ``[N, C, H, W]``.
         backend: who trains: PyTorch, or on a CPU the kernels that do the work of surviving weights
             only; ``auto`` takes them for the whole network where they know every layer, else for
-            the layers that they know, and logs which and why. Every row of the report says which.
+            the layers that they know, and logs which and why. A network that they would train
+            wrongly (:mod:`safs.kernels.misread`) is left to PyTorch. Every row of the report says
+            which.
         seed: of everything that is drawn.
 
     Raises:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import struct
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,14 @@ from pipelines import compute
 from pipelines.cli import main as cli
 from pipelines.cli import views
 from pipelines.compute import Compute
+from pipelines.config.pair import load_pair
 from pipelines.config.study import Study, load
 from pipelines.dvc import timing
 from pipelines.dvc.launch import preflight
+from pipelines.dvc.preflight import fits
 from pipelines.results.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
+from pipelines.tasks import training
 from safs import kernels
 from safs.datasets import DATASETS, base
 from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
@@ -29,6 +33,7 @@ from safs.errors import SafsError
 from safs.kernels import misread
 from safs.operators import OPERATORS, operator
 from safs.pruning.pruners import PRUNERS
+from safs.spec import NetworkSpec
 
 ROOT = Path(__file__).parents[2]
 PAIR, RATIO = "lenet5_fashion_mnist", 0.99
@@ -270,6 +275,35 @@ def test_a_network_that_the_kernels_would_train_wrongly_is_refused(monkeypatch):
     preflight(
         study.model_copy(update={"profile": study.profile.model_copy(update={"backend": "dense"})})
     )
+
+
+def test_a_plain_dvc_repro_refuses_it_too(monkeypatch):
+    """Every stage that trains asks first what its workers are."""
+    monkeypatch.setattr(misread, "misread", lambda network, shape: "sparse kernels: no")
+    lenet5 = NetworkSpec(name="lenet5")
+    with pytest.raises(SafsError, match=r"^network 'lenet5': sparse kernels: no, which they get wr"):
+        training.worker("auto", lenet5, "mnist5k", ("elu",))
+    assert training.worker("dense", lenet5, "mnist5k", ("elu",)).where["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "network", "refused"),
+    [
+        ("auto", "lenet5", True),  # cores train it, whatever GPUs there are
+        ("auto", "resnet18", False),
+        ("cpu", "resnet18", True),
+        ("cuda", "lenet5", False),
+    ],
+)
+def test_the_kernels_are_asked_where_cores_train_a_pair(device, network, refused, monkeypatch):
+    pair = f"{network}_fashion_mnist{'_rgb16' if network == 'resnet18' else ''}"
+    study = load(Path("params.yaml"), ROOT)
+    pairs = {"lenet5_mnist5k": load_pair(pair, root=ROOT)}
+    monkeypatch.setattr(misread, "misread", lambda network, shape: "sparse kernels: no")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("SAFS_DEVICE", device)
+    with pytest.raises(SafsError, match="sparse kernels: no") if refused else nullcontext():
+        fits(study.model_copy(update={"pairs": pairs}))
 
 
 def faulty(images, labels):

@@ -64,11 +64,14 @@ def test_a_part_runs_its_own_stages_and_publishes_nothing(asked):
     assert not {stage.partition("@")[0] for stage in only} & {"records", "tables", "report"}
 
 
-@pytest.mark.parametrize("name", ["quick", "mnist5k", "mnist5k_99", "mnist5k_studies"])
+@pytest.mark.parametrize(
+    "name", ["quick", "mnist5k", "mnist5k_99", "mnist5k_studies", "landscape", "readings"]
+)
 def test_what_is_published_stands_as_long_as_nothing_changes(published_checkout, name):
     study = named(name)
-    for pair in study.pairs:
-        assert list(recorded.standing(study, pair)) == list(range(study.profile.replicates))
+    for each in study.every:
+        for pair in each.pairs:
+            assert list(recorded.standing(each, pair)) == list(range(each.profile.replicates))
 
 
 def test_standing_says_how_many_published_replicates_stand(checkout, monkeypatch, capsys):

@@ -138,24 +138,53 @@ def test_connectivity_leaves_the_network_as_it_was():
     assert network(torch.zeros(1, *SHAPE)).dtype == torch.float32
 
 
+def depending(network, shape):
+    """The classes whose logits depend on the input, by gradients in float64."""
+    x = torch.randn(4, *shape, dtype=torch.float64, requires_grad=True)
+    logits = network.double().eval()(x).sum(0)
+    slopes = (
+        torch.autograd.grad(logit, x, retain_graph=True, materialize_grads=True)[0]
+        for logit in logits
+    )
+    return tuple(c for c, slope in enumerate(slopes) if bool((slope != 0).any()))
+
+
+def told_and_depending(seed, density, gates=False):
+    """Of a random network, with or without squeeze and excitation; None if it is another."""
+    drawn = draw(seed)
+    if drawn is None or gates != any(isinstance(m, nn.Sigmoid) for m in drawn[0].modules()):
+        return None
+    network, shape = drawn
+    mask = random_mask(network, density, seed)
+    links = connectivity(network, mask, shape, np.arange(CLASSES))
+    return links.connected, depending(network, shape)
+
+
 @pytest.mark.parametrize("density", [0.05, 0.15, 0.3])
 def test_a_class_is_connected_where_its_logit_depends_on_the_input(density):
-    """In random networks; past a gate a bias that is cut off carries what the gate says."""
-    told = set()
-    for seed in range(60):
-        drawn = draw(seed)
-        if drawn is None or any(isinstance(part, nn.Sigmoid) for part in drawn[0].modules()):
-            continue
-        network, shape = drawn
-        mask = random_mask(network, density, seed)
-        links = connectivity(network, mask, shape, np.arange(CLASSES))
-        x = torch.randn(4, *shape, dtype=torch.float64, requires_grad=True)
-        logits = network.double().eval()(x).sum(0)
-        slopes = [
-            torch.autograd.grad(logit, x, retain_graph=True, materialize_grads=True)[0]
-            for logit in logits
-        ]
-        depends = tuple(c for c, slope in enumerate(slopes) if bool((slope != 0).any()))
-        assert links.connected == depends, seed
-        told.add(len(depends))
-    assert {0, CLASSES} < told
+    pairs = [pair for seed in range(60) if (pair := told_and_depending(seed, density))]
+    assert all(told == depends for told, depends in pairs)
+    assert {0, CLASSES} < {len(told) for told, _ in pairs}
+
+
+def test_past_a_gate_a_class_may_depend_that_is_told_as_cut_off():
+    """A bias that is cut off carries what the gate says of the input; never the other way."""
+    pairs = [pair for seed in range(400) if (pair := told_and_depending(seed, 0.2, gates=True))]
+    assert all(set(told) <= set(depends) for told, depends in pairs)
+    assert 0 < sum(told != depends for told, depends in pairs) < len(pairs) / 20
+
+
+@pytest.mark.parametrize("ratio", [0.9, 0.99])
+def test_no_such_class_is_in_efficientnet(ratio):
+    shape, rng = (3, 16, 16), torch.Generator().manual_seed(1)
+    network = build("efficientnet_b0", shape, 10)
+    mask = prune(network, ratio)
+    links = connectivity(network, mask, shape, np.arange(10))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            keep = mask.get(name.removesuffix(".weight"))
+            parameter.normal_(0, 1 if keep is None else 3, generator=rng)
+            parameter.mul_(1 if keep is None else keep)
+    assert (
+        links.connected == depending(network, shape) == (tuple(range(10)) if ratio < 0.95 else ())
+    )
