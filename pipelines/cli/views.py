@@ -46,14 +46,14 @@ def standing_rows(study: Study) -> list[dict[str, Any]]:
     from pipelines.storage import layout
 
     rows = []
-    for each in study.every:
+    for reading, each in {"-": study, **study.readings}.items():
         name, every = each.profile.profile, range(each.profile.replicates)
         for pair in each.pairs:
             published = sum(layout.replicate_file(name, pair, r).is_file() for r in every)
             rows.append(
                 {
-                    "profile": name,
                     "pair": pair,
+                    "reading": reading,
                     "replicates": len(every),
                     "published": published,
                     "stand": len(recorded.standing(each, pair)),

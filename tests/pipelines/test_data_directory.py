@@ -281,7 +281,7 @@ def test_a_plain_dvc_repro_refuses_it_too(monkeypatch):
     """Every stage that trains asks first what its workers are."""
     monkeypatch.setattr(misread, "misread", lambda network, shape: "sparse kernels: no")
     lenet5 = NetworkSpec(name="lenet5")
-    with pytest.raises(SafsError, match=r"^network 'lenet5': sparse kernels: no, which they get wr"):
+    with pytest.raises(SafsError, match=r"^network 'lenet5': sparse kernels: no, which they get"):
         training.worker("auto", lenet5, "mnist5k", ("elu",))
     assert training.worker("dense", lenet5, "mnist5k", ("elu",)).where["device"] == "cpu"
 
