@@ -16,6 +16,7 @@ from safs.api.modules import plain_copy, unwrapped
 from safs.api.report import DenseTold
 from safs.backends.device import seed_generators
 from safs.errors import SafsError
+from safs.kernels.misread import misread
 from safs.networks.base import LAYERS
 from safs.slots import Activation, Found
 from safs.watch import Watch, watch
@@ -29,11 +30,13 @@ class Adopted:
         network: a copy of the module, in whose slots its own activations are.
         left: activations that are no slots, by name, and why.
         dense: layers that cannot be pruned, by name.
+        misread: why the kernels are kept from the network (:mod:`safs.kernels.misread`).
     """
 
     network: nn.Module
     left: dict[str, str]
     dense: dict[str, DenseTold]
+    misread: str = ""
 
     def notices(self) -> Iterator[str]:
         """A line for each reason for which something is left as it is."""
@@ -85,7 +88,26 @@ def take(model: nn.Module, example: Tensor, default: str | None = None) -> Adopt
         _fill(network, found, example, wanted, default)
     _check_count(network, example, len(seen.calls))
     dense = _name_weights(network, seen.weights, pruned)
-    return Adopted(network.train(training), found.left, dense)
+    shape = tuple(example.shape[1:])
+    wrong = misread(network, shape) if len(shape) == 3 else ""
+    if wrong:
+        _keep_from_the_kernels(network)
+    return Adopted(network.train(training), found.left, dense, wrong)
+
+
+def _keep_from_the_kernels(network: nn.Module) -> None:
+    """Put a step in front that changes nothing and that the kernels do not know."""
+    assert isinstance(network, fx.GraphModule)
+    start = next(node for node in network.graph.nodes if node.op == "placeholder")
+    with network.graph.inserting_after(start):
+        step = network.graph.call_function(for_pytorch, (start,))
+    start.replace_all_uses_with(step, delete_user_cb=lambda user: user is not step)
+    network.recompile()
+
+
+def for_pytorch(x: Tensor) -> Tensor:
+    """The input of a network that PyTorch trains alone (:mod:`safs.kernels.misread`)."""
+    return x
 
 
 def _told(reasons: Mapping[str, str]) -> str:

@@ -31,7 +31,6 @@ from safs.api.study import Settings, TwoStages
 from safs.backends.device import repeatable, seed_generators
 from safs.datasets.base import Augmentation
 from safs.errors import SafsError, UnknownName, shown
-from safs.kernels.misread import misread
 from safs.masks import Mask
 from safs.operators import OPERATORS
 from safs.pruning import given as given_masks
@@ -272,12 +271,9 @@ def _mask(
 
 def _trainer(backend: BackendName, adopted: Adopted, fold: Fold) -> BackendName:
     """The backend that was asked for, or PyTorch where the kernels would train something else."""
-    shape = tuple(fold.train.pixels.shape[1:])
-    if backend == "dense" or fold.train.labels.device.type != "cpu" or len(shape) != 3:
+    if backend == "dense" or fold.train.labels.device.type != "cpu" or not adopted.misread:
         return backend
-    if not (reason := misread(adopted.network, shape)):
-        return backend
-    LOG.warning(f"{reason}; trained densely")
+    LOG.warning(f"{adopted.misread}; trained densely")
     return "dense"
 
 

@@ -77,6 +77,27 @@ def test_features_that_know_the_loss_beat_the_operators_names(table, promised):
     }  # fmt: skip
 
 
+def test_what_is_said_of_some_chromosomes_is_held_to_theirs(table, promised):
+    """The regret is still to the best of the whole table."""
+    some = table.indices[::3]
+    loss = losses(table, 0)[::3]
+    part = promised.model_copy(update={"indices": text(some).replace(".0", ""), "spectrum": {}})
+    assert list(part.numbers) == list(some)
+    row = said(table, scored(part, known=-loss))["known", 0]
+    assert row["n"] == len(some) and row["all"] == pytest.approx(1.0, abs=1e-4)
+    assert row["regret"] == pytest.approx(loss.min() - losses(table, 0).min())
+
+
+def test_an_infinite_spectrum_is_far_from_the_others_and_not_endlessly(table, promised):
+    layer, told = next(iter(promised.spectrum.items()))
+    numbers = told.split()
+    numbers[0] = "inf"
+    spoilt = promised.model_copy(update={"spectrum": {layer: " ".join(numbers)}})
+    distance = promises._distances(table, spoilt)["fisher"]
+    assert np.isfinite(distance).all()
+    assert distance[0, 1:].min() > distance[1:, 1:].max()
+
+
 def test_a_regression_never_sees_what_it_is_asked_about(table, promised):
     """Without any relation between feature and loss it ranks no better than chance."""
     rng = np.random.default_rng(5)

@@ -11,16 +11,19 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from bench.report import terminal
 from pipelines import __main__ as stages
 from pipelines import compute
+from pipelines.acceptance import run as acceptance
 from pipelines.cli import main as cli
 from pipelines.cli import runs
 from pipelines.config.study import load
 from pipelines.dvc import launch, narrow
 from pipelines.dvc.plan import steps
+from pipelines.results import publishing
 from pipelines.stages import PER_CELL
 from pipelines.storage.layout import trained_in
-from pipelines.verification import verifying
+from pipelines.verification import checking, verifying
 from safs.errors import SafsError
 
 ROOT = Path(__file__).parents[2]
@@ -201,6 +204,36 @@ def test_a_table_is_rows_as_json_too(command, capsys, monkeypatch):
     assert cli.main([*command, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) > 4 and all(row.keys() == rows[0].keys() for row in rows)
+
+
+def test_networks_are_told_in_numbers(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["networks", "--json"]) == 0
+    rows = {row.pop("pair"): row for row in json.loads(capsys.readouterr().out)}
+    assert rows["lenet5_mnist5k"] == {"parameters": 44_426, "slots": 4, "prunable layers": 5}
+    for command in (["networks"], ["profiles"], ["doctor"], ["standing", "quick"]):
+        assert cli.main(command) == 0
+        assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+def test_faults_and_failed_checks_are_an_exit_code(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    part = SimpleNamespace(faults=["wrong"], text="1 record")
+    monkeypatch.setattr(checking, "check", lambda study: [part])
+    monkeypatch.setattr("pipelines.cli.runs.tell", lambda *given: None)
+    assert cli.main(["check", "quick"]) == 1
+    assert capsys.readouterr().err == "wrong\n"
+    part.faults = []
+    assert cli.main(["check", "quick"]) == 0
+    for failed in ([], ["a check"]):
+        card = SimpleNamespace(checks=["a check"], failed=failed)
+        monkeypatch.setattr(acceptance, "prepared", lambda: None)
+        monkeypatch.setattr(acceptance, "run", lambda *given, card=card: card)
+        assert cli.main(["check-gpu"]) == len(failed)
+    nobody = pd.DataFrame({"status": ["failed", "failed"]})
+    monkeypatch.setattr(publishing, "shown", lambda study: (SimpleNamespace(frame=nobody), "here"))
+    monkeypatch.setattr(terminal, "rows", lambda runs, about: [])
+    assert cli.main(["show", "quick"]) == 1
 
 
 def test_without_runs_what_is_published_is_shown(published_checkout, capsys):

@@ -23,15 +23,18 @@ from pipelines.dvc.launch import preflight
 from pipelines.dvc.preflight import fits
 from pipelines.results.publishing import collection
 from pipelines.stages import baselines, evaluate, pretrain, prune, search, tune
+from pipelines.storage import sources
 from pipelines.tasks import training
-from safs import kernels
+from safs import contracts, kernels
 from safs.datasets import DATASETS, base
 from safs.datasets.cifar10 import SOURCE as CIFAR10_SOURCE
 from safs.datasets.generated import templates
 from safs.datasets.mnist import FASHION_MNIST_SOURCE, MNIST_SOURCE, fashion_mnist
 from safs.errors import SafsError
 from safs.kernels import misread
+from safs.networks import build
 from safs.operators import OPERATORS, operator
+from safs.pruning.prune import prune as make_mask
 from safs.pruning.pruners import PRUNERS
 from safs.spec import NetworkSpec
 
@@ -262,6 +265,47 @@ def test_a_pruner_that_scores_something_else_is_refused_and_so_by_a_plan(capsys,
         assert capsys.readouterr().err.startswith(f"error: {message}")
     finally:
         PRUNERS.remove("mine")
+
+
+def test_given_masks_that_fit_pass(tmp_path):
+    study = load(Path("params.yaml"), ROOT)
+    mask = make_mask(build("lenet5", (1, 28, 28), 10), 0.99)
+    training.save(mask, tmp_path / "0.99.safetensors")
+    given = {"method": "given", "given": f"{tmp_path}/{{ratio}}.safetensors"}
+    cells = {k: c for k, c in study.profile.cells.items() if c.ratio == 0.99}
+    profile = study.profile.model_copy(update={"cells": cells})
+    fits(with_section("prune", given).model_copy(update={"profile": profile}))
+
+
+@pytest.mark.parametrize("where", ["search", "activations", "network"])
+def test_every_operator_that_is_used_is_tried(where, monkeypatch):
+    """A pair's candidates, those of the activation study, and the network's own."""
+
+    @operator("bent", label="Bent")
+    def bent(x):
+        return x.nonsense()
+
+    study = load(Path("params.yaml"), ROOT)
+    if where == "search":
+        study = with_section("search", {"operators": ("elu", "bent")})
+    elif where == "activations":
+        asked = study.profile.studies.activations.model_copy(update={"operators": ("bent",)})
+        studies = study.profile.studies.model_copy(update={"activations": asked})
+        study = study.model_copy(
+            update={"profile": study.profile.model_copy(update={"studies": studies})}
+        )
+    else:
+        monkeypatch.setattr(sources, "default", lambda network: "bent")
+    try:
+        with pytest.raises(SafsError, match=r"^lenet5_mnist5k: operator 'bent' fails: "):
+            fits(study)
+        monkeypatch.setattr(contracts, "operator", lambda name: None)
+        with pytest.raises(SafsError, match="operator bent has no kernel, and others of its arms"):
+            fits(study)
+        monkeypatch.setattr(kernels, "why_not", lambda *given: "sparse kernels: no")
+        fits(study)  # PyTorch trains all of it
+    finally:
+        OPERATORS.remove("bent")
 
 
 def test_a_network_that_the_kernels_would_train_wrongly_is_refused(monkeypatch):

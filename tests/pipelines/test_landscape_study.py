@@ -17,7 +17,7 @@ from pipelines.config.profile import LandscapeStudy, Studies
 from pipelines.config.study import Study
 from pipelines.config.study import load as load_study
 from pipelines.engine import recorded
-from pipelines.results import archiving, landscapes, promises, racing
+from pipelines.results import archiving, landscapes, promises, racing, recomputed
 from pipelines.stages import compare, landscape, pretrain, prune, records, report, search, tables
 from pipelines.verification import landscape_sample
 from safs import sealed
@@ -177,8 +177,15 @@ def test_a_run_goes_on_from_the_published_table(done, monkeypatch):
     monkeypatch.setenv(recorded.ASKED, "1")
     shutil.rmtree("runs/smoke/landscape")
     shutil.rmtree("scratch/landscape", ignore_errors=True)
-    more = study("srs", "swish", "relu6")
+    more, again = study("srs", "swish", "relu6"), []
+
+    def train_rows(work, starts, table, rows):
+        again.append(len(rows))
+        return recomputed.train_rows(work, starts, table, rows)
+
+    monkeypatch.setattr(landscape, "train_rows", train_rows)
     landscape.run(more, PAIR)
+    assert again == [landscape.CHECKED] * 2 == [8, 8], "some rows of each replicate are checked"
     table, before = landscapes.pack(more, PAIR, RATIO), load(PLACE)
     assert table.distinct == ("srs", "swish", "relu6")
     new = {(r, i) for r, part in landscapes.parts(more, PAIR, RATIO) for i in part["indices"]}
@@ -451,9 +458,17 @@ def test_a_profile_without_a_landscape_is_one_line(inline, monkeypatch):
         cli.race.callback("quick", (), 4, 2, 5, False)
 
 
-def test_a_replicate_is_whole_with_its_landscape_alone(done):
+def test_a_predictor_without_a_finite_score_ranks_last():
+    told = promises.content([{"scores": [{"a": None}], "spectra": [{"c": [None, 1.5]}]}])
+    assert told == {"scores": {"a": "-inf"}, "spectrum": {"c": "inf 1.5"}}
+
+
+def test_a_replicate_is_whole_with_its_landscape_alone(done, monkeypatch):
     of = study("srs", "swish")
-    assert landscapes.complete(of, PAIR, RATIO, 0)
+    assert landscapes.complete(of, PAIR, RATIO, 0) and promises.complete(of, PAIR, RATIO, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(promises, "identity", lambda *given: "another")
+        assert not promises.complete(of, PAIR, RATIO, 0)
     assert not landscapes.complete(study("srs", "swish", "symexp"), PAIR, RATIO, 0)
     assert archiving.folder(of).is_dir()
 

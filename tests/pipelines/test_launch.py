@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,30 @@ def test_records_stand_only_where_that_is_asked(asked, going_on):
     assert note.exists() == going_on, "without it DVC runs the stage, which trains the replicate"
     assert not old.exists(), "what does not stand any more is trained in any run"
     assert bool(variables[recorded.ASKED]) == going_on and only is None
+
+
+def test_the_command_hands_every_option_on(published_checkout, monkeypatch):
+    """Also its exit code: that of a failed run, else that of its results."""
+    calls = []
+    monkeypatch.setattr(launch, "launch", lambda *given: calls.append(given) or 1)
+    options = ["--ratio", "0.99", "--workers", "3", "--jobs", "2", "--quiet", "--from-records"]
+    assert cli.main(["run", "quick", *options]) == 1
+    ((study, options),) = calls
+    assert options == launch.Options(3, 2, quiet=True, narrow=True, from_records=True)
+    assert study.profile.ratios("lenet5_mnist5k") == (0.99,)
+    assert cli.main(["run", "quick", "--pair", "lenet5_mnist5k"]) == 1
+    assert calls[1][1] == launch.Options(narrow=True)
+    monkeypatch.setattr(launch, "launch", lambda *given: 0)
+    assert cli.main(["run", "quick"]) == 0  # the published results are shown
+    assert cli.main(["run", "smoke"]) == 3
+
+
+def test_workers_and_a_failed_stage_are_told(published_checkout, monkeypatch):
+    monkeypatch.delenv("SAFS_WORKERS", raising=False)
+    monkeypatch.setattr(launch, "preflight", lambda study: None)
+    monkeypatch.setattr(launch.side_by_side, "run", lambda *given: 1)
+    assert launch.launch(named("quick"), launch.Options(workers=3, quiet=True)) == 1
+    assert os.environ["SAFS_WORKERS"] == "3"
 
 
 def test_a_part_runs_its_own_stages_and_publishes_nothing(asked):
@@ -89,6 +114,13 @@ def test_standing_says_how_many_published_replicates_stand(checkout, monkeypatch
     monkeypatch.setattr(recorded, "PROTOCOL_VERSION", 9)
     assert told("quick") == (1, 3, 2, 0)
     assert told("fashion_mnist")[0] == 3
+
+
+def test_standing_counts_readings_too(published_checkout, capsys):
+    assert cli.main(["standing", "readings", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["reading"] for row in rows} == {"-", *named("readings").readings}
+    assert all(row["stand"] == row["published"] == 10 for row in rows)
 
 
 def test_another_own_operator_of_the_network_makes_another_replicate(checkout, monkeypatch):

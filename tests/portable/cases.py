@@ -1,6 +1,7 @@
 """Digests of what the kernels compute: the same from every compiler and on every processor.
 
-    python tests/portable/cases.py [--few | --odd] [--flag=-O2 ...] [--run] [--write FILE]
+    python tests/portable/cases.py [--few | --odd | --overrun] [--flag=-O2 ...] [--run]
+        [--write FILE]
 
 prints one line of JSON, name to digest. ``--few`` are 25 of the cases, ``--odd`` those whose sizes
 divide by nothing, ``--run`` adds a whole small run; every ``--flag`` is put behind the compiler's
@@ -106,6 +107,16 @@ def epoch(
     return digest(*kept, told, trained.logits(data))
 
 
+def overrun() -> str:
+    """A planted fault: more values than there is memory for."""
+    x = np.zeros(64, np.float32)
+    place = ctypes.c_void_p(x.ctypes.data)
+    structures.library().safs_operator(
+        ctypes.c_int64(0), place, place, ctypes.c_int64(4096), place, place, place
+    )
+    return digest(x)
+
+
 def _network(
     name: str, shape: tuple[int, int, int], operators: Sequence[str], width: dict[str, float]
 ) -> fx.GraphModule:
@@ -167,6 +178,11 @@ def odd_cases() -> Iterator[Case]:
             )
 
 
+def planted() -> Iterator[Case]:
+    """What a sanitizer must not let pass."""
+    yield "overrun", overrun
+
+
 def few_cases() -> Iterator[Case]:
     """Every operator by itself, and LeNet-5 with each optimiser."""
     for name, case in every_case():
@@ -215,6 +231,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--few", dest="of", action="store_const", const=few_cases)
     parser.add_argument("--odd", dest="of", action="store_const", const=odd_cases)
+    parser.add_argument("--overrun", dest="of", action="store_const", const=planted)
     parser.add_argument("--run", action="store_true")
     parser.add_argument("--flag", action="append", default=[])
     parser.add_argument("--write", type=Path, default=None)

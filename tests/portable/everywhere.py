@@ -106,6 +106,7 @@ def tell(name: str, *arguments: str, **how: str) -> bool:
     started = time.monotonic()
     found = cases(*arguments, **how)
     wrong = [case for case, digest in found.items() if expected[case] != digest]
+    wrong += [] if found else ["any"]
     same = f"{len(found) - len(wrong)} of {len(found)} the same"
     others = f"; not {', '.join(wrong[:5])}" if wrong else ""
     print(f"{name:24} {same} in {time.monotonic() - started:.0f} s{others}", flush=True)
@@ -128,10 +129,10 @@ def main(arguments: list[str]) -> int:
             print(f"no {name} sanitizer of g++ here")
     if not shutil.which("qemu-x86_64"):
         print("no qemu-x86_64 here: no processor is emulated (Debian package qemu-user)")
-        return 0 if all(good) else 1
+        return 0 if good and all(good) else 1
     for cpu in given.cpu:
         good.append(tell(f"emulated {cpu}", "--few", "--run", cpu=cpu))
-    return 0 if all(good) else 1
+    return 0 if good and all(good) else 1
 
 
 if __name__ == "__main__":

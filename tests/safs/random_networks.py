@@ -31,7 +31,7 @@ class Drawn(nn.Module):
             source = last if rng.random() < 0.75 else rng.randrange(last + 1)
             rng.choice([self.conv] * 4 + [self.activation] * 3 + [
                 self.norm, self.norm, self.pool, self.pool, self.mean, self.add, self.add,
-                self.gate, self.nothing, self.linear,
+                self.gate, self.nothing, self.linear, self.flatten,
             ])(source)  # fmt: skip
         channels, height, width = self.shapes[-1]
         self._layer(nn.Flatten(), len(self.shapes) - 1, (channels * height * width, 1, 1))
@@ -82,6 +82,11 @@ class Drawn(nn.Module):
                 channels, made, kernel, stride, padding, dilation, groups, bias=rng.random() < 0.6
             )
             self._layer(layer, source, (made, height, width))
+
+    def flatten(self, source: int) -> None:
+        channels, height, width = self.shapes[source]
+        if not self._flat(source) and channels * height * width < 500:
+            self._layer(nn.Flatten(), source, (channels * height * width, 1, 1))
 
     def linear(self, source: int) -> None:
         channels, *size = self.shapes[source]

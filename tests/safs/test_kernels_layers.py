@@ -263,6 +263,7 @@ def test_the_large_networks(name: str) -> None:
         float((found[n] - g).norm() / g.norm()) for n, g in expected.items() if g.norm() > 1e-6
     ]
     assert np.median(errors) < 1e-4
+    assert np.quantile(errors, 0.95) < 1e-2
 
 
 class Stranger(nn.Module):

@@ -23,6 +23,10 @@ CASES = dict(cases.every_case())
 EXPECTED = json.loads(cases.DIGESTS.read_text())
 
 
+def test_no_case_is_lost():
+    assert {*CASES, "small run"} == set(EXPECTED)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_has_its_digest(name):
     assert CASES[name]() == EXPECTED[name]
@@ -43,7 +47,10 @@ def test_an_emulated_processor_computes_the_same():
 def test_the_kernels_touch_nothing_but_their_own_memory():
     """Nor is anything undefined; ``make test-portable`` runs all cases so, and looks for races."""
     found = everywhere.cases("--few", sanitizer="address")
+    assert len(found) == 25
     assert found == {name: EXPECTED[name] for name in found}
+    with pytest.raises(SystemExit, match="AddressSanitizer: heap-buffer-overflow"):
+        everywhere.cases("--overrun", sanitizer="address")
 
 
 def test_a_processor_without_avx2_is_refused_and_not_ended(monkeypatch):

@@ -58,6 +58,13 @@ def test_a_move_changes_something_and_keeps_the_rest(
     assert removed == 1  # a swap keeps the genes, so exactly one was changed
 
 
+def test_a_move_swaps_two_genes_and_changes_one() -> None:
+    start = ("relu6", "swish", "tanh", "elu")
+    moves = [move(start, OPERATORS, np.random.default_rng(seed)) for seed in range(200)]
+    changed = [sum(a != b for a, b in zip(start, moved, strict=True)) for moved in moves]
+    assert {2, 3} <= set(changed), "one gene alone, mostly, had there been no swap"
+
+
 def test_a_single_gene_moves_to_every_other_candidate() -> None:
     rng = np.random.default_rng(0)
     reached = {move(("tanh",), OPERATORS, rng) for _ in range(100)}
