@@ -126,9 +126,9 @@ _TAKEN = {"slots", "mode", *dir(fx.GraphModule(nn.Module(), fx.Graph()))} - {*di
 
 
 def _traced(plain: nn.Module, example: Tensor, seen: Watch) -> tuple[nn.Module, Found]:
-    """The module as a graph; modules that call no activation stay whole in it."""
+    """The module as a graph; modules that call no activation stay whole in it, chains apart."""
     calling = [f"{call.place}." for call in seen.calls]
-    names = [name for name, _ in plain.named_modules() if name]
+    names = [name for name, module in plain.named_modules() if name and not _is_chain(module)]
     whole = {name for name in names if not any(c.startswith(f"{name}.") for c in calling)}
     try:
         network = slots.trace(copy.deepcopy(plain).eval(), whole)
@@ -139,6 +139,12 @@ def _traced(plain: nn.Module, example: Tensor, seen: Watch) -> tuple[nn.Module, 
         own = (*plain._modules, *plain._parameters, *plain._buffers)
         taken = (_renaming(plain, name) for name in own if name in _TAKEN)
         raise Unfit(next(taken, str(error).partition("\n")[0])) from error
+
+
+def _is_chain(module: nn.Module) -> bool:
+    """Whether a module is its parts one after the other, which the kernels can take one by one."""
+    own = "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
+    return type(module).forward is nn.Sequential.forward and not own
 
 
 def _replaced(plain: nn.Module, example: Tensor, reason: Unfit) -> tuple[nn.Module, Found]:

@@ -9,9 +9,10 @@ import torch
 from kernels_reference import assert_same_gradients, network, random_mask
 from random_networks import draw
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 import safs
-from safs import kernels
+from safs import kernels, slots
 from safs.kernels.misread import misread
 from safs.training import evaluation, scores
 from safs.training.data import Images
@@ -211,6 +212,25 @@ def test_what_else_they_get_wrong_is_kept_from_them(steps, change, why):
 def test_the_same_without_the_fault_is_left_to_them():
     adopted = safs.adopt.take(Block(plain), torch.randn(2, *SHAPE))
     assert adopted.misread == "" == kernels.why_not(adopted.network, SHAPE, ())
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_torchvisions_shortcuts_are_no_reason_to_leave_the_kernels(block):
+    """A Sequential of convolution and norm calls no activation, and is looked into all the same."""
+    torch.manual_seed(0)
+    model, shape = ResNet(block, [1, 1, 1, 1], num_classes=5, width_per_group=64), (3, 32, 32)
+    made = safs.adopt.take(model, torch.randn(2, *shape)).network
+    assert kernels.why_not(made, shape, ()) == "" == misread(made, shape)
+    slots.fill(made, ["swish"] * len(slots.slots(made)))
+    mask = random_mask(made, 0.1)
+    assert_same_gradients(made, mask, shape, count=12, batch=12, tolerance=3e-3)
+
+
+def test_a_chain_with_a_hook_stays_whole():
+    model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5)
+    model.layer2[0].downsample.register_forward_hook(lambda module, inputs, output: output)
+    made = safs.adopt.take(model, torch.randn(2, 3, 32, 32)).network
+    assert "layer2.0.downsample is a Sequential" in kernels.why_not(made, (3, 32, 32), ())
 
 
 def test_a_forward_of_its_own_is_found():
