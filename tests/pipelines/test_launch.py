@@ -54,17 +54,16 @@ def test_the_command_hands_every_option_on(published_checkout, monkeypatch):
     assert cli.main(["run", "quick", *options]) == 1
     ((study, options),) = calls
     assert options == launch.Options(3, 2, quiet=True, narrow=True, from_records=True)
-    assert study.profile.ratios("lenet5_mnist5k") == (0.99,)
+    assert list(study.profile.ratios("lenet5_mnist5k")) == [0.99]
     assert cli.main(["run", "quick", "--pair", "lenet5_mnist5k"]) == 1
-    assert calls[1][1] == launch.Options(narrow=True)
+    assert calls[1][1] == launch.Options()  # its only pair is all of it
     monkeypatch.setattr(launch, "launch", lambda *given: 0)
     assert cli.main(["run", "quick"]) == 0  # the published results are shown
     assert cli.main(["run", "smoke"]) == 3
 
 
-def test_workers_and_a_failed_stage_are_told(published_checkout, monkeypatch):
-    monkeypatch.delenv("SAFS_WORKERS", raising=False)
-    monkeypatch.setattr(launch, "preflight", lambda study: None)
+def test_workers_and_a_failed_stage_are_told(asked, monkeypatch):
+    monkeypatch.setenv("SAFS_WORKERS", "1")
     monkeypatch.setattr(launch.side_by_side, "run", lambda *given: 1)
     assert launch.launch(named("quick"), launch.Options(workers=3, quiet=True)) == 1
     assert os.environ["SAFS_WORKERS"] == "3"
