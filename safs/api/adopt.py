@@ -16,7 +16,7 @@ from safs.api.modules import plain_copy, unwrapped
 from safs.api.report import DenseTold
 from safs.backends.device import seed_generators
 from safs.errors import SafsError
-from safs.kernels.misread import misread
+from safs.kernels.misread import altered, misread
 from safs.networks.base import LAYERS
 from safs.slots import Activation, Found
 from safs.watch import Watch, watch
@@ -143,8 +143,7 @@ def _traced(plain: nn.Module, example: Tensor, seen: Watch) -> tuple[nn.Module, 
 
 def _is_chain(module: nn.Module) -> bool:
     """Whether a module is its parts one after the other, which the kernels can take one by one."""
-    own = "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
-    return type(module).forward is nn.Sequential.forward and not own
+    return type(module).forward is nn.Sequential.forward and not altered(module)
 
 
 def _replaced(plain: nn.Module, example: Tensor, reason: Unfit) -> tuple[nn.Module, Found]:

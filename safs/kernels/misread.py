@@ -40,6 +40,11 @@ def misread(network: nn.Module, shape: Shape) -> str:
     return ""
 
 
+def altered(module: nn.Module) -> bool:
+    """Whether a module does something else than its class: by hooks, or a forward of its own."""
+    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)
+
+
 def _maps(layers: LayerList) -> Iterator[str]:
     """Half of a gradient is lost, addresses are wrong, or the head's gradient is overwritten."""
     headed = False
@@ -75,7 +80,7 @@ def _modules(network: fx.GraphModule) -> Iterator[str]:
         if node.op != "call_module":
             continue
         module = network.get_submodule(node.target)
-        if "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS):
+        if altered(module):
             yield f"{node.target} has hooks or a forward of its own"
         for name, parameter in module._parameters.items():
             if parameter is not None and f"{node.target}.{name}" not in named:

@@ -211,9 +211,11 @@ def test_networks_are_told_in_numbers(capsys, monkeypatch):
     assert cli.main(["networks", "--json"]) == 0
     rows = {row.pop("pair"): row for row in json.loads(capsys.readouterr().out)}
     assert rows["lenet5_mnist5k"] == {"parameters": 44_426, "slots": 4, "prunable layers": 5}
-    for command in (["networks"], ["profiles"], ["doctor"], ["standing", "quick"]):
+    for command in (["networks"], ["profiles"], ["standing", "quick"]):
         assert cli.main(command) == 0
         assert len(capsys.readouterr().out.splitlines()) > 3
+    assert cli.main(["doctor"]) in (0, 1)  # a machine may lack something
+    assert len(capsys.readouterr().out.splitlines()) > 3
 
 
 def test_faults_and_failed_checks_are_an_exit_code(capsys, monkeypatch):
