@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from bench.contrasts import MAIN_RATIO
 from bench.cost.steps import Step, by_key, preferred
 from bench.records.collection import Collection
 from bench.render import ABSENT, Column, Table, number, significant
-from bench.tables.shared import PURPOSES, clocks, mean, time_factor
+from bench.tables.shared import PURPOSES, cells, clocks, mean, time_factor
 
 SHOWN_ARMS = ("vanilla", "srelu", "safs")
 TIMED = ("vanilla", "safs")
@@ -34,8 +33,8 @@ def table(
         steps: timed epochs; without any, nothing is extrapolated.
         watts: power of the device, for a modelled energy where none was measured.
     """
-    cells = product(context.pairs, context.ratios, [a for a in SHOWN_ARMS if a in context.arms])
-    rows = [_row(collection, context, steps, watts, cell) for cell in cells]
+    shown = cells(collection, context, [a for a in SHOWN_ARMS if a in context.arms])
+    rows = [_row(collection, context, steps, watts, cell) for cell in shown]
     columns = (
         pair_by(context.label), RATIO, ARM, figure("Epochs", "epochs", 0),
         Column("Hours measured", lambda row: significant(row["hours"])),

@@ -67,9 +67,13 @@ class Replicate(Spec):
         values = checked.plain(text, source)
         if not isinstance(values, dict) or values.get("records_file") != VERSION:
             raise SafsError(f"{source}: records_file: expected a file of version {VERSION}")
-        if not _fits(values) or _text(values) != text:
+        try:
+            whole = _fits(values) and _text(values) == text
+            content = {key: value for key, value in _unfolded(values).items() if key not in _HEAD}
+        except RecursionError:
+            raise SafsError(f"{source}: nested too deeply for a file of records") from None
+        if not whole:
             raise SafsError(f"{source}: its content does not fit its digest: damaged or edited")
-        content = {key: value for key, value in _unfolded(values).items() if key not in _HEAD}
         found = checked.typed(cls, json.dumps(content), source)
         traces: list[Trace] = [*found.tunings, *(search.trace for search in found.searches)]
         places = {(record.pair, record.replicate) for record in found.records}

@@ -29,23 +29,25 @@ def summary(collection: Collection, context: Context) -> RenderableType:
 def rows(collection: Collection, context: Context) -> list[dict[str, Any]]:
     """The numbers of :func:`summary`: pair, ratio, arm, n, mean and standard deviation of top-1."""
     found = []
-    for pair, ratio, arm in product(context.pairs, context.ratios, ordered(context.arms)):
-        n = len(collection.series(pair, ratio, arm))
-        of = {"pair": pair, "ratio": ratio, "arm": arm, "n": n}
-        mean, sd = mean_and_spread(collection, pair, ratio, arm)
-        found.append({**of, "top1": mean, "sd": sd})
+    for pair in context.pairs:
+        for ratio, arm in product(collection.ratios(pair), ordered(context.arms)):
+            n = len(collection.series(pair, ratio, arm))
+            of = {"pair": pair, "ratio": ratio, "arm": arm, "n": n}
+            mean, sd = mean_and_spread(collection, pair, ratio, arm)
+            found.append({**of, "top1": mean, "sd": sd})
     return found
 
 
 def _table(collection: Collection, context: Context, pair: str) -> Table:
     table = Table(title=Text(context.label(pair)), title_justify="left")
     table.add_column("")
-    for ratio in context.ratios:
+    ratios = collection.ratios(pair)
+    for ratio in ratios:
         table.add_column(ratio_text(ratio), justify="right")
     for arm in ordered(context.arms):
-        cells = [_cell(collection, pair, ratio, arm) for ratio in context.ratios]
+        cells = [_cell(collection, pair, ratio, arm) for ratio in ratios]
         table.add_row(ARMS[arm].label, *cells, end_section=arm in ("dense", "safs"))
-    reach = [_reach(collection, pair, ratio) for ratio in context.ratios]
+    reach = [_reach(collection, pair, ratio) for ratio in ratios]
     table.add_row("Connected classes", *(classes for classes, _ in reach))
     table.add_row("Accuracy cap", *(cap for _, cap in reach))
     return table

@@ -228,9 +228,15 @@ def rebuild(profile: str | None, as_json: bool) -> int:
     Reads results/PROFILE/records alone, so it needs neither runs/ nor torch. Exit code 0 if every
     file came out as it was, 1 if one did not.
     """
+    from pipelines import signals
+    from pipelines.dvc.alone import alone
     from pipelines.verification.rebuilding import rebuild as rebuilt
 
-    return tell_again(rebuilt(study_of(profile)), "{every} files, {same} as they were", as_json)
+    study = study_of(profile)
+    signals.interrupt_when_asked()  # so that what was there before is put back
+    with alone(f"safs-bench rebuild {study.profile.profile}"):
+        found = rebuilt(study)
+    return tell_again(found, "{every} files, {same} as they were", as_json)
 
 
 @click.command()

@@ -117,8 +117,8 @@ def settings() -> Compute:
         values |= {"kind": "address", "address": address}
         source.append("DASK_SCHEDULER_ADDRESS")
     for name, key in _ENVIRONMENT.items():
-        if name in os.environ:
-            values[key] = os.environ[name]
+        if value := os.environ.get(name):
+            values[key] = value
             source.append(name)
     return validated(Compute, values, " with ".join(source))
 
@@ -151,7 +151,8 @@ def gpus_wanted(where: Compute) -> bool:
 
 
 def visible_gpus(machine: Path = Path("/dev")) -> int:
-    """GPUs that this process may use: of ``CUDA_VISIBLE_DEVICES`` those before a negative one.
+    """GPUs that this process may use: of ``CUDA_VISIBLE_DEVICES`` those before the first entry that
+    is none, as in CUDA.
 
     A process sees one MIG instance, however many are named.
     """
@@ -160,8 +161,13 @@ def visible_gpus(machine: Path = Path("/dev")) -> int:
     if told is None or not gpus:
         return gpus
     named = [entry.strip() for entry in told.split(",") if entry.strip()]
-    seen = list(itertools.takewhile(lambda entry: not entry.startswith("-"), named))
+    seen = list(itertools.takewhile(lambda entry: _names_one(entry, gpus), named))
     return min(len(seen), 1) if any(entry.startswith("MIG-") for entry in seen) else len(seen)
+
+
+def _names_one(entry: str, gpus: int) -> bool:
+    """Whether an entry can name a GPU: by its number, or by a UUID, which is taken on trust."""
+    return int(entry) < gpus if entry.isdecimal() else entry.startswith(("GPU-", "MIG-"))
 
 
 def _gpus(machine: Path) -> int:

@@ -114,8 +114,14 @@ class EpochProgress:
         self._run = _whole_run(dense)
 
     def __enter__(self) -> EpochProgress:
+        self.expect(self.total)
+        return self
+
+    def expect(self, total: int) -> None:
+        """Say how many epochs there are, where that is known only after the stage has begun."""
+        self.total = total
         plain = self._quiet or PLAIN_PROGRESS in os.environ
-        if sys.stderr.isatty() and self.total and not plain:
+        if sys.stderr.isatty() and total and not plain:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -124,8 +130,7 @@ class EpochProgress:
                 transient=True,
             )
             self._bar.start()
-            self._bar.add_task(self.title, total=self.total)
-        return self
+            self._bar.add_task(self.title, total=total)
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from safs.method.stage2 import Tuned
 
 T = TypeVar("T")
+_AT_ONCE = 512
+"""Units of a stage that are under way at a time: each has a thread, and a process has few."""
 
 
 class _Once(cached_property[T]):
@@ -107,7 +109,7 @@ class Work:
         if error[0] is None:
             for path in self.out.iterdir():
                 if path.name not in self._named:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    scratch.remove(path)
 
     def code(self, operators: Iterable[str] | None, recipe: Recipe) -> str:
         """Fingerprint of the code that a training of this pair runs; None is a dense one."""
@@ -166,12 +168,12 @@ class Work:
         return self.out / name
 
     def each(self, function: Callable[..., T], units: Iterable[tuple[Any, ...]]) -> list[T]:
-        """Call ``function`` on every unit, all at once in threads that wait for the pool.
+        """Call ``function`` on every unit, many at once in threads that wait for the pool.
 
         Every unit is carried to its end before the first error is raised: no work is lost.
         """
         units = list(units)
-        with ThreadPoolExecutor(max_workers=max(1, len(units))) as drivers:
+        with ThreadPoolExecutor(max_workers=min(max(1, len(units)), _AT_ONCE)) as drivers:
             futures = [drivers.submit(function, *unit) for unit in units]
         return [future.result() for future in futures]
 

@@ -6,11 +6,9 @@ the same identity and is taken from scratch instead of trained again.
 
 from __future__ import annotations
 
-import shutil
-
 from pipelines.config.study import Study
 from pipelines.stages import baselines, evaluate, fast, pretrain, prune, search, tune
-from pipelines.storage import layout
+from pipelines.storage import layout, scratch
 
 
 def run(study: Study, pair: str) -> None:
@@ -20,7 +18,7 @@ def run(study: Study, pair: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for place in folder.iterdir():
         if place.name not in own:
-            shutil.rmtree(place)
+            scratch.remove(place)
     for reading in own.values():
         _run(reading, pair)
 

@@ -78,6 +78,11 @@ def in_use() -> AbstractContextManager[None]:
     return locked(IN_USE, fcntl.LOCK_SH)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what is in it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def empty(but: Collection[Path] = ()) -> None:
     """Remove all that the scratch folder holds but these.
 
@@ -88,7 +93,7 @@ def empty(but: Collection[Path] = ()) -> None:
         with locked(IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for path in SCRATCH.iterdir():
                 if path not in (IN_USE, *but):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    remove(path)
     except BlockingIOError:
         raise SafsError(
             f"{SCRATCH}: in use by a stage or a command that trains; wait for it or end it"

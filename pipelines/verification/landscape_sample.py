@@ -27,7 +27,7 @@ def retrain_sample(study: Study, table: Landscape, sample: int, seed: int) -> li
     rows = frame.sample(min(sample, len(frame)), random_state=seed).index
     work = Work(study, "landscape", pair, ratio)
     work.progress.total = len(rows) * table.meta.epochs[-1]
-    with work.pool:
+    with work.progress, work.pool:
         starts = {int(r): work.start(int(r)) for r in sorted(set(frame["replicate"]))}
         for replicate, start in starts.items():
             if not landscapes.fits(study, pair, table, replicate, start.inputs):

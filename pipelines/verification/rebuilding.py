@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from pipelines.config.study import Study
 from pipelines.results import archiving
 from pipelines.stages import compare, report, sums, tables
+from pipelines.storage import scratch
 from safs.errors import SafsError
 from safs.sealed import file_digest
 
@@ -74,10 +74,11 @@ def _emptied(place: Path, records: Path) -> Iterator[None]:
                     moved.append(path.rename(Path(aside, path.name)))
             yield
         except BaseException:
+            for path in place.iterdir():
+                if path != records:
+                    scratch.remove(path)
             for path in moved:
-                was = place / path.name
-                shutil.rmtree(was) if was.is_dir() else was.unlink(missing_ok=True)
-                path.rename(was)
+                path.rename(place / path.name)
             raise
 
 

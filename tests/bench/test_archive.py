@@ -97,6 +97,14 @@ def test_a_damaged_file_is_refused_with_its_name(
     assert "r1.json" in str(refused.value)
 
 
+def nested(depth: int) -> list[Any]:
+    """Lists in lists."""
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -105,6 +113,9 @@ def test_a_damaged_file_is_refused_with_its_name(
         {"common": 5, "each": 3},
         {"common": {}, "each": [5]},
         {"common": {"common": {}, "each": []}, "each": []},
+        nested(500),
+        nested(700),
+        nested(900),
     ],
 )
 def test_what_nobody_can_have_written_is_one_line_and_no_traceback(

@@ -15,6 +15,7 @@ from synthetic import PAIR
 from synthetic_landscape import traces_with_landscape
 
 from bench import figures, report, tables
+from bench.cost import hours
 from bench.figures import PLOTS, Drawn
 from bench.figures.plot import Source
 from bench.records.collection import Collection, collect
@@ -293,6 +294,18 @@ def test_the_terminal_table(damaged: Collection) -> None:
     assert "5.0 of 10" in text
     line = next(line for line in text.splitlines() if "SAFS" in line)
     assert "(3)" in line
+
+
+def test_a_pair_has_rows_for_its_own_ratios_alone(tmp_path: Path) -> None:
+    runs = [run for run in synthetic.expected(tmp_path) if run.ratio in (0.0, 0.99)]
+    synthetic.write(runs)
+    about, found = synthetic.context(), collect(runs)
+    assert set(about.ratios) > {0.99}
+    assert {row["ratio"] for row in terminal.rows(found, about)} == {0.99}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal.summary(found, about))
+    assert "99%" in (text := console.export_text()) and "95%" not in text
+    assert set(hours.table(found, about, []).frame["ratio"]) == {0.99}
 
 
 def test_runs_that_were_not_made_are_told_apart_from_those_without_result(tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_stages_side_by_side_tell_how_far_all_are(folder, clock, capsys):
     assert told[2].startswith("tune: 60 epochs, 60 kept from earlier runs in 0:20; all stages: ")
 
 
+def test_a_total_that_is_known_late_has_a_bar_too(monkeypatch):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    monkeypatch.delenv(progress.PLAIN_PROGRESS, raising=False)
+    with EpochProgress("landscape", 0) as stage:
+        assert stage._bar is None
+        stage.expect(10)
+        stage.finished("one", 4)
+        (task,) = stage._bar.tasks
+        assert (task.completed, task.total) == (4, 10)
+
+
 def test_the_time_left_is_that_of_pruned_epochs(folder, clock, capsys):
     """ResNet-18's dense epochs take twenty times as long: by them a run would take days."""
     progress.begin(folder, 120, alike=True)

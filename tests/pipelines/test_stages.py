@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from pipelines.config.pair import Pair
 from pipelines.config.profile import Profile, Reading, Studies
 from pipelines.config.study import Study, load
 from pipelines.dvc import launch
+from pipelines.dvc.alone import alone
 from pipelines.engine import recorded
 from pipelines.engine import trainings as jobs
 from pipelines.engine.work import Work
@@ -683,11 +685,21 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
             forged.write_text(whole)
             assert cli.main(["rebuild"]) == 1
             assert capsys.readouterr().err == f"{forged}: removed: the records do not give it\n"
-            patch.setattr(rebuilding.report, "run", lambda study: failing("no report"))
+            with alone("another"):
+                assert cli.main(["rebuild"]) == 2
+            assert "`another`" in capsys.readouterr().err
+
+            def fails(study):
+                (study.results / "new").mkdir()
+                failing("no report")
+
+            patch.setattr(rebuilding.report, "run", fails)
             before = {path: path.read_bytes() for path in files}
             with pytest.raises(OSError, match="no report"):
                 rebuilding.rebuild(published)
-            assert {path: path.read_bytes() for path in files} == before, "put back"
+            left = [path for path in Path("results/smoke").rglob("*") if path.is_file()]
+            assert {path: path.read_bytes() for path in left} == before, "put back"
+            assert not Path("results/smoke/new").exists()
             assert not list(Path("results").glob(".rebuild-*"))
             shutil.move("results/smoke/records", "records")
             assert cli.main(["rebuild"]) == 2
@@ -946,6 +958,7 @@ def test_readings_share_what_they_do_not_change(done):
     assert list(table.frame["reading"]) == ["profile", "layer", "best"]
     assert table.frame["vanilla_mean"].notna().tolist() == [True, False, False]
     assert table.frame["srelu_mean"].notna().all()
+    (base / "note.txt").touch()
     readings.run(Study(profile=study().profile, pairs=of.pairs), PAIR)
     assert list(base.iterdir()) == [], "a reading that is gone leaves nothing behind"
 
@@ -995,6 +1008,19 @@ def test_threads_of_a_stage_ask_once_what_its_workers_are(done, monkeypatch):
     monkeypatch.setattr(work, "run", slowly)
     assert len(set(map(id, work.each(lambda _: work.worker, [(n,) for n in range(8)])))) == 1
     assert len(asked) == 1
+
+
+def test_a_stage_of_many_units_has_few_threads(done, monkeypatch):
+    monkeypatch.setattr("pipelines.engine.work._AT_ONCE", 3)
+    work, names = Work(study(), "tune", PAIR, RATIO), set()
+
+    def named_here(unit):
+        names.add(threading.current_thread().name)
+        time.sleep(0.001)
+        return unit
+
+    assert work.each(named_here, [(n,) for n in range(50)]) == list(range(50))
+    assert len(names) == 3
 
 
 def test_an_error_removes_nothing(done):
