@@ -36,8 +36,7 @@ def _facts_of_pair(record: Record) -> Iterator[Fact]:
     yield "record.network", pair, record.network
     yield "record.dataset", pair, record.dataset
     yield "record.fold", (record.dataset, f"replicate {record.replicate}"), record.fold
-    if record.classes is not None:
-        yield "record.classes", (record.dataset,), record.classes
+    yield "record.classes", (record.dataset,), record.classes
     yield "record.finals", (*pair, record.arm), len(record.finals)
     if record.finals[0].reason is None:
         yield "record.slots", pair, [slot.name for slot in record.slots]

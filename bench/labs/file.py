@@ -8,21 +8,15 @@ from pydantic import ValidationError, model_validator
 
 from bench.labs.checks import problems
 from bench.labs.schema import Contents
-from bench.records import older
 from bench.records.checks import detail
 
 
 class LabFile(Contents):
-    """A lab file (:mod:`bench.labs.schema`) of any version, held to :mod:`bench.labs.checks`.
+    """A lab file (:mod:`bench.labs.schema`), held to :mod:`bench.labs.checks`.
 
     Raises:
         pydantic.ValidationError: with every fault under its key path.
     """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_any_version(cls, values: object) -> object:
-        return older.lab_file(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -20,7 +20,7 @@ from safs import sealed
 from safs.spec import Count, Epochs, Fraction, Items, Name, Positive, Spec, Text
 
 VERSION = 2
-"""Version of the format; files of version 1, with records of schema 1, are read too."""
+"""Version of the format; a reader knows exactly one."""
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

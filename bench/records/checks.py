@@ -52,7 +52,7 @@ def problems(record: Contents) -> Iterator[Problem]:
         yield ("macs", "sparse"), record.macs.sparse, f"at most dense = {record.macs.dense}"
     if record.connectivity is not None:
         yield from _connectivity_problems(record.connectivity)
-        if record.classes not in (None, record.connectivity.classes):
+        if record.classes != record.connectivity.classes:
             expected = f"{record.classes}, as the record says elsewhere"
             yield ("connectivity", "classes"), record.connectivity.classes, expected
 
@@ -93,7 +93,7 @@ def _status_problems(record: Contents) -> Iterator[Problem]:
         return
     needed: dict[str, object] = {"parameters": record.parameters, "recipe": record.recipe}
     if record.arm != "dense":
-        needed |= {"connectivity": record.connectivity, "classes": record.classes}
+        needed |= {"connectivity": record.connectivity}
     for where, value in needed.items():
         if value is None:
             yield (where,), None, "a value, as a final training is ok"

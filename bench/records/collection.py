@@ -19,9 +19,8 @@ import pandas as pd
 from bench.records import finals
 from bench.records.record import Record
 from bench.records.schema import Key
-from bench.records.table_files import read_table
 from safs.arms import ARMS
-from safs.errors import SafsError, shown
+from safs.errors import SafsError
 
 NUMBERS = (
     "finals", "failures", "top1", "top1_spread", "top1_finite", "top5", "loss", "images", "flow",
@@ -155,47 +154,6 @@ def _correct(records: Mapping[Key, Record]) -> dict[Key, npt.NDArray[np.float64]
     return {key: values for key, values in found.items() if values is not None}
 
 
-def from_table(table: Path) -> Collection:
-    """A collection from its published table, ``runs.csv``: the frame, without any record.
-
-    In a table of an older edition a run has one final training, and one that failed no value.
-
-    Raises:
-        SafsError: one line that names the file, if it is no such table.
-    """
-    frame = read_table(table, KEYS, ("ratio", "replicate", *NUMBERS), ("status", "top1"))
-    _check_runs(table, frame)
-    if "finals" not in frame:
-        failed = (frame["status"] == "failed").astype(float)
-        frame = frame.assign(finals=1.0, failures=failed, top1_finite=frame["top1"])
-    absent = {name: "" for name in ("reason", *TEXTS) if name not in frame}
-    frame = frame.assign(**absent).reindex(columns=list(COLUMNS))
-    return Collection(frame.astype(dict.fromkeys(("ratio", *NUMBERS), "float64")), {}, {})
-
-
-STATUSES = ("ok", "failed", "missing", "invalid")
-"""What a run can be."""
-_PERCENT = ("top1", "top1_finite", "top5", "validation_top1", "train_accuracy", "cap")
-
-
-def _check_runs(table: Path, frame: pd.DataFrame) -> None:
-    """Whether these can be runs: somebody may have changed the file. Raises SafsError."""
-    percent = {
-        name: frame[name].between(0, 100) | frame[name].isna() for name in _PERCENT if name in frame
-    }
-    replicate = frame["replicate"]
-    fine: list[tuple[str, pd.Series[bool], str]] = [
-        ("arm", frame["arm"].isin(list(ARMS)), f"one of {', '.join(ARMS)}"),
-        ("status", frame["status"].isin(STATUSES), f"one of {', '.join(STATUSES)}"),
-        ("ratio", frame["ratio"].between(0, 1, inclusive="left"), "0 to less than 1"),
-        ("replicate", (replicate >= 0) & (replicate % 1 == 0), "a whole number from 0 on"),
-        *((name, held, "0 to 100, or nothing") for name, held in percent.items()),
-    ]
-    for name, held, expected in fine:
-        for value in frame[name][~held][:1]:
-            raise SafsError(f"{table}: {name}: got {shown(value)}; expected {expected}")
-
-
 def _read(
     run: Expected, known: Mapping[Key, Record] | None
 ) -> tuple[Record | None, tuple[str, str]]:
@@ -245,8 +203,8 @@ def _accuracies(record: Record) -> dict[str, Any]:
     found: dict[str, Any] = {
         "finals": len(record.finals),
         "failures": record.failures,
-        "top1": 100 * _nan(finals.top1(record)),
-        "top5": 100 * _nan(finals.top5(record)),
+        "top1": 100 * finals.top1(record),
+        "top5": 100 * finals.top5(record),
         "top1_spread": float(np.std(values, ddof=1)) if len(values) > 1 else np.nan,
         "top1_finite": _mean(100 * value for value in finals.finite_top1(record)),
         "validation_top1": 100 * _nan(finals.validation_top1(record)),
@@ -285,7 +243,7 @@ def _spent(record: Record) -> dict[str, Any]:
 
 
 def _sizes(record: Record) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"classes": record.classes}
     if counts := record.parameters:
         found |= {"total": counts.total, "nonzero": counts.nonzero, "prunable": counts.prunable}
         found |= {"activation": counts.activation}
@@ -296,8 +254,6 @@ def _sizes(record: Record) -> dict[str, Any]:
         found |= {"speedup": macs.dense / macs.sparse if macs.sparse else np.nan}
     if record.memory:
         found |= {"memory": record.memory.bytes}
-    if record.classes is not None:
-        found |= {"classes": record.classes}
     if reach := record.connectivity:
         found |= {"connected": len(reach.connected)}
         found |= {"cap": 100 * reach.cap}

@@ -7,7 +7,7 @@ gradient flow are missing, not imputed. The sensitivity analysis leaves failed f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +18,28 @@ from bench.records.schema import Final
 Array = npt.NDArray[np.float64]
 
 
-def top1(record: Record) -> float | None:
-    """Top-1 as a fraction; None where finals failed and the number of classes is not known."""
-    return _mean(_or_chance(record, "top1", 1))
+def top1(record: Record) -> float:
+    """Top-1 as a fraction."""
+    return _mean(each_top1(record))
 
 
-def top5(record: Record) -> float | None:
-    """Top-5 as a fraction, likewise."""
+def top5(record: Record) -> float:
+    """Top-5 as a fraction."""
     return _mean(_or_chance(record, "top5", 5))
 
 
 def validation_top1(record: Record) -> float | None:
     """Top-1 on the validation images as a fraction, a failed final's at chance too."""
-    chance = None if record.classes is None else 1 / record.classes
-    parts = [final.validation for final in record.finals if final.reason is None]
-    known = [None if part is None else part.top1 for part in parts]
-    return _mean([*known, *[chance] * record.failures])
+    parts = [final.validation for final in finite(record)]
+    known = [part.top1 for part in parts if part is not None and part.top1 is not None]
+    if len(known) < len(parts):
+        return None
+    return _mean([*known, *[1 / record.classes] * record.failures])
 
 
 def each_top1(record: Record) -> list[float]:
-    """Top-1 of each final as a fraction, a failed one at chance; empty where that is unknown."""
-    found = list(_or_chance(record, "top1", 1))
-    return [value for value in found if value is not None] if None not in found else []
+    """Top-1 of each final as a fraction, a failed one at chance."""
+    return _or_chance(record, "top1", 1)
 
 
 def finite(record: Record) -> list[Final]:
@@ -60,27 +60,24 @@ def correct(record: Record, images: int | None) -> Array | None:
         images: how many test images its data set has, or None if that is not known.
 
     Returns:
-        None where finals failed and nobody knows of how many images or classes.
+        None where finals failed and nobody knows of how many images.
     """
     found: list[Array] = []
     for final in record.finals:
         if final.test is not None:
             found.append(final.test.bits().astype(float))
-        elif images is None or record.classes is None:
+        elif images is None:
             return None
         else:
             found.append(np.full(images, 1 / record.classes))
     return np.mean(found, axis=0)
 
 
-def _or_chance(record: Record, name: str, guesses: int) -> Iterable[float | None]:
+def _or_chance(record: Record, name: str, guesses: int) -> list[float]:
     """A fraction of each final; a failed one's is what ``guesses`` guesses give."""
-    chance = None if record.classes is None else min(1.0, guesses / record.classes)
-    for final in record.finals:
-        yield chance if final.test is None else getattr(final.test, name)
+    chance = min(1.0, guesses / record.classes)
+    return [chance if each.test is None else getattr(each.test, name) for each in record.finals]
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return sum(known) / len(known) if len(known) == len(found) else None
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

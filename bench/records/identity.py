@@ -222,13 +222,9 @@ def links(run: Links) -> dict[Place, object]:
 
 
 def _differing(theirs: Links, mine: Links) -> list[Place]:
-    """The places at which two runs differ, in order; a record that names no data has any."""
+    """The places at which two runs differ, in order."""
     a, b = links(theirs), links(mine)
-    found = [place for place in a | b if a.get(place) != b.get(place)]
-    same = theirs.record.digests.data == mine.record.digests.data
-    if same and None in (theirs.chain.data, mine.chain.data):
-        found = [place for place in found if place.link != "data"]
-    return sorted(found, key=_order)
+    return sorted((place for place in a | b if a.get(place) != b.get(place)), key=_order)
 
 
 def _order(place: Place) -> tuple[int, str, str, float, int, str, int]:

@@ -7,7 +7,6 @@ from typing import Self
 
 from pydantic import ValidationError, model_validator
 
-from bench.records import older
 from bench.records.checks import detail, problems
 from bench.records.schema import Contents
 from safs import checked, sealed
@@ -18,16 +17,9 @@ from safs.files import json_text, read_text, write_text
 class Record(Contents):
     """The result of one run (:mod:`bench.records.schema`), held to :mod:`bench.records.checks`.
 
-    Records of version 1 are read as if they had been written so (:mod:`bench.records.older`).
-
     Raises:
         pydantic.ValidationError: with every fault under its key path.
     """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_any_version(cls, values: object) -> object:
-        return older.record(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -45,7 +37,7 @@ class Record(Contents):
         """A record from its text. Raises SafsError, naming every problem."""
         record = checked.parsed(cls, text, source)
         if not sealed.is_sealed(text):
-            raise SafsError(f"{source}: digest: not what was written: damaged, edited or older")
+            raise SafsError(f"{source}: digest: not what was written: damaged or edited")
         return record
 
     def text(self) -> str:

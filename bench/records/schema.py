@@ -19,10 +19,8 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
-    model_validator,
 )
 
-from bench.records import older
 from safs.errors import SafsError
 from safs.rows import Outcome
 from safs.settings import PROTOCOL_VERSION
@@ -227,28 +225,18 @@ class Chain(Spec):
     """What a run rests on, link by link, and its own end.
 
     ``data`` is a digest of what its replicate trains and validates on: images, labels and which of
-    them are held out; null, and not written, in older records. ``dense`` and ``finals`` are the
-    :data:`~safs.rows.Outcome` of those trainings, ``candidates`` and ``trials`` those of the
-    searches behind the arm in their order, ``mask`` the head of the digest of the mask's file. A
-    dense run has no link but ``data`` and its final; a link that is null was not made, because what
-    is before it failed.
+    them are held out. ``dense`` and ``finals`` are the :data:`~safs.rows.Outcome` of those
+    trainings, ``candidates`` and ``trials`` those of the searches behind the arm in their order,
+    ``mask`` the head of the digest of the mask's file. A dense run has no link but ``data`` and its
+    final; a link that is null was not made, because what is before it failed.
     """
 
-    data: Outcome | None = None
+    data: Outcome
     dense: Outcome | None = None
     mask: Outcome | None = None
     candidates: Items[Outcome] = Field(default_factory=list)
     trials: Items[Outcome] = Field(default_factory=list)
     finals: Annotated[Items[Outcome], Field(min_length=1)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_any_version(cls, values: object) -> object:
-        return older.chain(values)
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(("data",), plain(self))
 
 
 class Environment(Spec):
@@ -268,10 +256,10 @@ class Contents(Spec):
 
     A record with a final that is ok has ``parameters`` and ``recipe`` and, unless it is dense,
     ``connectivity``. ``history`` are some epochs of the first final (:data:`HISTORY`, a list for
-    each), ``slots`` what it learned. ``classes`` is the number of classes of the data set, null in
-    an older record of a run that failed. ``bits`` is what another run must share to repeat the
-    final trainings bit for bit; with ``portable``, where the kernels did all the training that it
-    rests on, any processor will do. ``compiler`` built the kernels.
+    each), ``slots`` what it learned. ``classes`` is the number of classes of the data set. ``bits``
+    is what another run must share to repeat the final trainings bit for bit; with ``portable``,
+    where the kernels did all the training that it rests on, any processor will do. ``compiler``
+    built the kernels.
     ``acceleration`` are the ways of faster arithmetic that were on, each of which rounds otherwise.
     ``digest`` is that of the file that a record stands in (:mod:`safs.sealed`).
     """
@@ -286,7 +274,7 @@ class Contents(Spec):
     replicate: Count
     fold: Count
     arm: Text
-    classes: Positive | None
+    classes: Positive
     finals: Annotated[Items[Final], Field(min_length=1, max_length=100)]
     history: dict[Text, Items[float | None]] = Field(default_factory=dict)
     epochs: EpochsSpent
@@ -343,7 +331,7 @@ class Contents(Spec):
 
 
 def _without(names: tuple[str, ...], plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain data without those of these fields that are null: older files do not have them."""
+    """Plain data without those of these fields that are null."""
     return {k: v for k, v in plain.items() if k not in names or v is not None}
 
 

@@ -129,9 +129,9 @@ def read(context: Context, folder: Path) -> list[Subject]:
     version = table_files.protocol_version(read_text(summary, MAX_BYTES), summary)
     said = VERDICT if version == PROTOCOL_VERSION else ()
     table = partial(table_files.read_table, numbers=NUMBERS)
-    claims = table(file, ("claim", "pair"), needed=("ratio", "n", *said))
-    costs = table(folder / "tables/cost.csv", ("pair", "ratio", "arm"), needed=COST)
-    runs = table(folder / "tables/runs.csv", KEYS, needed=("status",))
+    claims = table(file, ("claim", "pair", "ratio", "n", *said))
+    costs = table(folder / "tables/cost.csv", ("pair", "ratio", "arm", *COST))
+    runs = table(folder / "tables/runs.csv", (*KEYS, "status"))
     subjects = []
     for pair, own in claims.groupby("pair", sort=False):
         here = runs[runs["pair"] == pair]

@@ -102,15 +102,20 @@ def _listed(code: Iterable[str], found: re.Match[str]) -> str:
     return f"{indent}deps:\n{lines}"
 
 
+def of_project(text: str) -> str:
+    """``dvc.yaml`` of a project, which has parameters and no source."""
+    return written(text, lambda stage: (*_given(stage), CODE))
+
+
 def main(root: Path = ROOT) -> None:
-    """Bring ``dvc.yaml`` up to date, and copy it into every profile and the projects' template."""
+    """Bring ``dvc.yaml`` up to date and copy it into every profile, and the parameters into the
+    projects' template.
+    """
     made = written((root / "dvc.yaml").read_text())
     profiles = [path for path in (root / "pipelines/profiles").iterdir() if path.is_dir()]
     for place in (root, *profiles):
         (place / "dvc.yaml").write_text(made)
-    template = root / TEMPLATE
-    (template / "dvc.yaml").write_text(written(made, lambda stage: (*_given(stage), CODE)))
-    shutil.copyfile(root / "params.yaml", template / "params.yaml")
+    shutil.copyfile(root / "params.yaml", root / TEMPLATE / "params.yaml")
 
 
 if __name__ == "__main__":

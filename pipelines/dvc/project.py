@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.labs.reading import LABS
 from pipelines.config.profile import PROFILES
-from pipelines.dvc.dependencies import CODE, TEMPLATE
+from pipelines.dvc.dependencies import CODE, TEMPLATE, of_project
 from pipelines.storage.sources import ROOT
 from safs import sealed
 from safs.errors import SafsError
@@ -42,8 +42,9 @@ def lay_out(folder: Path) -> None:
     template = ROOT / TEMPLATE
     shutil.copyfile(template / "params.yaml", folder / "params.yaml")
     shutil.copyfile(template / "gitignore", folder / ".gitignore")
+    graph, *_ = (ROOT / PROFILES).glob("*/dvc.yaml")  # one like the other
     for place in (folder, *(folder / PROFILES).iterdir()):
-        shutil.copyfile(template / "dvc.yaml", place / "dvc.yaml")
+        (place / "dvc.yaml").write_text(of_project(graph.read_text()))
     labs = folder / LABS
     labs.mkdir(parents=True)
     (labs / ".gitkeep").touch()  # the stage `report` reads the folder

@@ -11,10 +11,9 @@ import pandas as pd
 
 from bench.context import Context
 from bench.records.archive import Replicate
-from bench.records.collection import Collection, Expected, collect, from_table
+from bench.records.collection import Collection, Expected, collect
 from bench.records.predictions import Predictions
 from bench.records.schema import Protocol as ProtocolName
-from bench.records.table_files import protocol_version
 from bench.records.traces import Traces, curve_frame
 from bench.render import Table
 from bench.tables.landscape import tables as landscape
@@ -24,9 +23,7 @@ from pipelines.config.study import Study
 from pipelines.results import archiving, landscapes, promises, racing
 from pipelines.storage import layout
 from safs.arms import everywhere
-from safs.checked import MAX_BYTES
 from safs.errors import SafsError
-from safs.files import read_text
 from safs.rows import Trace
 from safs.settings import PROTOCOL_VERSION, Protocol
 
@@ -114,33 +111,22 @@ def shown(study: Study) -> tuple[Collection, str]:
     """The runs of a study, and where they are read from.
 
     These are its records in ``runs/``; where there are none, or not all and more are published,
-    those that are, or the published table where it is of an older edition.
+    those that are.
     """
-    runs, table = collection(study), study.results / "tables/runs.csv"
+    runs = collection(study)
     here = runs.frame["status"] != "missing"
     left_out = any(study.runs.glob("evaluate/*/recorded-r*.json"))  # as their records are published
     if here.any() and (here.all() or not left_out):
         return runs, f"runs         {Path('runs') / study.profile.profile}{_older(runs)}"
     if archiving.folder(study).is_dir():
         return published(study).collection, f"published    {archiving.folder(study)}"
-    if not table.is_file():
-        return runs, f"runs         {Path('runs') / study.profile.profile}"
-    of = _version(study.results / "tables/summary.json")
-    return from_table(table), f"published    {table} ({of}nothing was run here)"
+    return runs, f"runs         {Path('runs') / study.profile.profile}"
 
 
 def _older(runs: Collection) -> str:
     """Which protocol the runs are of, in words, where it is not today's."""
     versions = {record.protocol.version for record in runs.records.values()} - {PROTOCOL_VERSION}
     return f" (version {versions.pop()} of the protocol)" if versions else ""
-
-
-def _version(summary: Path) -> str:
-    """What an older edition's results say of themselves, in words."""
-    if not summary.is_file():
-        return ""
-    version = protocol_version(read_text(summary, MAX_BYTES), summary)
-    return "" if version == PROTOCOL_VERSION else f"version {version} of the protocol; "
 
 
 def _traces(study: Study, found: Sequence[Replicate]) -> Traces:

@@ -7,12 +7,10 @@ what ``runs/`` has.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from bench.records.archive import Replicate
 from bench.records.chains import Links
 from bench.records.identity import Agreement, compare
-from bench.records.table_files import protocol_version
 from pipelines.config.study import Study
 from pipelines.results import archiving
 from pipelines.storage import repository
@@ -49,11 +47,11 @@ def verify(study: Study) -> Agreement:
 def published(study: Study) -> list[Links]:
     """The chains that are published. Raises as :func:`verify`."""
     found = _links([r for each in study.every for r in archiving.read(each, repository.committed)])
-    version = found[0].record.protocol.version if found else _version(study.results)
-    if version not in (None, PROTOCOL_VERSION):
-        said = f"published by protocol version {version}, which this version {PROTOCOL_VERSION}"
-        raise NothingToCompare(f"{study.results}: {said} does not reproduce")
     if found:
+        version = found[0].record.protocol.version
+        if version != PROTOCOL_VERSION:
+            said = f"published by protocol version {version}, which this version {PROTOCOL_VERSION}"
+            raise NothingToCompare(f"{study.results}: {said} does not reproduce")
         return found
     missing = "not in the last commit: nothing is published"
     if not repository.in_repository():
@@ -65,10 +63,3 @@ def _links(replicates: Iterable[Replicate | None]) -> list[Links]:
     """The chains of what is there, with what the searches' trainings reached."""
     known = [(each, record) for each in replicates if each for record in each.records]
     return [Links(record, **each.reached(record)) for each, record in known if record.chain]
-
-
-def _version(place: Path) -> int | None:
-    """The protocol's version of what an older edition published, if that is known."""
-    file = place / "tables/summary.json"
-    text = repository.committed(file)
-    return None if text is None else protocol_version(text, file)

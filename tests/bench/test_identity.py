@@ -206,12 +206,3 @@ def test_what_each_side_ran_on_is_said():
         "backend dense, not portable"
     )
     assert there.startswith("ran published: x86, python 3.11.2")
-
-
-def test_a_record_that_names_no_data_differs_in_nothing_for_that():
-    def older(run: dict[str, Any]) -> None:
-        del run["chain"]["data"]
-
-    assert compare(PUBLISHED, chains(older)).identical
-    assert compare(chains(older), PUBLISHED).identical
-    assert not compare(PUBLISHED, chains(older, checksum)).identical

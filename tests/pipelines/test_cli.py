@@ -249,18 +249,6 @@ def test_without_runs_what_is_published_is_shown(published_checkout, capsys):
         assert row["top1"] == pytest.approx(table[same]["top1"].mean())
     assert cli.main(["show", "quick"]) == 0
     assert "published    results/quick/records" in capsys.readouterr().out
-    Path("results").unlink()
-    Path("results/quick/tables").mkdir(parents=True)
-    of_today = ["finals", "failures", "top1_finite"]
-    older = table.drop(columns=of_today).rename(columns={"arm": "method"})
-    older.to_csv("results/quick/tables/runs.csv", index=False)
-    assert cli.main(["show", "quick"]) == 0
-    assert "published    results/quick/tables/runs.csv (nothing" in capsys.readouterr().out
-    summary = {"protocol": {"version": 1, "preset": "paper"}}
-    Path("results/quick/tables/summary.json").write_text(json.dumps(summary))
-    assert cli.main(["show", "quick"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "runs.csv (version 1 of the protocol; nothing was run here)" in said
 
 
 def test_where_nothing_was_run_nothing_is_shown(checkout, capsys):

@@ -31,14 +31,6 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_the_projects_template_is_no_pipeline_of_the_checkout():
-    from dvc.repo import Repo
-
-    with Repo(str(ROOT)) as repo:
-        places = {Path(stage.path).relative_to(ROOT).parent for stage in repo.index.stages}
-    assert Path() in places and Path("pipelines/template") not in places
-
-
 def test_a_project_has_all_that_its_stages_name_and_is_a_repository(place):
     assert {path.name for path in place.iterdir()} >= {"params.yaml", "dvc.yaml", ".dvc", ".git"}
     assert (place / CODE).is_file() and not list(place.rglob("*.py"))

@@ -72,13 +72,12 @@ def test_a_new_profile_gets_the_graph(tmp_path):
     dependencies.main(tmp_path)
     copy = tmp_path / "pipelines/profiles/mine/dvc.yaml"
     assert copy.read_text() == (tmp_path / "dvc.yaml").read_text()
-    for name in ("dvc.yaml", "params.yaml"):
-        made = tmp_path / dependencies.TEMPLATE / name
-        assert made.read_text() == (ROOT / dependencies.TEMPLATE / name).read_text()
+    made = tmp_path / dependencies.TEMPLATE / "params.yaml"
+    assert made.read_text() == (ROOT / dependencies.TEMPLATE / "params.yaml").read_text()
 
 
 def test_a_project_depends_on_no_source_file():
-    graph = yaml.safe_load((ROOT / dependencies.TEMPLATE / "dvc.yaml").read_text())
+    graph = yaml.safe_load(dependencies.of_project((ROOT / "dvc.yaml").read_text()))
     for stage in graph["stages"].values():
         deps = stage.get("do", stage)["deps"]
         code = {dep for dep in deps if not dep.startswith(("runs/", "results/"))}

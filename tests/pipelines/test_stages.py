@@ -558,23 +558,12 @@ def test_where_a_run_begins_to_differ_is_said_in_numbers(published, commit, caps
 
 
 def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
-    summary = Path("results/smoke/tables/summary.json")
     paths = [Path(f"results/smoke/records/{PAIR}/r{r}.json") for r in range(2)]
-    whole, told = [path.read_text() for path in paths], summary.read_text()
+    whole = [path.read_text() for path in paths]
     paths[0].write_text(whole[0].replace('"energy":', '"energy":1', 1))
     commit()
     code = verified(published, capsys)[0]
     assert code == 2, "a damaged file is bad input"
-    for path in paths:
-        path.unlink()
-    summary.write_text(told.replace('"version": 3', '"version": 1'))
-    commit()
-    code, said = verified(published, capsys)
-    assert code == 3 and said == (
-        "nothing to compare: results/smoke: published by protocol version 1, which this version 3 "
-        "does not reproduce\n"
-    )
-    summary.write_text(told)
     for path, text in zip(paths, whole, strict=True):
         path.write_text(text)
         older = Replicate.read(path)
@@ -582,6 +571,11 @@ def test_other_versions_and_damage_are_no_comparison(published, commit, capsys):
         runs = [r.model_copy(update={"protocol": old, "digest": None}) for r in older.records]
         older.model_copy(update={"records": runs}).write(path)
     commit()
+    code, said = verified(published, capsys)
+    assert code == 3 and said == (
+        "nothing to compare: results/smoke: published by protocol version 2, which this version 3 "
+        "does not reproduce\n"
+    )
     code, said = verified(published, capsys, "--json")
     assert code == 3 and "published by protocol version 2" in json.loads(said)["reason"]
 
