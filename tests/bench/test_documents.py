@@ -34,6 +34,16 @@ QUESTIONS = {
     "srelu_layer_hpo": "SReLU per layer + HPO",
 }
 """Study A's seven, as FINDINGS names them."""
+OPENING = {
+    "vanilla": "vanilla pruning",
+    "srelu": "SReLU",
+    "default_hpo": "the default activation, tuned alike",
+    "srelu_hpo": "SReLU, tuned alike",
+    "srelu_layer_hpo": "SReLU with four parameters a layer, tuned alike",
+    "best_single_hpo": "the best single operator everywhere, tuned alike",
+    "random_hpo": "operators drawn at random, tuned alike",
+}
+"""The same, as the README's table names them."""
 BY_MEAN = (
     "vanilla srelu stage1_only stage2_only default_hpo random_hpo safs srelu_layer srelu_layer_hpo"
     " best_single_hpo srelu_hpo"
@@ -252,6 +262,33 @@ def second_network() -> list[str]:
     ]
 
 
+def same_network() -> list[str]:
+    """Section "The same network on all of Fashion-MNIST"."""
+    mean = {name: arm(MANY, name).top1_mean for name in ("vanilla", "safs")}
+    stage1, layer = contrast(MANY, "stage1_only-vanilla"), gain(arm(MANY, "srelu_layer"))
+    cap = rows(MANY, "tables/connectivity").cap.mean()
+    hours = {
+        name: row(MANY, "tables/cost", arm=name).hours_factor for name in ("safs", "srelu_layer")
+    }
+    return [
+        *(
+            f"| {QUESTIONS[name]} | {within(found, spec='+.1f')} | {found.p_holm:p} |"
+            for name in ("vanilla", "srelu", "srelu_layer_hpo")
+            for found in [contrast(MANY, f"safs-{name}")]
+        ),
+        f"stage 1 alone, with the dense recipe, gains {within(stage1, ' points')}",
+        f"tuned ReLU {within(contrast(MANY, 'default_hpo-vanilla'))}",
+        f"and SAFS is {within(contrast(MANY, 'safs-default_hpo'))} ahead of that",
+        f"{within(contrast(MANY, 'safs-stage1_only'))} ahead of stage 1 alone",
+        f"alike, is {within(contrast(MANY, 'safs-srelu_hpo'), spec='.1m')} ahead of SAFS",
+        f"per layer, untuned, gains {within(layer)} for {hours['srelu_layer']:.1f} plain",
+        f"have {arm(MANY, 'dense', 0.0).top1_mean:.1f} % right",
+        f"keeps {mean['vanilla']:.1f} % and SAFS reaches {mean['safs']:.1f}, where the connected "
+        f"classes allow {cap:.1f}",
+        f"takes {hours['safs']:.0f} times as long as vanilla",
+    ]
+
+
 def other_ratios() -> list[str]:
     """Section "The other ratios"."""
 
@@ -320,7 +357,8 @@ def for_and_against() -> list[str]:
         f"and {after(contrast(FIFTY, 'safs-stage2_only'), claim(FIFTY, 'stage2'))} of stage 2",
         f"ReLU gains {within(tuned, ' points')}",
         f"though by {span(-race, '.2b')}",
-        f"study A and {span(cost.loc['safs'].hours_factor, '.0f')} in `mnist5k`",
+        f"{row(MANY, 'tables/cost', arm='safs').hours_factor:.0f} in study B and "
+        f"{span(cost.loc['safs'].hours_factor, '.0f')} in `mnist5k`",
         f"takes as long as {span(cost.loc['safs_fast'].hours_factor, '.0f')}.",
         f"brings back {within(relu, ' points')}, tuned SReLU {within(srelu)}.",
         f"is better** in LeNet-5, by {asked['srelu_hpo'].difference:.1m} points at .99",
@@ -348,9 +386,6 @@ def unknown() -> list[str]:
     return [
         f"takes only {lost[RESIDUAL]:.1f} points of the one's {dense[RESIDUAL]:.1f} % and "
         f"{lost[PLAIN]:.1f} of the other's {dense[PLAIN]:.1f} %",
-        f"Their dense networks have {arm(MANY, 'dense', 0.0).top1_mean:.1f} % right",
-        f"they keep {arm(MANY, 'vanilla').top1_mean:.1f} %, far below the "
-        f"{rows(MANY, 'tables/connectivity').cap.mean():.1f} % that",
     ]
 
 
@@ -498,26 +533,37 @@ def speed() -> list[str]:
 
 
 def opening() -> list[str]:
-    """The answer at the top of the README."""
-    vanilla, srelu, default, srelu_hpo, single, random, layer = questions().values()
-    tuned = contrast(FIFTY, "default_hpo-vanilla")
+    """The answer at the top of the README: its table, and the figures beside it."""
+    studies = ((FIFTY, 0.99), (MANY, 0.99), (DEEP, 0.9))
+    default = contrast(FIFTY, "safs-default_hpo")
+
+    def line(name: str) -> str:
+        cells = [cell(study, f"safs-{name}", ratio) for study, ratio in studies]
+        return f"| {OPENING[name]} | {' | '.join(cells)} |"
+
+    def gained(study: str, ratio: float) -> str:
+        return within(contrast(study, "default_hpo-vanilla", ratio), spec="+.1f")
+
+    hours = [row(study, "tables/cost", arm="safs").hours_factor for study, _ in studies]
     return [
-        f"{vanilla.difference:.1f} points (95 % interval {vanilla.low:.1f} to {vanilla.high:.1f}; "
-        f"p {vanilla.p_holm:p})",
-        f"by {within(srelu, p=True)}, as the paper says",
-        f"by {within(srelu_hpo, ' points', '.1m', p=True)}",
-        f"by {within(single, spec='.1m', p=True)}",
-        f"brings {within(tuned, ' points')[:-1]}; this explores)",
-        f"SAFS is {within(default, ' ahead of that')}, which does not stand after Holm "
-        f"({default.p_holm:p})",
-        f"are {within(random, ' behind SAFS', p=True)}",
-        f"alike, {within(layer, ' ahead', '.1m', p=True)}",
+        *(line(name) for name in OPENING),
+        f"| {' | '.join(gained(*study) for study in studies)} |",
+        f"| {' | '.join(f'{factor:.0f}' for factor in hours)} |",
         f"and {within(default, at='finite_')} ahead of tuned ReLU",
-        f"pruning by {within(deep('safs-vanilla'), ' points', p=True)} and SReLU by "
-        f"{within(deep('safs-srelu'), p=True)}.",
-        f"gains {within(deep('default_hpo-vanilla'))}, and SAFS is "
-        f"{within(deep('safs-default_hpo'))} ahead.",
     ]
+
+
+def cell(study: str, name: str, ratio: float) -> str:
+    """A difference in the README's table: with p where preregistered, bold where decided."""
+    if rows(study, "comparisons/comparisons", contrast=name, ratio=ratio).empty:
+        return "–"
+    found = contrast(study, name, ratio)
+    asked = found.kind == "confirmatory"
+    text = within(found, spec="+.1f", p=asked)
+    if asked and found.p_holm <= LEVEL and found.low * found.high > 0:
+        mean, _, rest = text.partition(" ")
+        text = f"**{mean}** {rest}"
+    return text
 
 
 CITED = (
@@ -531,6 +577,7 @@ CITED = (
 SECTIONS = {
     "docs/FINDINGS.md": (
         decided,
+        same_network,
         second_network,
         ten_of_the_fifty,
         other_ratios,
