@@ -103,7 +103,7 @@ class EpochProgress:
 
     def __init__(self, title: str, total: int, *, dense: bool = False) -> None:
         self.title, self.total = title, total
-        self._quiet = QUIET in os.environ
+        self._quiet = bool(os.environ.get(QUIET))
         self._lock = threading.Lock()
         self._running: dict[str, int] = {}
         self._noticed: set[str] = set()
@@ -120,7 +120,7 @@ class EpochProgress:
     def expect(self, total: int) -> None:
         """Say how many epochs there are, where that is known only after the stage has begun."""
         self.total = total
-        plain = self._quiet or PLAIN_PROGRESS in os.environ
+        plain = self._quiet or bool(os.environ.get(PLAIN_PROGRESS))
         if sys.stderr.isatty() and total and not plain:
             self._bar = Progress(
                 TextColumn("{task.description}"),

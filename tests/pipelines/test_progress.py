@@ -85,6 +85,15 @@ def test_a_run_begins_at_nothing_again(folder, clock, capsys):
         assert capsys.readouterr().err == "search: 4 epochs in 0:00; all stages: 4/10, 0:00 left\n"
 
 
+@pytest.mark.parametrize(("value", "told"), [("1", ""), ("", "search: 4 epochs in 0:00\n")])
+def test_a_stage_is_quiet_where_it_is_asked(value, told, monkeypatch, capsys):
+    monkeypatch.delenv(progress.WHOLE_RUN, raising=False)
+    monkeypatch.setenv(progress.QUIET, value)
+    with EpochProgress("search", 10) as stage:
+        stage.finished("one", 4)
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.parametrize("place", [None, "nowhere"])
 def test_a_stage_by_itself_tells_of_itself_alone(place, monkeypatch, tmp_path, capsys):
     if place:
