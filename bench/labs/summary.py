@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from bench.contrasts import contrasts_of
-from bench.labs.schema import CellSummary, Gain
+from bench.labs.schema import CellSummary, Gain, Run
 from bench.records.finals import top1
 from bench.records.record import Record
 from bench.records.schema import Environment
+
+
+def pack_runs(runs: Sequence[Run]) -> dict[str, Any]:
+    """The parts of a lab file that follow from its runs, as plain data."""
+    records = [run.record for run in runs]
+    parts = {
+        "data": data_of(records),
+        "environments": environments_of(records),
+        "cells": cells_of(records),
+        "runs": runs,
+    }
+    return to_jsonable_python(parts)
 
 
 def data_of(records: Iterable[Record]) -> dict[str, dict[str, str]]:
@@ -46,12 +60,11 @@ def differences(
     records: Iterable[Record], pair: str, ratio: float, a: str, b: str
 ) -> dict[int, float]:
     """Test top-1 of ``a`` minus ``b`` in percentage points, by replicate with both results."""
-    found = {
+    top1s = {
         (r.arm, r.replicate): top1(r)
         for r in records
         if r.arm in (a, b) and (r.pair, r.ratio) == (pair, ratio)
     }
-    top1s = {key: value for key, value in found.items() if value is not None}
     replicates = sorted(r for arm, r in top1s if arm == a and (b, r) in top1s)
     return {r: round(100 * (top1s[a, r] - top1s[b, r]), 10) for r in replicates}
 

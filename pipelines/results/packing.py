@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.labs.packing import head, runs
-from bench.labs.schema import Budget, Failed, LabPair, Trainings
+from bench.labs.schema import VERSION, Budget, Failed, LabPair, Run, Trainings
+from bench.labs.summary import pack_runs
 from bench.records.archive import Replicate
+from bench.records.collection import Collection
 from bench.records.record import Record
 from bench.records.schema import Key
 from pipelines.config.pair import Pair
@@ -38,9 +38,8 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
     told, here = shown(study)[0], study.runs
     if not (told.records and any(here.glob("evaluate/*/*.json"))):
         raise SafsError(f"{here}: no records; `safs-bench run {profile.profile}` makes them")
-    known = {record.key: each for each in archiving.read(study) for record in each.records}
-    found = runs(told, arms, partial(failed, known))
-    about = {
+    return {
+        "lab_file": VERSION,
         "lab": {"name": name, "description": description},
         "profile": profile.profile,
         "protocol": context(study).protocol.model_dump(),
@@ -48,8 +47,37 @@ def content(study: Study, name: str, description: str) -> dict[str, Any]:
         "replicates": profile.replicates,
         "arms": arms,
         "dvc_lock": file_digest(lock),
+        "pairs": {pair: described(study, pair).model_dump() for pair in study.pairs},
+        **pack_runs(runs(study, told)),
     }
-    return head(about, {pair: described(study, pair) for pair in study.pairs}, found)
+
+
+def runs(study: Study, told: Collection) -> list[Run]:
+    """Every run of the packed arms, without weights.
+
+    Raises:
+        SafsError: a run has no valid record.
+    """
+    arms = packed(study)
+    frame = told.frame[told.frame["arm"].isin(arms)]
+    bad = frame[~frame["status"].isin(["ok", "failed"])]
+    for row in bad.itertuples():
+        missing = f"{len(bad)} of {len(frame)} runs have no record, the first: {row.reason}"
+        raise SafsError(
+            f"{missing}; `safs-bench run {study.profile.profile}` makes what is missing"
+        )
+    known = {record.key: each for each in archiving.read(study) for record in each.records}
+    return [
+        Run(failed=failed(known, record), record=without_weights(record))
+        for record in told.records.values()
+        if record.arm in arms
+    ]
+
+
+def without_weights(record: Record) -> Record:
+    """The record without its activations' own parameters and its history, and so its digest."""
+    slots = [slot.model_copy(update={"own": {}}) for slot in record.slots]
+    return record.model_copy(update={"slots": slots, "history": {}, "digest": None})
 
 
 def packed(study: Study) -> list[str]:

@@ -11,9 +11,9 @@ import synthetic
 from synthetic import IMAGES, PAIR
 
 from bench.labs.file import LabFile
-from bench.labs.packing import pack_runs
 from bench.labs.reading import parse
 from bench.labs.schema import Run, render
+from bench.labs.summary import pack_runs
 from bench.records.record import Record
 from bench.records.schema import Final, pack
 from safs import sealed
