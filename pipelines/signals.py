@@ -59,6 +59,17 @@ def leaving_when_asked() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore what asks this process to end, where it would leave something half done."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ASKED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def end_children_when_asked() -> None:
     """Ignore Ctrl-C, which reaches the children by itself; hand SIGTERM on to them as one."""
 

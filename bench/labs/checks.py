@@ -14,7 +14,7 @@ from bench.records.record import Record
 from bench.records.schema import Key, Parameters
 from safs.arms import ARMS
 from safs.errors import SafsError, did_you_mean
-from safs.settings import LR, MOMENTUM, PROTOCOL_VERSION, WEIGHT_DECAY
+from safs.settings import LR, MOMENTUM, WEIGHT_DECAY
 from safs.spec import Recipe
 
 TOLERANCE = 1e-9
@@ -224,19 +224,14 @@ def _summary_problems(file: Contents) -> Iterator[Problem]:
     if [(c.pair, c.ratio) for c in file.cells] != [(c.pair, c.ratio) for c in wanted]:
         yield ("cells",), f"{len(file.cells)} cells", "one per pair and ratio, in order"
         return
-    older = file.protocol.version < PROTOCOL_VERSION
     for place, (cell, truth) in enumerate(zip(file.cells, wanted, strict=True)):
-        yield from _cell_problems(cell, truth, ("cells", str(place)), older)
+        yield from _cell_problems(cell, truth, ("cells", str(place)))
 
 
-def _cell_problems(
-    cell: CellSummary, truth: CellSummary, at: tuple[str, ...], older: bool
-) -> Iterator[Problem]:
-    """``older`` files know fewer contrasts."""
+def _cell_problems(cell: CellSummary, truth: CellSummary, at: tuple[str, ...]) -> Iterator[Problem]:
     if not _close(cell.sparsity, truth.sparsity):
         yield (*at, "sparsity"), cell.sparsity, f"{truth.sparsity}, from the counts of its runs"
-    strange, missing = set(cell.gains) - set(truth.gains), set(truth.gains) - set(cell.gains)
-    if strange or (missing and not older):
+    if cell.gains.keys() != truth.gains.keys():
         yield (*at, "gains"), sorted(cell.gains), f"the contrasts {', '.join(truth.gains)}"
         return
     for name, gain in cell.gains.items():

@@ -93,8 +93,7 @@ class Question:
 class Same(NamedTuple):
     """Of the trainings that a lab and the first one both have, how many are the same bit for bit.
 
-    Both are 0 where a file tells of no trainings, as those of older editions, and where the root
-    seeds differ.
+    Both are 0 where a file tells of no trainings, and where the root seeds differ.
     """
 
     same: int = 0

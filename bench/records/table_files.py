@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.records.schema import Protocol
 from safs import checked
-from safs.errors import SafsError, did_you_mean, one_line, shown
+from safs.errors import SafsError, did_you_mean, shown
 from safs.files import read_text
 
 MAX_BYTES = 64 * 2**20
@@ -30,11 +30,11 @@ def read_table(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pd
         SafsError: one line that names the file, and the column where there is one.
         OSError: it is not there, or cannot be opened.
     """
-    text = io.StringIO(read_text(path, MAX_BYTES))
-    try:
-        table = pd.read_csv(text, dtype=str, keep_default_na=False)
+    content = io.BytesIO(read_text(path, MAX_BYTES).encode())
+    try:  # pandas' own engine takes rows of other lengths
+        table = pd.read_csv(content, dtype=str, keep_default_na=False, engine="pyarrow")
     except ValueError as error:
-        raise SafsError(f"{path}: not CSV: {one_line(error)}") from None
+        raise SafsError(f"{path}: {' '.join(str(error).split())}") from None
     for name in columns:
         if name not in table:
             raise SafsError(f"{path}: no column {name!r}{did_you_mean(name, table.columns)}")

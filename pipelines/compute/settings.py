@@ -15,7 +15,6 @@ Nothing here changes a parameter or a digest or, where the kernels train, a bit 
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import subprocess
@@ -117,8 +116,10 @@ def settings() -> Compute:
         values |= {"kind": "address", "address": address}
         source.append("DASK_SCHEDULER_ADDRESS")
     for name, key in _ENVIRONMENT.items():
-        if value := os.environ.get(name):
-            values[key] = value
+        if os.environ.get(name) == "":
+            del os.environ[name]  # for the kernels too, which read theirs themselves
+        if name in os.environ:
+            values[key] = os.environ[name]
             source.append(name)
     return validated(Compute, values, " with ".join(source))
 
@@ -152,7 +153,7 @@ def gpus_wanted(where: Compute) -> bool:
 
 def visible_gpus(machine: Path = Path("/dev")) -> int:
     """GPUs that this process may use: of ``CUDA_VISIBLE_DEVICES`` those before the first entry that
-    is none, as in CUDA.
+    is none, or stands before, as in CUDA.
 
     A process sees one MIG instance, however many are named.
     """
@@ -160,8 +161,11 @@ def visible_gpus(machine: Path = Path("/dev")) -> int:
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is None or not gpus:
         return gpus
-    named = [entry.strip() for entry in told.split(",") if entry.strip()]
-    seen = list(itertools.takewhile(lambda entry: _names_one(entry, gpus), named))
+    seen: list[str] = []
+    for entry in map(str.strip, told.split(",")):
+        if entry in seen or not _names_one(entry, gpus):
+            break
+        seen.append(entry)
     return min(len(seen), 1) if any(entry.startswith("MIG-") for entry in seen) else len(seen)
 
 

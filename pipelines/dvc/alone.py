@@ -13,9 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import IO
-
-import psutil
+from typing import IO, Any
 
 from pipelines.storage.layout import SCRATCH
 from safs.errors import SafsError
@@ -54,7 +52,7 @@ def _take(file: IO[str]) -> None:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _holder(file)
-        if holder and psutil.pid_exists(holder["pid"]):
+        if holder and _lives(holder["pid"]):
             raise SafsError(
                 f"another run holds this checkout: process {holder['pid']}, "
                 f"`{holder['command']}`, since {holder['since']}; wait for it or end it"
@@ -64,7 +62,17 @@ def _take(file: IO[str]) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _holder(file: IO[str]) -> dict[str, object] | None:
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _holder(file: IO[str]) -> dict[str, Any] | None:
     """Who holds the lock; None while that is being written."""
     file.seek(0)
     try:

@@ -107,7 +107,7 @@ class EpochProgress:
         self._lock = threading.Lock()
         self._running: dict[str, int] = {}
         self._noticed: set[str] = set()
-        self._done = 0
+        self.done = 0
         self._skipped = 0
         self._started = self._printed = time.monotonic()
         self._bar: Progress | None = None
@@ -138,8 +138,8 @@ class EpochProgress:
         seconds = time.monotonic() - self._started
         if error[0] is None:
             kept = f", {self._skipped} kept from earlier runs" if self._skipped else ""
-            text = f"{self.title}: {self._done} epochs{kept} in {clock(seconds)}"
-            self._print(text + self._whole(self._done))
+            text = f"{self.title}: {self.done} epochs{kept} in {clock(seconds)}"
+            self._print(text + self._whole(self.done))
 
     def epoch(self, identity: str, epoch: int) -> None:
         """A running training has finished its ``epoch``-th epoch."""
@@ -151,7 +151,7 @@ class EpochProgress:
         """A training is over; ``kept`` if its result was there already."""
         with self._lock:
             self._running.pop(identity, None)
-            self._done += epochs
+            self.done += epochs
             self._skipped += epochs if kept else 0
             self._show()
 
@@ -163,7 +163,7 @@ class EpochProgress:
                 self._print(f"{self.title}: {text}")
 
     def _show(self) -> None:
-        done = self._done + sum(self._running.values())
+        done = self.done + sum(self._running.values())
         now = time.monotonic()
         due = now - self._printed >= _LINE_SECONDS and done > 0
         if due:

@@ -172,8 +172,8 @@ class Work:
 
         Every unit is carried to its end before the first error is raised: no work is lost.
         """
-        units = list(units)
-        with ThreadPoolExecutor(max_workers=min(max(1, len(units)), _AT_ONCE)) as drivers:
+        units, most = list(units), max(_AT_ONCE, self.pool.where.count)
+        with ThreadPoolExecutor(max_workers=min(max(1, len(units)), most)) as drivers:
             futures = [drivers.submit(function, *unit) for unit in units]
         return [future.result() for future in futures]
 

@@ -116,7 +116,9 @@ def trained(
     """What chromosomes come to, as columns of the table."""
     first, epochs = job(work, start, replicate, order, chromosomes[0]), table.meta.epochs
     arguments = (first, start.files(), chromosomes, epochs, work.pool.topic, first.identity)
-    return [landscapes.columns(row, epochs) for row in work.run(candidates, *arguments)]
+    rows = work.run(candidates, *arguments)
+    work.progress.finished(first.identity, len(chromosomes) * epochs[-1])
+    return [landscapes.columns(row, epochs) for row in rows]
 
 
 def _said(table: Landscape, row: int) -> dict[str, float]:

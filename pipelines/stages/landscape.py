@@ -65,7 +65,7 @@ def cell(study: Study, pair: str, ratio: float) -> None:
         ]
         total = landscapes.trainings(study, space, pair, ratio)
         left = sum(len(part.indices) for parts in shells for part in parts)
-        work.progress.expect(epochs * total)
+        work.progress.expect(work.progress.done + epochs * total)
         work.progress.finished("published", epochs * (total - left), kept=True)
         for parts in shells:
             work.each(

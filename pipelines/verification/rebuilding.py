@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import signals
 from pipelines.config.study import Study
 from pipelines.results import archiving
 from pipelines.stages import compare, report, sums, tables
-from pipelines.storage import scratch
 from safs.errors import SafsError
 from safs.sealed import file_digest
 
@@ -62,24 +63,28 @@ def rebuild(study: Study) -> list[Rebuilt]:
 
 @contextmanager
 def _emptied(place: Path, records: Path) -> Iterator[None]:
-    """Take all but the records out of a folder, so that nothing stays that they do not give.
+    """Leave the records alone in a folder, so that nothing stays that they do not give.
 
-    It is put back if what is done meanwhile fails.
+    All is as it was before if what is done meanwhile fails.
     """
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".rebuild-") as aside:
-        moved: list[Path] = []
-        try:
-            for path in sorted(place.iterdir()):
-                if path != records:
-                    moved.append(path.rename(Path(aside, path.name)))
-            yield
-        except BaseException:
-            for path in place.iterdir():
-                if path != records:
-                    scratch.remove(path)
-            for path in moved:
-                path.rename(place / path.name)
-            raise
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".rebuild-"))
+    kept = aside / place.name
+    try:
+        with signals.deaf():
+            place.rename(kept)
+            place.mkdir()
+            (kept / records.name).rename(records)
+        yield
+    except BaseException:
+        with signals.deaf():
+            if kept.exists():
+                if records.exists():
+                    records.rename(kept / records.name)
+                shutil.rmtree(place, ignore_errors=True)
+                kept.rename(place)
+            aside.rmdir()
+        raise
+    shutil.rmtree(aside)
 
 
 def _digests(folder: Path) -> dict[Path, str]:

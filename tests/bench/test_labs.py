@@ -407,6 +407,11 @@ def test_what_a_terminal_would_not_print_is_escaped(tmp_path):
     assert r"unknown key '\x1b[2J\u202e'" in found[1] and r"got '\x1b]0;x\x07'" in found[0]
 
 
+def test_a_lab_file_of_another_version_is_refused():
+    with pytest.raises(SafsError, match="lab_file: got 1; expected"):
+        parse(render(content() | {"lab_file": 1}), "lab.json")
+
+
 def test_a_lab_file_is_known_by_its_keys_in_any_order(tmp_path):
     path = tmp_path / "lab.json"
     values = json.loads(render(content()))

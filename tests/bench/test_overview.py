@@ -86,6 +86,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None:
         ("comparisons/claims.csv", ",points,", ",points,x", ": low: got 'x"),
         ("tables/cost.csv", "hours_factor", "hours_faktor", "no column 'hours_factor'; did you"),
         ("tables/runs.csv", ",status,", ",state,", "no column 'status'; did you mean 'state'?"),
+        ("tables/runs.csv", ",ok,", ",ok\n", "CSV parse error: Expected"),
         ("tables/summary.json", '"version": 3', '"version": "x"', "protocol: version: got 'x'"),
         ("tables/summary.json", '"protocol"', '"protokol"', "protocol: (whole file): got null"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -33,7 +34,8 @@ import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "torchvision", "smac", "dvc", "distributed"}:
+        if name.partition(".")[0] in {"torch", "torchvision", "smac", "dvc", "distributed",
+                                      "psutil"}:
             raise ImportError(f"{name} is not installed")
 
 sys.meta_path.insert(0, Blocked())
@@ -42,10 +44,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def without_torch(*arguments):
+def without_torch(*arguments, at=ROOT):
     return subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *arguments],
-        cwd=ROOT,
+        cwd=at,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -64,6 +67,15 @@ def test_validate_works_without_torch(tmp_path):
     done = without_torch("validate", str(bad))
     assert done.returncode == 2
     assert f"{bad}: missing key 'pair'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_rebuild_works_without_torch(checkout):
+    for name in ("quick", "labs"):
+        shutil.copytree(ROOT / "results" / name, f"results/{name}")
+    done = without_torch("rebuild", "quick", at=checkout)
+    assert done.returncode == 0, done.stderr
+    files = [path for path in Path("results/quick").rglob("*") if path.is_file()]
+    assert done.stdout == f"{len(files)} files, {len(files)} as they were\n"
 
 
 def test_plan_counts_without_torch():

@@ -62,7 +62,9 @@ def test_the_environment_is_laid_over_the_file(monkeypatch):
     monkeypatch.setenv("SAFS_DEVICE", "cuda:1")
     assert (compute.settings().count, compute.settings().device) == (3, "cuda:1")
     monkeypatch.setenv("SAFS_WORKERS", "")
+    monkeypatch.setenv("SAFS_THREADS", "")
     assert compute.settings().count == 7, "set and empty is not set"
+    assert "SAFS_THREADS" not in os.environ, "nor for the kernels"
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 6), (2, 3), (4, 2), (0, 6)])
@@ -134,7 +136,7 @@ def test_workers_for_the_cores_and_for_every_gpu_that_is_visible(monkeypatch, tm
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
     assert default_workers("auto", tmp_path) == default_workers("cuda", tmp_path) == 2
     assert default_workers("cuda:0", tmp_path) == 1
-    for three_of_which_one in ("0,3,1", "GPU-8932f937,NoDevFiles,1"):
+    for three_of_which_one in ("0,3,1", "0,0,1", "0,,1", "GPU-8932f937,NoDevFiles,1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", three_of_which_one)
         assert visible_gpus(tmp_path) == 1, "CUDA sees those before the first that is none"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")

@@ -660,6 +660,10 @@ def failing(words):
     raise OSError(words)
 
 
+def asked_to_end(_):
+    raise KeyboardInterrupt
+
+
 def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
     shutil.move("runs", "elsewhere")
     try:
@@ -687,8 +691,14 @@ def test_everything_is_rebuilt_from_the_records_alone(published, capsys):
                 (study.results / "new").mkdir()
                 failing("no report")
 
-            patch.setattr(rebuilding.report, "run", fails)
             before = {path: path.read_bytes() for path in files}
+            with patch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+                interrupted.setattr(rebuilding.tables, "run", asked_to_end)
+                rebuilding.rebuild(published)
+            with patch.context() as half, pytest.raises(OSError, match="no folder"):
+                half.setattr(Path, "mkdir", lambda *_: failing("no folder"))
+                rebuilding.rebuild(published)
+            patch.setattr(rebuilding.report, "run", fails)
             with pytest.raises(OSError, match="no report"):
                 rebuilding.rebuild(published)
             left = [path for path in Path("results/smoke").rglob("*") if path.is_file()]
